@@ -1,0 +1,79 @@
+// Geometry is the flat, trivially copyable summary of a deployment that the ledger, plans, stores
+// and kernels agree on: pools, their capacities and the limits of a step. It knows no bytes: those
+// are a store's own (page_layout.h), so that stores of different layer ranges share one geometry.
+
+#ifndef TERRACE_GEOMETRY_H_
+#define TERRACE_GEOMETRY_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "terrace/model.h"
+
+namespace terrace {
+
+// The most that a deployment may ask for at once. Sizes the tables, the plans and the staging
+// buffers.
+struct Limits {
+  int32_t max_sequences = 64;      // live at one time: lanes of the device tables
+  int32_t max_step_tokens = 8192;  // of one Append, drafts included
+  int32_t max_drafts = 0;          // D: speculative tokens of one sequence in one step
+  int32_t max_context_tokens = 0;  // of one sequence; 0 = the model's
+  // Store every row of a prefill chunk in the window pool, for consumers that read the chunk back
+  // from the cache; the surplus is released at the next step. Otherwise only rows that a later step
+  // can see are stored.
+  bool store_whole_chunk = false;
+};
+
+struct PoolGeometry {
+  PoolKind kind;
+  EntryRule rule;
+  int32_t ratio;
+  int32_t entries_per_block;  // a power of two
+  int32_t log2_entries_per_block;
+  int32_t tokens_per_block;  // ratio * entries_per_block
+  int32_t capacity_blocks;
+  int32_t blocks_per_lane;  // length of a lane's row in the block table
+};
+
+struct Geometry {
+  int32_t num_pools;
+  int32_t window_pool;  // index, or -1
+  int32_t window_tokens;
+  int32_t chunk_tokens;
+  int32_t max_sequences;
+  int32_t max_step_tokens;
+  int32_t max_drafts;
+  int32_t max_context_tokens;
+  int32_t store_whole_chunk;  // 0 or 1
+  int32_t reserved;           // zero
+  PoolGeometry pools[kMaxPools];
+};
+static_assert(std::is_trivially_copyable_v<Geometry> && sizeof(Geometry) == 40 + kMaxPools * 32);
+
+// `capacity_blocks` has one number per pool of `model`.
+// Errors: InvalidArgument for a model that ValidateModel refuses, or limits or capacities that are
+// not positive or that overflow an int32 slot.
+absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limits,
+                                      absl::Span<const int32_t> capacity_blocks);
+
+// XXH3-64 of all fields. A plan carries it, so that a store refuses plans made for another
+// deployment.
+uint64_t Fingerprint(const Geometry& geometry);
+
+// Most window blocks one sequence can hold while a step runs: `steady` after a decode step with
+// max_drafts (ceil((window - 1 + D) / B) + 1), `prefill` more while a prefill step holds the old
+// window and the new one.
+struct WindowBlocks {
+  int32_t steady;
+  int32_t prefill_extra;
+};
+WindowBlocks WorstCaseWindowBlocks(const PoolGeometry& pool, int32_t window_tokens,
+                                   const Limits& limits);
+
+}  // namespace terrace
+
+#endif  // TERRACE_GEOMETRY_H_

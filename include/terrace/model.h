@@ -1,0 +1,142 @@
+// ModelSpec says what a model stores: its pools, their planes and row formats, and which pool rows
+// each layer writes or reads. Plain data; everything else (geometry, capacity, stores) is derived
+// from it.
+
+#ifndef TERRACE_MODEL_H_
+#define TERRACE_MODEL_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "terrace/row_format.h"
+
+namespace terrace {
+
+inline constexpr int kMaxPools = 8;   // of one model; fixes the size of a lane record
+inline constexpr int kMaxPlanes = 2;  // of one pool: the latent, and the indexer key
+
+enum class PoolKind : int32_t {
+  kWindow =
+      0,      // rows of the last `window_tokens` tokens; blocks are released as the window moves on
+  kFull = 1,  // one entry per `ratio` tokens, kept for the sequence's life; one block a chunk
+};
+
+// Which token closes an entry (docs/formats.md section 4).
+enum class EntryRule : int32_t {
+  kPooled = 0,   // entry i is written when token i*r + r-1 arrives
+  kStrided = 1,  // entry i is the row of token i*r, written when that token arrives
+};
+
+enum class PoolLayout : int32_t {
+  kBlockMajor = 0,  // [block][layer][plane][page]: moving a block is one copy
+  kLayerMajor = 1,  // [layer][block][plane][page]: one dense tensor a layer
+};
+
+struct PlaneSpec {
+  RowFormat format = RowFormat::kFlashMlaV4;
+  // Rotate rows as they are stored; otherwise they are stored unrotated and may be rotated as they
+  // are read.
+  bool rope_before_store = true;
+};
+
+struct PoolSpec {
+  std::string name;
+  PoolKind kind = PoolKind::kFull;
+  int32_t ratio = 1;  // tokens per entry; 1 for a window pool
+  EntryRule rule = EntryRule::kPooled;
+  std::vector<PlaneSpec> planes;  // the latent first, then the indexer key if there is one
+  int32_t entries_per_block = 0;  // a power of two; full pools: chunk_tokens / ratio
+  PoolLayout layout = PoolLayout::kBlockMajor;
+  int64_t page_align = 32;    // bytes, a multiple of 16
+  int64_t block_align = 576;  // bytes, a multiple of 16: FlashMLA's multiple for the V4 row
+};
+
+// Where a layer finds its rows in one pool. Several layers may read a row; exactly one writes it.
+struct LayerPool {
+  int32_t pool = 0;
+  int32_t row = 0;
+  bool writes = true;
+};
+
+struct LayerSpec {
+  std::vector<LayerPool> pools;  // at most one window pool and one full pool
+  int32_t rope = 0;              // index into ModelSpec::ropes
+};
+
+// Angles of the rotation: base, and YaRN scaling if factor > 1 (no magnitude factor).
+struct RopeSpec {
+  double base = 10000;
+  double yarn_factor = 1;
+  double yarn_original_length = 65536;
+  double yarn_beta_fast = 32;
+  double yarn_beta_slow = 1;
+};
+
+struct ModelSpec {
+  std::string name;
+  int32_t window_tokens = 128;
+  int32_t chunk_tokens =
+      256;  // a multiple of 128: one block of every full pool, the unit of prefix reuse
+  int32_t max_context_tokens = 1 << 20;
+  int32_t top_k = 512;
+  std::vector<RopeSpec> ropes;
+  std::vector<PoolSpec> pools;
+  std::vector<LayerSpec> layers;
+};
+
+// A contiguous range of a model's layers, as one store of a pipeline holds it.
+struct LayerRange {
+  int32_t first = 0;
+  int32_t count = 0;
+};
+
+// What a layered model is described by; MakeModel turns it into pools and layers.
+struct LayeredModelOptions {
+  std::string name = "custom";
+  // One per layer: 0 = window only, else 1, 2, 4 or 128: the ratio of its full pool.
+  std::vector<int32_t> ratios;
+  RowFormat latent_format = RowFormat::kFlashMlaV4;
+  RowFormat indexer_format = RowFormat::kIndexerFp8;
+  // The full pool of this ratio carries an indexer plane too; 0 = none does.
+  int32_t indexer_ratio = 4;
+  EntryRule rule = EntryRule::kPooled;
+  int32_t swa_block_tokens = 64;
+  int32_t chunk_tokens = 256;
+  int32_t max_context_tokens = 1 << 20;
+  int32_t top_k = 512;
+  PoolLayout layout = PoolLayout::kBlockMajor;
+  int64_t page_align = 32;
+  int64_t block_align = 0;  // 0 = 576, or 512 where a pool holds a V4.1 format
+};
+
+// Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128). Layers
+// with a full pool use ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000). Errors:
+// InvalidArgument that names the field, as ValidateModel.
+absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options);
+
+// 43 layers: 2 window-only, 21 CSA, 20 HCA.   Source: DeepSeek-V4.
+ModelSpec DeepSeekV4Flash();
+
+// 61 layers: 30 CSA, 31 HCA.   Source: DeepSeek-V4.
+ModelSpec DeepSeekV4Pro();
+
+// "deepseek-v4-flash" or "deepseek-v4-pro".   Errors: NotFound that lists the names.
+absl::StatusOr<ModelSpec> ModelByName(absl::string_view name);
+
+// Errors: InvalidArgument with the field and both values, e.g. "pool csa: entries_per_block is 48,
+// not a power of two".   Cost: O(layers).
+absl::Status ValidateModel(const ModelSpec& model);
+
+// Index of the window pool, or -1.
+int WindowPool(const ModelSpec& model);
+
+// How many rows (writing layers) of `pool` lie in `layers`.
+int CountRows(const ModelSpec& model, int pool, LayerRange layers);
+
+}  // namespace terrace
+
+#endif  // TERRACE_MODEL_H_
