@@ -1,0 +1,141 @@
+// Ledger is the bookkeeping of a cache: which sequence owns which blocks of which pool. It decides;
+// what it decided leaves it as a Plan. It includes no CUDA, knows no address, never waits for a
+// device and is deterministic.
+//
+//   AllocateSequence -> { Append -> (run the step) -> Commit [-> Truncate] }* -> FreeSequence
+//
+// Tokens. `length` counts a sequence's rows: tokens fed by Append. `known` counts its token ids:
+// the prompt's, then those of Commit, in order, possibly steps later. Settled are tokens that have
+// a row and a final id: min(length, known). The last sampled token is known and has no row until it
+// is fed.
+//
+// Drafts. The last `drafts` rows of a step may be taken back. Before the sequence is appended to
+// again each must be settled by Commit or taken back by Truncate. With k of d drafts accepted:
+// Truncate(length - (d - k)), then Commit the accepted ids and the one sampled after them.
+//
+// Thread-safe: no; one scheduler thread owns a ledger.
+
+#ifndef TERRACE_LEDGER_H_
+#define TERRACE_LEDGER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "terrace/geometry.h"
+#include "terrace/ids.h"
+#include "terrace/plan.h"
+
+namespace terrace {
+
+struct LedgerOptions {
+  Geometry geometry;
+  // Tells this ledger's plans from those of another run; any number.
+  uint64_t epoch = 1;
+  // Most plans that may be unretired. 0: all stores run stream-ordered on one stream, Retire is not
+  // called, and a block is free for reuse as soon as nobody owns it. Above 0: a block that an
+  // unretired plan may name drains until Retire, whatever made it unused.
+  int32_t in_flight_plans = 0;
+  // For tests: called before blocks of a pool are taken; true acts as if that pool were short.
+  std::function<bool(int pool)> inject_shortage;
+};
+
+struct SequenceRequest {
+  absl::Span<const int32_t> tokens;  // the prompt's ids; may be empty
+};
+
+struct StepRequest {
+  SequenceId id;
+  int32_t tokens = 1;  // rows to add, drafts included
+  int32_t drafts = 0;  // of them, the last ones
+};
+
+struct SequenceInfo {
+  int32_t lane = 0;
+  int32_t length = 0;   // rows
+  int32_t known = 0;    // token ids
+  int32_t settled = 0;  // min(length, known)
+  int32_t undecided_drafts = 0;
+};
+
+// A step or sequence that did not fit. Attached to the status; nothing has changed.
+struct Shortage {
+  int32_t pool = 0;
+  int32_t missing_blocks = 0;
+  bool retry_later = false;  // false: larger than the pool, waiting never helps
+};
+// The shortage behind `status`, if that is why it failed.
+std::optional<Shortage> ShortageOf(const absl::Status& status);
+
+struct PoolUse {
+  int32_t capacity = 0;  // = free + live + draining
+  int32_t free = 0;
+  int32_t live = 0;
+  int32_t draining = 0;
+};
+
+class Ledger {
+ public:
+  // Errors: InvalidArgument for a geometry that MakeGeometry cannot have made or a negative
+  // in_flight_plans.
+  static absl::StatusOr<std::unique_ptr<Ledger>> Create(const LedgerOptions& options);
+  ~Ledger();
+
+  // Takes a lane and no block yet.
+  // Errors: ResourceExhausted when all lanes are taken; InvalidArgument for a prompt beyond
+  // max_context_tokens.
+  absl::StatusOr<SequenceId> AllocateSequence(const SequenceRequest& request);
+
+  // Feeds a batch of any mix of prefill chunks, decodes and decodes with drafts. Releases what the
+  // windows left, takes the blocks that the new rows need, and says so in the plan. All or nothing
+  // over all sequences and pools. The batch's order is the order of the plan's lanes and rows.
+  // Errors: ResourceExhausted (wait and retry) or OutOfRange (never fits), both with a Shortage;
+  // NotFound for a stale or unknown id; InvalidArgument for a duplicate, an empty batch, counts
+  // beyond the limits; FailedPrecondition for undecided drafts or too many unretired plans.   Cost:
+  // O(batch + blocks), whatever the number of tokens.
+  absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch);
+
+  // Gives the next token ids, in order.
+  // Errors: NotFound; InvalidArgument beyond max_context_tokens.
+  absl::Status Commit(SequenceId id, absl::Span<const int32_t> tokens);
+
+  // Takes back rows from `length` on: drafts of the last step that are not settled.
+  // Errors: NotFound; InvalidArgument if `length` is beyond the rows, or would take back a settled
+  // or an undeclared row.
+  absl::Status Truncate(SequenceId id, int32_t length);
+
+  // Errors: NotFound for a handle that is stale (freed before) or was never given.
+  absl::Status FreeSequence(SequenceId id);
+
+  // Every plan up to `plan` has run to its end on every store.
+  // Errors: InvalidArgument for a plan not made yet or retired before; FailedPrecondition if
+  // in_flight_plans is 0.
+  absl::Status Retire(PlanNumber plan);
+
+  // All block tables as one plan, for a store that missed a plan. Does not count as a step.
+  absl::StatusOr<Plan> Snapshot() const;
+
+  absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
+  PoolUse Use(int pool) const;  // REQUIRES: 0 <= pool < num_pools
+  int32_t num_sequences() const;
+  PlanNumber last_plan() const;
+  const Geometry& geometry() const;
+
+  // Walks everything and CHECKs the numbered invariants of every part.   Cost: O(blocks +
+  // sequences).
+  void CheckInvariants() const;
+
+ private:
+  class Impl;
+  explicit Ledger(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_LEDGER_H_

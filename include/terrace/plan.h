@@ -1,0 +1,53 @@
+// Plan is one step as data: what the ledger decided and a store carries out. It owns its bytes,
+// knows no address, and travels between processes as bytes(). Layout: plan_format.h.
+
+#ifndef TERRACE_PLAN_H_
+#define TERRACE_PLAN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "terrace/geometry.h"
+#include "terrace/ids.h"
+#include "terrace/plan_format.h"
+
+namespace terrace {
+
+// Thread-safe: const calls are.
+class Plan {
+ public:
+  // Copies and checks `bytes`: magic, version, checksum, fingerprint and every record against
+  // `geometry` (lanes in range and distinct, positions and counts within the limits, row offsets
+  // consistent, patches and copies naming tables and blocks that exist). A plan that passes can
+  // drive a store to no place out of its pools. Errors: InvalidArgument that says which field of
+  // which record is wrong; FailedPrecondition for another deployment's plan.   Cost: O(bytes).
+  static absl::StatusOr<Plan> Parse(absl::Span<const std::byte> bytes, const Geometry& geometry);
+
+  Plan(Plan&&) = default;
+  Plan& operator=(Plan&&) = default;
+  Plan(const Plan&) = default;
+  Plan& operator=(const Plan&) = default;
+
+  absl::Span<const std::byte> bytes() const { return absl::MakeConstSpan(bytes_); }
+
+  const PlanHeader& header() const { return *reinterpret_cast<const PlanHeader*>(bytes_.data()); }
+  PlanNumber number() const { return PlanNumber(header().number); }
+  bool is_snapshot() const { return header().kind == PlanKind::kSnapshot; }
+
+  absl::Span<const LaneRecord> lanes() const;
+  absl::Span<const BlockPatch> patches() const;
+  absl::Span<const BlockCopy> copies() const;
+
+ private:
+  friend class PlanBuilder;
+  explicit Plan(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
+
+  std::vector<std::byte> bytes_;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_PLAN_H_

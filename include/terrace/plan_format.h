@@ -1,0 +1,82 @@
+// The bytes of a plan: flat, trivially copyable records, the same on host and device,
+// little-endian.
+//
+//   PlanHeader | LaneRecord[num_lanes] | BlockPatch[num_patches] | BlockCopy[num_copies]
+//
+// Arrays follow each other without gaps, at the offsets the header names, so that one
+// host-to-device copy of exactly total_bytes carries a step and kernels find everything from the
+// header. Rows are not listed one by one: positions, slots and closing entries are expanded from
+// the lane records where they are needed (expand.h).
+
+#ifndef TERRACE_PLAN_FORMAT_H_
+#define TERRACE_PLAN_FORMAT_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "terrace/pool_kinds.h"
+
+namespace terrace {
+
+inline constexpr uint32_t kPlanMagic = 0x52524554;  // "TERR"
+inline constexpr uint32_t kPlanVersion = 1;
+
+enum class PlanKind : uint32_t {
+  kStep = 0,      // lanes to advance, and the patches and copies they need
+  kSnapshot = 1,  // no lanes; patches that rebuild every block table from nothing
+};
+
+struct PlanHeader {
+  uint32_t magic;
+  uint32_t version;
+  uint64_t checksum;     // XXH3-64 of all bytes with this field zero
+  uint64_t fingerprint;  // of the geometry
+  uint64_t epoch;        // of the ledger: tells one ledger's plans from another's
+  uint64_t number;       // PlanNumber; a snapshot has the number of the last step before it
+  PlanKind kind;
+  int32_t num_lanes;
+  int32_t num_token_rows;  // sum of the lanes' counts
+  int32_t num_patches;     // over all pools
+  int32_t num_copies;
+  int32_t patches_offset;  // bytes from the start; lanes start at sizeof(PlanHeader)
+  int32_t copies_offset;
+  int32_t total_bytes;
+  int32_t num_entry_rows[kMaxPools];  // full pools: entries that close in this step; others 0
+  uint32_t reserved[6];               // zero
+};
+static_assert(std::is_trivially_copyable_v<PlanHeader> && sizeof(PlanHeader) == 128);
+
+// One sequence's part in a step. After it the sequence has first + count rows.
+struct LaneRecord {
+  int32_t lane;
+  int32_t settled;               // tokens whose ids were final when the plan was made
+  int32_t first;                 // position of the step's first token
+  int32_t count;                 // tokens in this step, drafts included; at least 1
+  int32_t drafts;                // the last `drafts` of them may be taken back
+  int32_t token_row;             // first row in token-major inputs: the sum of the counts before
+  int32_t reserved[2];           // zero
+  int32_t entry_row[kMaxPools];  // full pools: first row in that pool's compact inputs; others 0
+};
+static_assert(std::is_trivially_copyable_v<LaneRecord> && sizeof(LaneRecord) == 64);
+
+// block_table[pool][lane][index] = block.
+struct BlockPatch {
+  int32_t pool;
+  int32_t lane;
+  int32_t index;
+  int32_t block;
+};
+static_assert(std::is_trivially_copyable_v<BlockPatch> && sizeof(BlockPatch) == 16);
+
+// All layers and planes of `source` are copied to `destination` before the step writes.
+struct BlockCopy {
+  int32_t pool;
+  int32_t source;
+  int32_t destination;
+  int32_t reserved;  // zero
+};
+static_assert(std::is_trivially_copyable_v<BlockCopy> && sizeof(BlockCopy) == 16);
+
+}  // namespace terrace
+
+#endif  // TERRACE_PLAN_FORMAT_H_
