@@ -1,6 +1,7 @@
 // Geometry is the flat, trivially copyable summary of a deployment that the ledger, plans, stores
 // and kernels agree on: pools, their capacities and the limits of a step. It knows no bytes: those
 // are a store's own (page_layout.h), so that stores of different layer ranges share one geometry.
+// Plain data that kernels include too; geometry_builder.h makes it from a model.
 
 #ifndef TERRACE_GEOMETRY_H_
 #define TERRACE_GEOMETRY_H_
@@ -8,10 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/types/span.h"
-#include "terrace/model.h"
+#include "terrace/pool_kinds.h"
 
 namespace terrace {
 
@@ -53,12 +51,6 @@ struct Geometry {
   PoolGeometry pools[kMaxPools];
 };
 static_assert(std::is_trivially_copyable_v<Geometry> && sizeof(Geometry) == 40 + kMaxPools * 32);
-
-// `capacity_blocks` has one number per pool of `model`.
-// Errors: InvalidArgument for a model that ValidateModel refuses, or limits or capacities that are
-// not positive or that overflow an int32 slot.
-absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limits,
-                                      absl::Span<const int32_t> capacity_blocks);
 
 // XXH3-64 of all fields. A plan carries it, so that a store refuses plans made for another
 // deployment.

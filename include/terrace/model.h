@@ -12,29 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "terrace/pool_kinds.h"
 #include "terrace/row_format.h"
 
 namespace terrace {
-
-inline constexpr int kMaxPools = 8;   // of one model; fixes the size of a lane record
-inline constexpr int kMaxPlanes = 2;  // of one pool: the latent, and the indexer key
-
-enum class PoolKind : int32_t {
-  kWindow =
-      0,      // rows of the last `window_tokens` tokens; blocks are released as the window moves on
-  kFull = 1,  // one entry per `ratio` tokens, kept for the sequence's life; one block a chunk
-};
-
-// Which token closes an entry (docs/formats.md section 4).
-enum class EntryRule : int32_t {
-  kPooled = 0,   // entry i is written when token i*r + r-1 arrives
-  kStrided = 1,  // entry i is the row of token i*r, written when that token arrives
-};
-
-enum class PoolLayout : int32_t {
-  kBlockMajor = 0,  // [block][layer][plane][page]: moving a block is one copy
-  kLayerMajor = 1,  // [layer][block][plane][page]: one dense tensor a layer
-};
 
 struct PlaneSpec {
   RowFormat format = RowFormat::kFlashMlaV4;
@@ -79,8 +60,8 @@ struct RopeSpec {
 struct ModelSpec {
   std::string name;
   int32_t window_tokens = 128;
-  int32_t chunk_tokens =
-      256;  // a multiple of 128: one block of every full pool, the unit of prefix reuse
+  // A multiple of 128: one block of every full pool, the unit of prefix reuse.
+  int32_t chunk_tokens = 256;
   int32_t max_context_tokens = 1 << 20;
   int32_t top_k = 512;
   std::vector<RopeSpec> ropes;

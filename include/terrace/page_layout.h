@@ -12,9 +12,11 @@
 
 #include <cstdint>
 
-#include "terrace/model.h"
+#include "terrace/pool_kinds.h"
 
 namespace terrace {
+
+struct PoolSpec;  // model.h, which kernels do without
 
 struct PagePlace {
   int32_t rows = 0;  // layers of this store that own a row

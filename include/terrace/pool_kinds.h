@@ -1,0 +1,33 @@
+// What kinds of pool there are, and how many of them. Plain constants, for host and device code.
+
+#ifndef TERRACE_POOL_KINDS_H_
+#define TERRACE_POOL_KINDS_H_
+
+#include <cstdint>
+
+namespace terrace {
+
+inline constexpr int kMaxPools = 8;   // of one model; fixes the size of a lane record
+inline constexpr int kMaxPlanes = 2;  // of one pool: the latent, and the indexer key
+
+enum class PoolKind : int32_t {
+  // Rows of the last `window_tokens` tokens; blocks are released as the window moves on.
+  kWindow = 0,
+  // One entry per `ratio` tokens, kept for the sequence's life; one block a chunk.
+  kFull = 1,
+};
+
+// Which token closes an entry (docs/formats.md section 4).
+enum class EntryRule : int32_t {
+  kPooled = 0,   // entry i is written when token i*r + r-1 arrives
+  kStrided = 1,  // entry i is the row of token i*r, written when that token arrives
+};
+
+enum class PoolLayout : int32_t {
+  kBlockMajor = 0,  // [block][layer][plane][page]: moving a block is one copy
+  kLayerMajor = 1,  // [layer][block][plane][page]: one dense tensor a layer
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_POOL_KINDS_H_
