@@ -6,9 +6,12 @@
 
 #include <cstdint>
 
+#include "terrace/host_device.h"
+
+#if !defined(__CUDACC__)  // kernels need the sizes only, and Abseil is slow to compile under nvcc
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "terrace/host_device.h"
+#endif
 
 namespace terrace {
 
@@ -61,11 +64,13 @@ TERRACE_HOST_DEVICE constexpr int64_t PageBytes(RowFormat format, int64_t entrie
   return entries * (layout.data_bytes + layout.scale_bytes);
 }
 
+#if !defined(__CUDACC__)
 // The names of docs/formats.md: "flashmla_v4", "nvfp4", ...
 absl::string_view RowFormatName(RowFormat format);
 
 // Errors: InvalidArgument that lists the known names.
 absl::StatusOr<RowFormat> ParseRowFormat(absl::string_view name);
+#endif
 
 }  // namespace terrace
 

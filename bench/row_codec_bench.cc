@@ -1,0 +1,107 @@
+// Cost of one row on one core, by format: encode (rotated before store), encode without rotation,
+// decode. Rows come from a set that stays in the second-level cache, so that the figures are
+// arithmetic and not memory.
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "benchmark/benchmark.h"
+#include "terrace/multiversion.h"
+#include "terrace/row_codec.h"
+
+namespace terrace {
+namespace {
+
+constexpr int kRows = 128;
+
+template <RowFormat F>
+TERRACE_MULTIVERSION int EncodeRows(const uint16_t* rows, const float* rope, uint8_t* data,
+                                    uint8_t* scales) {
+  constexpr RowLayout kLayout = LayoutOf(F);
+  int bad = 0;
+  for (int i = 0; i < kRows; ++i) {
+    bad += EncodeRow<F>(rows + i * kLayout.channels, rope, 1.0f, data + i * kLayout.data_bytes,
+                        scales + i * kLayout.scale_bytes);
+  }
+  return bad;
+}
+
+template <RowFormat F>
+TERRACE_MULTIVERSION void DecodeRows(const uint8_t* data, const uint8_t* scales, const float* rope,
+                                     uint16_t* rows) {
+  constexpr RowLayout kLayout = LayoutOf(F);
+  for (int i = 0; i < kRows; ++i) {
+    DecodeRow<F>(data + i * kLayout.data_bytes, scales + i * kLayout.scale_bytes, rope, 1.0f,
+                 rows + i * kLayout.channels);
+  }
+}
+
+template <RowFormat F>
+struct Buffers {
+  static constexpr RowLayout kLayout = LayoutOf(F);
+  std::vector<uint16_t> rows = std::vector<uint16_t>(kRows * kLayout.channels);
+  std::vector<uint8_t> data = std::vector<uint8_t>(kRows * kLayout.data_bytes);
+  std::vector<uint8_t> scales = std::vector<uint8_t>(kRows * kLayout.scale_bytes);
+  std::vector<float> rope = MakeRopeTable(1000, kRopeBaseWindow);
+
+  Buffers() {
+    std::mt19937 random(1);
+    std::normal_distribution<float> normal;
+    for (uint16_t& channel : rows) channel = Bf16FromFloat(normal(random));
+  }
+  const float* LastRopeRow() const { return rope.data() + rope.size() - kRopeChannels; }
+};
+
+void ReportRows(benchmark::State& state) {
+  state.SetItemsProcessed(state.iterations() * kRows);
+  state.counters["ns/row"] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * kRows * 1e-9,
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+
+template <RowFormat F>
+void BM_Encode(benchmark::State& state) {
+  Buffers<F> buffers;
+  const float* rope = state.range(0) != 0 ? buffers.LastRopeRow() : nullptr;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        EncodeRows<F>(buffers.rows.data(), rope, buffers.data.data(), buffers.scales.data()));
+    benchmark::ClobberMemory();
+  }
+  ReportRows(state);
+}
+
+template <RowFormat F>
+void BM_Decode(benchmark::State& state) {
+  Buffers<F> buffers;
+  const float* rope = state.range(0) != 0 ? buffers.LastRopeRow() : nullptr;
+  EncodeRows<F>(buffers.rows.data(), nullptr, buffers.data.data(), buffers.scales.data());
+  for (auto _ : state) {
+    DecodeRows<F>(buffers.data.data(), buffers.scales.data(), rope, buffers.rows.data());
+    benchmark::ClobberMemory();
+  }
+  ReportRows(state);
+}
+
+[[maybe_unused]] const bool kRegistered = [] {
+  for (int i = 0; i < kNumRowFormats; ++i) {
+    const RowFormat format = static_cast<RowFormat>(i);
+    const std::string name(RowFormatName(format).data(), RowFormatName(format).size());
+    DispatchRowFormat(format, [&]<RowFormat F>() {
+      benchmark::RegisterBenchmark(("Encode/" + name).c_str(), BM_Encode<F>)
+          ->ArgName("rope")
+          ->Arg(0)
+          ->Arg(1);
+      benchmark::RegisterBenchmark(("Decode/" + name).c_str(), BM_Decode<F>)
+          ->ArgName("rope")
+          ->Arg(0)
+          ->Arg(1);
+    });
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace terrace

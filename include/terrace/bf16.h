@@ -1,0 +1,59 @@
+// bf16 as its 16 bits in a uint16_t.
+
+#ifndef TERRACE_BF16_H_
+#define TERRACE_BF16_H_
+
+#include <cstdint>
+
+#include "terrace/float_bits.h"
+#include "terrace/host_device.h"
+
+namespace terrace {
+
+inline constexpr uint16_t kBf16Largest = 0x7F7F;  // the largest finite value
+inline constexpr uint16_t kBf16NaN = 0x7FC0;
+
+TERRACE_HOST_DEVICE float FloatFromBf16(uint16_t bits) {
+  return FloatFromBits(static_cast<uint32_t>(bits) << 16);
+}
+
+// Round to nearest even. Saturates: what is too large, infinities included, becomes the largest
+// finite value of its sign. NaN becomes kBf16NaN with the sign of the NaN.
+TERRACE_HOST_DEVICE uint16_t Bf16FromFloat(float value) {
+  const uint32_t bits = BitsFromFloat(value);
+  const uint32_t magnitude = bits & 0x7FFFFFFFu;
+  int32_t rounded = static_cast<int32_t>((magnitude + 0x7FFFu + ((magnitude >> 16) & 1u)) >> 16);
+  rounded = rounded < kBf16Largest ? rounded : kBf16Largest;
+  rounded = static_cast<int32_t>(magnitude) > 0x7F800000 ? kBf16NaN : rounded;
+  return static_cast<uint16_t>(static_cast<uint32_t>(rounded) | ((bits >> 16) & 0x8000u));
+}
+
+// Replaces NaN by +0 and an infinity by the largest finite value of its sign, in place. Returns how
+// many values it replaced.
+template <int kChannels>
+TERRACE_HOST_DEVICE int SanitizeBf16(uint16_t* channels) {
+  uint16_t bad = 0;
+  for (int i = 0; i < kChannels; ++i) {
+    const uint16_t bits = channels[i];
+    const uint16_t magnitude = bits & 0x7FFF;
+    const uint16_t finite = magnitude == 0x7F80 ? static_cast<uint16_t>(bits - 1) : bits;
+    channels[i] = magnitude > 0x7F80 ? static_cast<uint16_t>(0) : finite;
+    bad = static_cast<uint16_t>(bad + (magnitude >= 0x7F80 ? 1 : 0));
+  }
+  return bad;
+}
+
+// The bits of max|x|. The order of finite magnitudes is the order of their bits.
+template <int kChannels>
+TERRACE_HOST_DEVICE uint16_t LargestMagnitudeBf16(const uint16_t* channels) {
+  uint16_t largest = 0;
+  for (int i = 0; i < kChannels; ++i) {
+    const uint16_t magnitude = channels[i] & 0x7FFF;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest;
+}
+
+}  // namespace terrace
+
+#endif  // TERRACE_BF16_H_

@@ -1,0 +1,305 @@
+// The arithmetic of the row formats, written once for host and device (docs/formats.md).
+//
+// The unit is a packet: 16 consecutive channels, 32 bytes of bf16. Every group that shares a scale
+// is a whole number of packets, and on the device one lane owns one packet (32 lanes are a row of
+// 512 channels, 8 lanes an indexer key). A row is encoded in steps that both sides share:
+//
+//   SanitizeBf16, RotatePairs      on the bf16 channels (bf16.h, rope.h)
+//   LargestMagnitudeBf16           of a packet, then reduced over the group: a loop or shuffles
+//   MakeGroupScale                 the group's scale from its largest magnitude
+//   EncodePacket, StoreScale       bytes
+//
+// and decoded by LoadScale, ScaleValue, DecodePacket. EncodeRow and DecodeRow do a row on the host.
+// Thread-safe: yes, nothing is shared.
+
+#ifndef TERRACE_ROW_CODEC_H_
+#define TERRACE_ROW_CODEC_H_
+
+#include <cstdint>
+#include <cstring>
+
+#include "terrace/bf16.h"
+#include "terrace/e2m1.h"
+#include "terrace/e4m3.h"
+#include "terrace/float_bits.h"
+#include "terrace/host_device.h"
+#include "terrace/rope.h"
+#include "terrace/row_format.h"
+#include "terrace/ue8m0.h"
+
+namespace terrace {
+
+inline constexpr int kPacketChannels = 16;
+inline constexpr int kPacketBf16Bytes = 2 * kPacketChannels;
+
+// Where things are in a row of one format. A group of `flashmla_v4` is 64 channels; its last group
+// is the RoPE part, stored as bf16 with a scale byte of zero.
+template <RowFormat F>
+struct RowShape {
+  static constexpr RowLayout kLayout = LayoutOf(F);
+  static constexpr int kChannels = kLayout.channels;
+  static constexpr int kPackets = kChannels / kPacketChannels;
+  static constexpr int kFirstRopeChannel = kChannels - kRopeChannels;
+  static constexpr int kFirstRopePacket = kFirstRopeChannel / kPacketChannels;
+
+  static constexpr bool kE2m1 = F == RowFormat::kNvfp4 || F == RowFormat::kIndexerMxfp4;
+  // Channels below this one are quantized, the rest stay bf16.
+  static constexpr int kQuantizedChannels =
+      F == RowFormat::kBf16 ? 0 : (F == RowFormat::kFlashMlaV4 ? kFirstRopeChannel : kChannels);
+  static constexpr int kQuantizedPackets = kQuantizedChannels / kPacketChannels;
+  static constexpr int kQuantizedPacketBytes = kE2m1 ? kPacketChannels / 2 : kPacketChannels;
+
+  static constexpr int kGroupChannels = kLayout.group > 0 ? kLayout.group : kChannels;
+  static constexpr int kGroupPackets = kGroupChannels / kPacketChannels;
+  static constexpr int kGroups = kChannels / kGroupChannels;
+  static constexpr int kQuantizedGroups = kQuantizedChannels / kGroupChannels;
+  static constexpr int kScaleBytes = kLayout.scale_bytes / kGroups;  // of one group
+
+  static_assert(kChannels % kPacketChannels == 0 && kGroupChannels % kPacketChannels == 0);
+  static_assert(kQuantizedPackets * kQuantizedPacketBytes +
+                    (kPackets - kQuantizedPackets) * kPacketBf16Bytes ==
+                kLayout.data_bytes);
+
+  // Bytes of a packet, and its first byte in the data row.
+  TERRACE_HOST_DEVICE static constexpr int PacketBytes(int packet) {
+    return packet < kQuantizedPackets ? kQuantizedPacketBytes : kPacketBf16Bytes;
+  }
+  TERRACE_HOST_DEVICE static constexpr int PacketOffset(int packet) {
+    return packet < kQuantizedPackets ? packet * kQuantizedPacketBytes
+                                      : kQuantizedPackets * kQuantizedPacketBytes +
+                                            (packet - kQuantizedPackets) * kPacketBf16Bytes;
+  }
+};
+
+// What EncodePacket needs of a group's scale, and what its scale row keeps.
+struct GroupScale {
+  float factor;     // e4m3 formats multiply by it, e2m1 formats divide by it
+  uint32_t stored;  // the bits of the scale: UE8M0, e4m3, bf16 or float32
+};
+
+// The scale of group `group` whose largest magnitude has the bits `largest` (bf16, finite).
+// `global_scale` is read by nvfp4 alone. REQUIRES: global_scale is finite and positive.
+template <RowFormat F>
+TERRACE_HOST_DEVICE GroupScale MakeGroupScale(int group, uint16_t largest, float global_scale) {
+  const float magnitude = FloatFromBf16(largest);
+  if constexpr (F == RowFormat::kFp8PerToken) {
+    const float floored = magnitude > 1e-12f ? magnitude : 1e-12f;
+    return {DivRn(kE4m3Largest, floored), Bf16FromFloat(DivRn(floored, kE4m3Largest))};
+  } else if constexpr (F == RowFormat::kNvfp4) {
+    constexpr float kSmallestScale = 0x1p-9f;
+    float scale = DivRn(DivRn(magnitude, kE2m1Largest), global_scale);
+    scale = scale > kSmallestScale ? scale : kSmallestScale;
+    scale = scale < kE4m3Largest ? scale : kE4m3Largest;
+    const uint8_t code = E4m3FromFloat(scale);
+    // A tiny global scale can underflow the product to 0. The smallest float32 stands in: it gives
+    // the same codes, and no 0 / 0.
+    const float product = MulRn(FloatFromE4m3(code), global_scale);
+    return {product > 0x1p-149f ? product : 0x1p-149f, code};
+  } else if constexpr (F == RowFormat::kIndexerMxfp4) {
+    constexpr float kFloor = 6 * 0x1p-126f;
+    constexpr int32_t kLargestByte = 125 + 127;
+    const float floored = magnitude > kFloor ? magnitude : kFloor;
+    const int32_t byte = Ue8m0AtLeast(DivRn(floored, kE2m1Largest));
+    const uint32_t stored = static_cast<uint32_t>(byte < kLargestByte ? byte : kLargestByte);
+    return {FloatFromUe8m0(stored), stored};
+  } else if constexpr (F == RowFormat::kBf16) {
+    return {1.0f, 0};
+  } else {                                       // e4m3 with a power-of-two scale
+    constexpr int32_t kLargestByte = 119 + 127;  // every code decodes to a finite bf16
+    const float floored = magnitude > 1e-4f ? magnitude : 1e-4f;
+    const int32_t byte = Ue8m0AtLeast(DivRn(floored, kE4m3Largest));
+    const uint32_t clamped = static_cast<uint32_t>(byte < kLargestByte ? byte : kLargestByte);
+    if constexpr (F == RowFormat::kIndexerFp8) {
+      return {InverseUe8m0(clamped), BitsFromFloat(FloatFromUe8m0(clamped))};
+    }
+    return {InverseUe8m0(clamped), group < RowShape<F>::kQuantizedGroups ? clamped : 0};
+  }
+}
+
+// Writes or reads the scale of one group in a scale row. REQUIRES: on the device, the scale row is
+// aligned to kScaleBytes (pages are aligned to 16).
+template <RowFormat F>
+TERRACE_HOST_DEVICE void StoreScale(uint8_t* scale_row, int group, uint32_t stored) {
+  constexpr int kBytes = RowShape<F>::kScaleBytes;
+  static_assert(kBytes == 0 || kBytes == 1 || kBytes == 2 || kBytes == 4);
+  if constexpr (kBytes == 1) {
+    scale_row[group] = static_cast<uint8_t>(stored);
+  } else if constexpr (kBytes > 1) {
+#if defined(__CUDA_ARCH__)
+    if constexpr (kBytes == 2) {
+      reinterpret_cast<uint16_t*>(scale_row)[group] = static_cast<uint16_t>(stored);
+    } else {
+      reinterpret_cast<uint32_t*>(scale_row)[group] = stored;
+    }
+#else
+    std::memcpy(scale_row + group * kBytes, &stored, kBytes);  // little-endian
+#endif
+  }
+}
+
+template <RowFormat F>
+TERRACE_HOST_DEVICE uint32_t LoadScale(const uint8_t* scale_row, int group) {
+  constexpr int kBytes = RowShape<F>::kScaleBytes;
+  if constexpr (kBytes == 0) {
+    return 0;
+  } else if constexpr (kBytes == 1) {
+    return scale_row[group];
+  } else {
+#if defined(__CUDA_ARCH__)
+    if constexpr (kBytes == 2) {
+      return reinterpret_cast<const uint16_t*>(scale_row)[group];
+    } else {
+      return reinterpret_cast<const uint32_t*>(scale_row)[group];
+    }
+#else
+    uint32_t stored = 0;
+    std::memcpy(&stored, scale_row + group * kBytes, kBytes);
+    return stored;
+#endif
+  }
+}
+
+// The float32 that a stored scale stands for.
+template <RowFormat F>
+TERRACE_HOST_DEVICE float ScaleValue(uint32_t stored) {
+  if constexpr (F == RowFormat::kBf16) {
+    return 1.0f;
+  } else if constexpr (F == RowFormat::kFp8PerToken) {
+    return FloatFromBf16(static_cast<uint16_t>(stored));
+  } else if constexpr (F == RowFormat::kNvfp4) {
+    return FloatFromE4m3(static_cast<uint8_t>(stored));
+  } else if constexpr (F == RowFormat::kIndexerFp8) {
+    return FloatFromBits(stored);
+  } else {
+    return FloatFromUe8m0(stored);
+  }
+}
+
+// Codes of kCount quantized channels that share one scale.
+template <RowFormat F, int kCount>
+TERRACE_HOST_DEVICE void EncodeChannels(const uint16_t* channels, GroupScale scale,
+                                        uint8_t* codes) {
+  if constexpr (RowShape<F>::kE2m1) {
+    EncodeE2m1<kCount>(channels, scale.factor, codes);
+  } else {
+    EncodeE4m3<kCount>(channels, scale.factor, codes);
+  }
+}
+
+template <RowFormat F, int kCount>
+TERRACE_HOST_DEVICE void DecodeChannels(const uint8_t* codes, float scale, float global_scale,
+                                        uint16_t* channels) {
+  if constexpr (F == RowFormat::kNvfp4) {
+    DecodeE2m1<kCount>(codes, scale, global_scale, channels);
+  } else if constexpr (F == RowFormat::kIndexerMxfp4) {
+    DecodeE2m1<kCount>(codes, scale, 1.0f, channels);
+  } else {
+    DecodeE4m3<kCount>(codes, scale, channels);
+  }
+}
+
+// Packet `packet` of a row to its RowShape<F>::PacketBytes(packet) bytes, and back.
+// Shape: channels [16], bytes [PacketBytes].
+template <RowFormat F>
+TERRACE_HOST_DEVICE void EncodePacket(int packet, const uint16_t* channels, GroupScale scale,
+                                      uint8_t* bytes) {
+  if (packet < RowShape<F>::kQuantizedPackets) {
+    EncodeChannels<F, kPacketChannels>(channels, scale, bytes);
+  } else {
+    std::memcpy(bytes, channels, kPacketBf16Bytes);
+  }
+}
+
+template <RowFormat F>
+TERRACE_HOST_DEVICE void DecodePacket(int packet, const uint8_t* bytes, float scale,
+                                      float global_scale, uint16_t* channels) {
+  if (packet < RowShape<F>::kQuantizedPackets) {
+    DecodeChannels<F, kPacketChannels>(bytes, scale, global_scale, channels);
+  } else {
+    std::memcpy(channels, bytes, kPacketBf16Bytes);
+  }
+}
+
+// Encodes one row on the host: sanitizes, rotates if `rope` is given (64 floats of rope.h), and
+// quantizes. Returns how many NaN and infinities it replaced.
+// Shape: row [channels] bf16, data [data_bytes], scale [scale_bytes]; they do not overlap.
+template <RowFormat F>
+TERRACE_HOST_DEVICE int EncodeRow(const uint16_t* row, const float* rope, float global_scale,
+                                  uint8_t* data, uint8_t* scale) {
+  using Shape = RowShape<F>;
+  alignas(64) uint16_t channels[Shape::kChannels];
+  std::memcpy(channels, row, sizeof(channels));
+  const int bad_values = SanitizeBf16<Shape::kChannels>(channels);
+  if (rope != nullptr) {
+    RotatePairs<kRopePairs>(channels + Shape::kFirstRopeChannel, rope, rope + kRopePairs);
+  }
+  for (int group = 0; group < Shape::kQuantizedGroups; ++group) {
+    const uint16_t* first = channels + group * Shape::kGroupChannels;
+    const uint16_t largest = LargestMagnitudeBf16<Shape::kGroupChannels>(first);
+    const GroupScale group_scale = MakeGroupScale<F>(group, largest, global_scale);
+    StoreScale<F>(scale, group, group_scale.stored);
+    EncodeChannels<F, Shape::kGroupChannels>(
+        first, group_scale, data + Shape::PacketOffset(group * Shape::kGroupPackets));
+  }
+  if constexpr (Shape::kQuantizedChannels < Shape::kChannels) {
+    std::memcpy(data + Shape::PacketOffset(Shape::kQuantizedPackets),
+                channels + Shape::kQuantizedChannels,
+                2 * (Shape::kChannels - Shape::kQuantizedChannels));
+    for (int group = Shape::kQuantizedGroups; group < Shape::kGroups; ++group) {
+      StoreScale<F>(scale, group, 0);
+    }
+  }
+  return bad_values;
+}
+
+// Decodes one row on the host, and rotates it afterwards if `rope` is given. Any bytes are
+// accepted: NaN codes and NaN scales give NaN, bf16 parts come back as they are.
+// Shape: as EncodeRow; row [channels] is written.
+template <RowFormat F>
+TERRACE_HOST_DEVICE void DecodeRow(const uint8_t* data, const uint8_t* scale, const float* rope,
+                                   float global_scale, uint16_t* row) {
+  using Shape = RowShape<F>;
+  for (int group = 0; group < Shape::kQuantizedGroups; ++group) {
+    DecodeChannels<F, Shape::kGroupChannels>(
+        data + Shape::PacketOffset(group * Shape::kGroupPackets),
+        ScaleValue<F>(LoadScale<F>(scale, group)), global_scale,
+        row + group * Shape::kGroupChannels);
+  }
+  if constexpr (Shape::kQuantizedChannels < Shape::kChannels) {
+    std::memcpy(row + Shape::kQuantizedChannels,
+                data + Shape::PacketOffset(Shape::kQuantizedPackets),
+                2 * (Shape::kChannels - Shape::kQuantizedChannels));
+  }
+  if (rope != nullptr) {
+    RotatePairs<kRopePairs>(row + Shape::kFirstRopeChannel, rope, rope + kRopePairs);
+  }
+}
+
+// Calls `function.template operator()<F>()` with the format as a template argument: the one switch.
+//   DispatchRowFormat(format, [&]<RowFormat F>() { EncodeRows<F>(...); });
+// A lambda is compiled for the base instruction set: call a TERRACE_MULTIVERSION function in it.
+// REQUIRES: format is one of the seven.
+template <typename Function>
+decltype(auto) DispatchRowFormat(RowFormat format, Function&& function) {
+  switch (format) {
+    case RowFormat::kBf16:
+      break;
+    case RowFormat::kFp8PerToken:
+      return function.template operator()<RowFormat::kFp8PerToken>();
+    case RowFormat::kNvfp4:
+      return function.template operator()<RowFormat::kNvfp4>();
+    case RowFormat::kFlashMlaV4:
+      return function.template operator()<RowFormat::kFlashMlaV4>();
+    case RowFormat::kMxfp8V41:
+      return function.template operator()<RowFormat::kMxfp8V41>();
+    case RowFormat::kIndexerFp8:
+      return function.template operator()<RowFormat::kIndexerFp8>();
+    case RowFormat::kIndexerMxfp4:
+      return function.template operator()<RowFormat::kIndexerMxfp4>();
+  }
+  return function.template operator()<RowFormat::kBf16>();
+}
+
+}  // namespace terrace
+
+#endif  // TERRACE_ROW_CODEC_H_
