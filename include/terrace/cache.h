@@ -1,0 +1,79 @@
+// Cache joins one ledger and one store in one process: the whole library behind one object.
+//
+//   auto cache = terrace::Cache::Create({.model = terrace::DeepSeekV4Flash(), .memory_bytes = 40 *
+//   kGiB});
+//
+// What a call does, costs and returns is said at Ledger (scheduler side) and Store (worker side).
+// Thread-safe: no.
+
+#ifndef TERRACE_CACHE_H_
+#define TERRACE_CACHE_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "terrace/backend.h"
+#include "terrace/capacity.h"
+#include "terrace/ledger.h"
+#include "terrace/model.h"
+#include "terrace/plan.h"
+#include "terrace/store.h"
+
+namespace terrace {
+
+struct CacheOptions {
+  ModelSpec model;
+  int64_t memory_bytes = 0;
+  Limits limits;
+  BackendOptions backend;
+  int32_t in_flight_plans = 0;
+};
+
+class Cache {
+ public:
+  // Plans the capacity, makes the backend, the ledger and the store, and computes the model's rope
+  // tables. Errors: those of PlanCapacity, MakeBackend and Store::Create.
+  static absl::StatusOr<std::unique_ptr<Cache>> Create(const CacheOptions& options);
+  ~Cache();
+
+  // Scheduler side (ledger.h).
+  absl::StatusOr<SequenceId> AllocateSequence(const SequenceRequest& request);
+  absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch);
+  absl::Status Commit(SequenceId id, absl::Span<const int32_t> tokens);
+  absl::Status Truncate(SequenceId id, int32_t length);
+  absl::Status FreeSequence(SequenceId id);
+  absl::Status Retire(PlanNumber plan);
+
+  // Worker side (store.h).
+  absl::Status Begin(const Plan& plan, Stream stream);
+  absl::Status Write(int layer, const LayerRows& rows, Stream stream);
+  absl::Status TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
+                             const SlotsOut& out, Stream stream);
+  absl::Status TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
+                                const SlotsOut& out, Stream stream);
+  absl::Status TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
+                               Stream stream);
+  absl::Status GatherTopK(int layer, const Queries& queries, const TopK& top_k, const RowsOut& out,
+                          Stream stream);
+  absl::Status GatherVisible(int layer, const Queries& queries, int32_t max_entries,
+                             const RowsOut& out, Stream stream);
+  absl::Status GatherWindow(int layer, const Queries& queries, const RowsOut& out, Stream stream);
+  absl::StatusOr<PageView> Pages(int layer, PoolKind pool,
+                                 PlaneKind plane = PlaneKind::kLatent) const;
+
+  Ledger& ledger();
+  Store& store();
+  const CapacityPlan& capacity() const;
+
+ private:
+  class Impl;
+  explicit Cache(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_CACHE_H_

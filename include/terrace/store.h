@@ -1,0 +1,188 @@
+// Store owns the pages of a range of layers in one backend's memory and moves rows in and out of
+// them. It carries out plans and has no opinion about who may use a block.
+//
+//   Begin(plan) once a step, then per layer: Write, then any Translate..., Gather..., Pages.
+//
+// Rows are bf16. Token rows follow the plan's order; a full pool's rows are compact: the entries
+// that close in the step, lane by lane, ascending. Counts come from the plan, where the kernels
+// run, so a captured CUDA graph stays valid.
+//
+// Stream: every call is ordered on the caller's stream; none synchronizes or allocates. One stream
+// at a time. Thread-safe: no. Errors: InvalidArgument for a layer, plane, pitch, alignment or
+// pointer that cannot be; nothing was enqueued then. Bad values on the device are skipped and
+// counted (ReadCounters).
+
+#ifndef TERRACE_STORE_H_
+#define TERRACE_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "terrace/backend.h"
+#include "terrace/counters.h"
+#include "terrace/geometry.h"
+#include "terrace/model.h"
+#include "terrace/page_layout.h"
+#include "terrace/plan.h"
+#include "terrace/rope_table.h"
+#include "terrace/step_view.h"
+
+namespace terrace {
+
+struct StoreOptions {
+  ModelSpec model;
+  Geometry geometry;
+  LayerRange layers;  // count 0 = all
+};
+
+// bf16 rows in the backend's memory, 16-byte aligned. Shape: [rows, channels].
+struct RowsIn {
+  const void* data = nullptr;
+  int64_t pitch = 0;     // elements between rows, a multiple of 8; 0 = channels
+  bool rotated = false;  // already rotated by the caller
+  // Rows to launch for. 0: the current plan's. More: a capacity, for a CUDA graph that is captured
+  // once and replayed with plans of up to so many rows.
+  int32_t capacity = 0;
+};
+
+// What a layer stores in a step. What is left null is not written.
+struct LayerRows {
+  RowsIn swa;      // [token rows, 512]
+  RowsIn entries;  // [closing entries, 512] of the layer's full pool: CSA or HCA
+  RowsIn indexer;  // [closing entries, 128]
+};
+
+// Which token rows of the step ask. Null and 0: all of them, in order. A row outside the step asks
+// for nothing.
+struct Queries {
+  const int32_t* token_rows = nullptr;  // [count] in the backend's memory
+  int32_t count = 0;
+};
+
+// Chosen entries of the layer's full pool, logical (0 = the sequence's first). Shape: [queries, k],
+// int32.
+struct TopK {
+  const int32_t* entries = nullptr;  // -1 = none
+  int64_t pitch = 0;                 // elements between queries; 0 = k
+  int32_t k = 0;
+};
+
+// Shape: slots [queries, pitch], lengths [queries]. Slots beyond a query's rows are -1 up to a
+// multiple of 64.
+struct SlotsOut {
+  int32_t* slots = nullptr;
+  int64_t pitch = 0;           // elements; 0 = rows a query rounded up to a multiple of 64
+  int32_t* lengths = nullptr;  // 1 + index of the last slot that is not -1; may be null
+};
+
+// Shape: [queries, rows, channels] bf16, 16-byte aligned. Rows without a slot are zero.
+struct RowsOut {
+  void* data = nullptr;
+  int64_t row_pitch = 0;    // elements, a multiple of 8; 0 = channels
+  int64_t query_pitch = 0;  // elements, a multiple of 8; 0 = rows * row_pitch
+  bool rotate = false;      // rotate after load; for planes that store unrotated rows
+};
+
+enum class PlaneKind : int32_t { kLatent = 0, kIndexer = 1 };
+
+// One layer's pages of one plane, for kernels that read in place. Valid as long as the store.
+//   data row of slot s:  base + (s / entries) * block_stride + (s % entries) * data_bytes
+//   scale row of slot s: base + (s / entries) * block_stride + entries * data_bytes + (s % entries)
+//   * scale_bytes
+struct PageView {
+  void* base = nullptr;
+  int64_t block_stride = 0;  // bytes
+  int64_t page_bytes = 0;    // data rows and scale rows
+  int32_t num_blocks = 0;
+  int32_t entries_per_block = 0;
+  RowFormat format = RowFormat::kBf16;
+  int32_t data_bytes = 0;   // of a row
+  int32_t scale_bytes = 0;  // of a row
+};
+
+class Store {
+ public:
+  // Allocates every pool (zero-filled), the block tables and the step buffers.
+  // Errors: InvalidArgument for a geometry that does not match the model; ResourceExhausted from
+  // the backend.
+  static absl::StatusOr<std::unique_ptr<Store>> Create(const StoreOptions& options,
+                                                       std::shared_ptr<Backend> backend);
+  ~Store();
+
+  // One table per ModelSpec::ropes, in the backend's memory, each with at least one position.
+  // Needed before rows are rotated.
+  absl::Status SetRopeTables(absl::Span<const RopeTableView> tables);
+
+  // NVFP4's global scale of a layer's latent rows; 1 until set.
+  // Errors: FailedPrecondition once that layer's pool was written; InvalidArgument unless finite
+  // and above 0.
+  absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);
+
+  // Makes `plan` the current step: uploads it, patches the block tables, copies blocks, expands the
+  // rows. Once a plan, in order of number. padded_token_rows: rows up to it read as "no token", for
+  // batches padded to a captured size. Errors: InvalidArgument for a plan of another geometry or
+  // one seen before; FailedPrecondition for another epoch or where plans are missing in between
+  // (ask the ledger for a Snapshot()).
+  absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
+
+  // Rotates, quantizes and scatters the rows of one layer in one launch.
+  absl::Status Write(int layer, const LayerRows& rows, Stream stream);
+
+  // Slots that each query reads: chosen entries, all it sees (at most max_entries), or its window
+  // (window_tokens).
+  absl::Status TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
+                             const SlotsOut& out, Stream stream);
+  absl::Status TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
+                                const SlotsOut& out, Stream stream);
+  absl::Status TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
+                               Stream stream);
+
+  // The same rows, read and dequantized.
+  absl::Status GatherTopK(int layer, const Queries& queries, const TopK& top_k, const RowsOut& out,
+                          Stream stream, PlaneKind plane = PlaneKind::kLatent);
+  absl::Status GatherVisible(int layer, const Queries& queries, int32_t max_entries,
+                             const RowsOut& out, Stream stream,
+                             PlaneKind plane = PlaneKind::kLatent);
+  absl::Status GatherWindow(int layer, const Queries& queries, const RowsOut& out, Stream stream);
+
+  // Rows by raw slot, outside any plan: for callers with slot mappings of their own. `slots` and
+  // `positions` (needed only where rows rotate) are [count] in the backend's memory; slots past the
+  // end are skipped and counted.
+  absl::Status WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
+                          const int32_t* slots, const int32_t* positions, int32_t count,
+                          Stream stream);
+  absl::Status ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
+                         const int32_t* positions, int32_t count, const RowsOut& out,
+                         Stream stream);
+
+  // Copies whole blocks, all layers and planes. No block may be both a source and a destination.
+  absl::Status CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream);
+
+  absl::StatusOr<PageView> Pages(int layer, PoolKind pool,
+                                 PlaneKind plane = PlaneKind::kLatent) const;
+
+  Counters ReadCounters() const;
+
+  // Counts of the current step, and where its rows are expanded to (step_view.h), for a
+  // caller's own kernels.
+  const PlanHeader& step() const;
+  const StepView& step_view() const;
+
+  Backend& backend();
+  const Geometry& geometry() const;
+  LayerRange layers() const;
+  int64_t memory_bytes() const;  // pools and tables
+
+ private:
+  class Impl;
+  explicit Store(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_STORE_H_

@@ -1,0 +1,28 @@
+// Translate: the slots that each query of a step reads, for kernels that read the pages in place.
+
+#ifndef TERRACE_KERNELS_TRANSLATE_H_
+#define TERRACE_KERNELS_TRANSLATE_H_
+
+#include <cstdint>
+
+#include "kernels/select.h"
+
+struct CUstream_st;
+
+namespace terrace {
+
+struct TranslateParams {
+  Selection select;
+  int32_t* slots;       // [num_queries, slots_pitch]
+  int64_t slots_pitch;  // elements
+  int32_t
+      padded_rows;   // slots written a query: rows_per_query rounded up; those without a row are -1
+  int32_t* lengths;  // [num_queries] 1 + index of the last slot that is not -1; may be null
+};
+
+// Stream-ordered; returns a cudaError_t.
+int LaunchTranslate(const TranslateParams& params, CUstream_st* stream);
+
+}  // namespace terrace
+
+#endif  // TERRACE_KERNELS_TRANSLATE_H_
