@@ -27,8 +27,8 @@ namespace terrace {
 struct CacheOptions {
   ModelSpec model;
   int64_t memory_bytes = 0;
-  Limits limits;
-  BackendOptions backend;
+  Limits limits = {};
+  BackendOptions backend = {};
   int32_t in_flight_plans = 0;
 };
 

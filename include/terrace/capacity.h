@@ -23,7 +23,7 @@ namespace terrace {
 struct CapacityRequest {
   ModelSpec model;
   int64_t memory_bytes = 0;
-  Limits limits;
+  Limits limits = {};
   // Sequences that may be prefilling in one step, each charged the old and the new window; 0 =
   // max_sequences.
   int32_t prefill_sequences = 0;

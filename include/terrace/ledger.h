@@ -42,7 +42,7 @@ struct LedgerOptions {
   // unretired plan may name drains until Retire, whatever made it unused.
   int32_t in_flight_plans = 0;
   // For tests: called before blocks of a pool are taken; true acts as if that pool were short.
-  std::function<bool(int pool)> inject_shortage;
+  std::function<bool(int pool)> inject_shortage = {};
 };
 
 struct SequenceRequest {

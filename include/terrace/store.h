@@ -36,7 +36,7 @@ namespace terrace {
 struct StoreOptions {
   ModelSpec model;
   Geometry geometry;
-  LayerRange layers;  // count 0 = all
+  LayerRange layers = {};  // count 0 = all
 };
 
 // bf16 rows in the backend's memory, 16-byte aligned. Shape: [rows, channels].
@@ -51,9 +51,9 @@ struct RowsIn {
 
 // What a layer stores in a step. What is left null is not written.
 struct LayerRows {
-  RowsIn swa;      // [token rows, 512]
-  RowsIn entries;  // [closing entries, 512] of the layer's full pool: CSA or HCA
-  RowsIn indexer;  // [closing entries, 128]
+  RowsIn swa = {};      // [token rows, 512]
+  RowsIn entries = {};  // [closing entries, 512] of the layer's full pool: CSA or HCA
+  RowsIn indexer = {};  // [closing entries, 128]
 };
 
 // Which token rows of the step ask. Null and 0: all of them, in order. A row outside the step asks
