@@ -34,7 +34,10 @@ struct PoolGeometry {
   int32_t log2_entries_per_block;
   int32_t tokens_per_block;  // ratio * entries_per_block
   int32_t capacity_blocks;
-  int32_t blocks_per_lane;  // length of a lane's row in the block table
+  // Length of a lane's row in the block table. The index is absolute, position / tokens_per_block,
+  // in window pools too: a table that wrapped around would need room for the old and the new window
+  // of the longest prefill step, and this one costs 4 bytes a block.
+  int32_t blocks_per_lane;
 };
 
 struct Geometry {
@@ -56,9 +59,21 @@ static_assert(std::is_trivially_copyable_v<Geometry> && sizeof(Geometry) == 40 +
 // deployment.
 uint64_t Fingerprint(const Geometry& geometry);
 
+// Most entry rows that one step can close in `pool`: a row for each token (window pool) or for each
+// `ratio` tokens, and one more for each sequence that a boundary falls on.
+int64_t MaxEntryRows(const Geometry& geometry, int pool);
+
+// Most block-table patches of one step, over all pools: every block that a step can newly take.
+int64_t MaxPatches(const Geometry& geometry);
+
+// Bytes of the largest step plan. Snapshots may be larger.
+int64_t MaxStepPlanBytes(const Geometry& geometry);
+
 // Most window blocks one sequence can hold while a step runs: `steady` after a decode step with
-// max_drafts (ceil((window - 1 + D) / B) + 1), `prefill` more while a prefill step holds the old
-// window and the new one.
+// max_drafts (ceil((window - 1 + D) / B) + 1), `prefill_extra` more while a prefill step holds the
+// old window and the new one (or, with store_whole_chunk, the whole chunk; they are released when
+// the sequence is appended to again). Blocks of B = tokens_per_block rows. Exact for every step
+// that fits the limits.
 struct WindowBlocks {
   int32_t steady;
   int32_t prefill_extra;

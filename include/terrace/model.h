@@ -32,7 +32,7 @@ struct PoolSpec {
   std::vector<PlaneSpec> planes;  // the latent first, then the indexer key if there is one
   int32_t entries_per_block = 0;  // a power of two; full pools: chunk_tokens / ratio
   PoolLayout layout = PoolLayout::kBlockMajor;
-  int64_t page_align = 32;    // bytes, a multiple of 16
+  int64_t page_align = 32;    // bytes, a multiple of 16 that divides block_align
   int64_t block_align = 576;  // bytes, a multiple of 16: FlashMLA's multiple for the V4 row
 };
 
@@ -91,7 +91,7 @@ struct LayeredModelOptions {
   int32_t top_k = 512;
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;
-  int64_t block_align = 0;  // 0 = 576, or 512 where a pool holds a V4.1 format
+  int64_t block_align = 0;  // 0 = 576 (512 with a V4.1 format), made a multiple of page_align
 };
 
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128). Layers
@@ -107,6 +107,9 @@ ModelSpec DeepSeekV4Pro();
 
 // "deepseek-v4-flash" or "deepseek-v4-pro".   Errors: NotFound that lists the names.
 absl::StatusOr<ModelSpec> ModelByName(absl::string_view name);
+
+// What ModelByName gives to MakeModel, for variants with other formats, blocks or layouts.
+absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name);
 
 // Errors: InvalidArgument with the field and both values, e.g. "pool csa: entries_per_block is 48,
 // not a power of two".   Cost: O(layers).

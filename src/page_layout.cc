@@ -1,0 +1,46 @@
+#include "terrace/page_layout.h"
+
+#include "terrace/model.h"
+#include "terrace/row_format.h"
+#include "terrace/units.h"
+
+namespace terrace {
+
+PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks) {
+  PagePlace place;
+  place.rows = rows;
+  place.num_planes = static_cast<int32_t>(pool.planes.size());
+  place.blocks = blocks;
+
+  int64_t useful = 0;  // of one layer in one block
+  int64_t padded = 0;
+  for (int plane = 0; plane < place.num_planes; ++plane) {
+    const int64_t bytes = PageBytes(pool.planes[plane].format, pool.entries_per_block);
+    place.page_bytes[plane] = bytes;
+    place.plane_offset[plane] = padded;
+    useful += bytes;
+    padded += RoundUp(bytes, pool.page_align);
+  }
+
+  int64_t reserved = 0;  // of all layers in one block
+  if (pool.layout == PoolLayout::kBlockMajor) {
+    reserved = RoundUp(rows * padded, pool.block_align);
+    place.layer_stride = padded;
+    place.block_stride = reserved;
+    place.copy_bytes = rows * padded;
+    place.copy_pieces = 1;
+  } else {
+    place.block_stride = RoundUp(padded, pool.block_align);
+    place.layer_stride = blocks * place.block_stride;
+    reserved = rows * place.block_stride;
+    place.copy_bytes = padded;
+    place.copy_pieces = rows;
+  }
+  place.total_bytes = blocks * reserved;
+  place.useful_bytes_per_block = rows * useful;
+  place.page_padding_bytes_per_block = rows * (padded - useful);
+  place.block_padding_bytes_per_block = reserved - rows * padded;
+  return place;
+}
+
+}  // namespace terrace
