@@ -115,9 +115,10 @@ check_tidy() {
     fi' tidy
 }
 
-# Every command of README.md's first sh block but this script, as a reader would type it.
+# Every command of README.md's sh blocks but this script, as a reader would type it.
 check_readme() {
   local commands status=0
+  export PATH="$PWD/build-release/bin:$PWD/build-host/bin:$PATH"
   commands=$(awk '/^```sh$/ {inside = 1; next} /^```$/ {inside = 0} inside' README.md |
     sed 's/ *#.*//' | grep -v -e '^$' -e 'scripts/test.sh')
   while IFS= read -r command; do
