@@ -1,0 +1,193 @@
+#include "terrace/cache.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "terrace/rope.h"
+#include "terrace/rope_table.h"
+
+namespace terrace {
+namespace {
+
+constexpr int64_t kSlabPositions = 1 << 15;  // 8 MiB of table at a time on its way to the backend
+constexpr int64_t kPositionsWorthAThread = 1 << 10;
+
+std::array<double, kRopePairs> Frequencies(const RopeSpec& rope) {
+  if (rope.yarn_factor <= 1) return RopeFrequencies(rope.base);
+  return RopeFrequencies(rope.base, YarnScaling{.factor = rope.yarn_factor,
+                                                .original_length = rope.yarn_original_length,
+                                                .beta_fast = rope.yarn_beta_fast,
+                                                .beta_slow = rope.yarn_beta_slow});
+}
+
+// Fills rows [count, 64] of the positions from `first` on.
+void FillSlab(const std::array<double, kRopePairs>& frequencies, int64_t first, int64_t count,
+              float* rows) {
+  const auto fill = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      FillRopeRow(frequencies, first + i, rows + i * kRopeChannels);
+    }
+  };
+  const int64_t threads = std::clamp<int64_t>(
+      count / kPositionsWorthAThread, 1, std::max<int64_t>(std::thread::hardware_concurrency(), 1));
+  std::vector<std::thread> helpers;
+  for (int64_t t = 1; t < threads; ++t) {
+    helpers.emplace_back(fill, count * t / threads, count * (t + 1) / threads);
+  }
+  fill(0, count / threads);
+  for (std::thread& helper : helpers) helper.join();
+}
+
+absl::Status UploadRopeTable(const RopeSpec& rope, int64_t positions, Backend& backend,
+                             void* table) {
+  const std::array<double, kRopePairs> frequencies = Frequencies(rope);
+  std::vector<float> slab(std::min(positions, kSlabPositions) * kRopeChannels);
+  const int64_t row_bytes = kRopeChannels * sizeof(float);
+  for (int64_t first = 0; first < positions; first += kSlabPositions) {
+    const int64_t count = std::min(kSlabPositions, positions - first);
+    FillSlab(frequencies, first, count, slab.data());
+    if (absl::Status status = backend.Upload(static_cast<char*>(table) + first * row_bytes,
+                                             slab.data(), count * row_bytes, {});
+        !status.ok()) {
+      return status;
+    }
+  }
+  return backend.Synchronize({});
+}
+
+}  // namespace
+
+class Cache::Impl {
+ public:
+  explicit Impl(std::shared_ptr<Backend> backend) : backend_(std::move(backend)) {}
+  ~Impl() {
+    store_.reset();
+    for (const RopeTableView& table : rope_tables_) backend_->Free(const_cast<float*>(table.data));
+  }
+
+  absl::Status MakeRopeTables(const ModelSpec& model, int32_t max_positions);
+
+  CapacityPlan capacity_;
+  std::shared_ptr<Backend> backend_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<Store> store_;
+  std::vector<RopeTableView> rope_tables_;  // one per ModelSpec::ropes, in the backend's memory
+};
+
+absl::Status Cache::Impl::MakeRopeTables(const ModelSpec& model, int32_t max_positions) {
+  for (size_t i = 0; i < model.ropes.size(); ++i) {
+    const bool used =
+        std::any_of(model.layers.begin(), model.layers.end(),
+                    [i](const LayerSpec& layer) { return layer.rope == static_cast<int32_t>(i); });
+    const int32_t positions = used ? max_positions : 1;
+    absl::StatusOr<void*> table =
+        backend_->Allocate(int64_t{positions} * kRopeChannels * sizeof(float));
+    if (!table.ok()) return table.status();
+    rope_tables_.push_back({static_cast<const float*>(*table), positions});
+    if (absl::Status status = UploadRopeTable(model.ropes[i], positions, *backend_, *table);
+        !status.ok()) {
+      return status;
+    }
+  }
+  return store_->SetRopeTables(rope_tables_);
+}
+
+Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Cache::~Cache() = default;
+
+absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options) {
+  absl::StatusOr<CapacityPlan> capacity = PlanCapacity(
+      {.model = options.model, .memory_bytes = options.memory_bytes, .limits = options.limits});
+  if (!capacity.ok()) return capacity.status();
+  absl::StatusOr<std::unique_ptr<Ledger>> ledger =
+      Ledger::Create({.geometry = capacity->geometry, .in_flight_plans = options.in_flight_plans});
+  if (!ledger.ok()) return ledger.status();
+  absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options.backend);
+  if (!backend.ok()) return backend.status();
+
+  auto impl = std::make_unique<Impl>(*std::move(backend));
+  impl->capacity_ = *std::move(capacity);
+  impl->ledger_ = *std::move(ledger);
+  absl::StatusOr<std::unique_ptr<Store>> store =
+      Store::Create({.model = options.model, .geometry = impl->capacity_.geometry}, impl->backend_);
+  if (!store.ok()) return store.status();
+  impl->store_ = *std::move(store);
+  if (absl::Status status =
+          impl->MakeRopeTables(options.model, impl->capacity_.geometry.max_context_tokens);
+      !status.ok()) {
+    return status;
+  }
+  return std::unique_ptr<Cache>(new Cache(std::move(impl)));
+}
+
+absl::StatusOr<SequenceId> Cache::AllocateSequence(const SequenceRequest& request) {
+  return impl_->ledger_->AllocateSequence(request);
+}
+
+absl::StatusOr<Plan> Cache::Append(absl::Span<const StepRequest> batch) {
+  return impl_->ledger_->Append(batch);
+}
+
+absl::Status Cache::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
+  return impl_->ledger_->Commit(id, tokens);
+}
+
+absl::Status Cache::Truncate(SequenceId id, int32_t length) {
+  return impl_->ledger_->Truncate(id, length);
+}
+
+absl::Status Cache::FreeSequence(SequenceId id) { return impl_->ledger_->FreeSequence(id); }
+
+absl::Status Cache::Retire(PlanNumber plan) { return impl_->ledger_->Retire(plan); }
+
+absl::Status Cache::Begin(const Plan& plan, Stream stream) {
+  return impl_->store_->Begin(plan, stream);
+}
+
+absl::Status Cache::Write(int layer, const LayerRows& rows, Stream stream) {
+  return impl_->store_->Write(layer, rows, stream);
+}
+
+absl::Status Cache::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
+                                  const SlotsOut& out, Stream stream) {
+  return impl_->store_->TranslateTopK(layer, queries, top_k, out, stream);
+}
+
+absl::Status Cache::TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
+                                     const SlotsOut& out, Stream stream) {
+  return impl_->store_->TranslateVisible(layer, queries, max_entries, out, stream);
+}
+
+absl::Status Cache::TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
+                                    Stream stream) {
+  return impl_->store_->TranslateWindow(layer, queries, out, stream);
+}
+
+absl::Status Cache::GatherTopK(int layer, const Queries& queries, const TopK& top_k,
+                               const RowsOut& out, Stream stream) {
+  return impl_->store_->GatherTopK(layer, queries, top_k, out, stream);
+}
+
+absl::Status Cache::GatherVisible(int layer, const Queries& queries, int32_t max_entries,
+                                  const RowsOut& out, Stream stream) {
+  return impl_->store_->GatherVisible(layer, queries, max_entries, out, stream);
+}
+
+absl::Status Cache::GatherWindow(int layer, const Queries& queries, const RowsOut& out,
+                                 Stream stream) {
+  return impl_->store_->GatherWindow(layer, queries, out, stream);
+}
+
+absl::StatusOr<PageView> Cache::Pages(int layer, PoolKind pool, PlaneKind plane) const {
+  return impl_->store_->Pages(layer, pool, plane);
+}
+
+Ledger& Cache::ledger() { return *impl_->ledger_; }
+Store& Cache::store() { return *impl_->store_; }
+const CapacityPlan& Cache::capacity() const { return impl_->capacity_; }
+
+}  // namespace terrace
