@@ -38,7 +38,9 @@ TERRACE_HOST_DEVICE int SanitizeBf16(uint16_t* channels) {
     const uint16_t magnitude = bits & 0x7FFF;
     const uint16_t finite = magnitude == 0x7F80 ? static_cast<uint16_t>(bits - 1) : bits;
     channels[i] = magnitude > 0x7F80 ? static_cast<uint16_t>(0) : finite;
-    bad = static_cast<uint16_t>(bad + (magnitude >= 0x7F80 ? 1 : 0));
+    // 1 where magnitude exceeds the largest finite value, as arithmetic, which vectorizes.
+    const uint16_t below = static_cast<uint16_t>(kBf16Largest - magnitude);
+    bad = static_cast<uint16_t>(bad + (below >> 15));
   }
   return bad;
 }

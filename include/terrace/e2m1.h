@@ -7,9 +7,7 @@
 #define TERRACE_E2M1_H_
 
 #include <cstdint>
-#include <cstring>
 
-#include "terrace/bf16.h"
 #include "terrace/float_bits.h"
 #include "terrace/host_device.h"
 #include "terrace/minifloat.h"
@@ -38,9 +36,9 @@ TERRACE_HOST_DEVICE uint8_t E2m1FromFloatSoftware(float value) {
 }
 
 // The value of the low four bits of `code`, exactly.
-TERRACE_HOST_DEVICE float FloatFromE2m1(uint8_t code) {
-  const float value = FloatFromMinifloat<1, 1>(code & 7);
-  return FloatFromBits(BitsFromFloat(value) | (static_cast<uint32_t>(code & 8) << 28));
+TERRACE_HOST_DEVICE float FloatFromE2m1(uint32_t code) {
+  const float value = FloatFromMinifloat<1, 1>(static_cast<int32_t>(code & 7));
+  return FloatFromBits(BitsFromFloat(value) | ((code & 8) << 28));
 }
 
 #if defined(TERRACE_HARDWARE_E2M1)
@@ -54,39 +52,25 @@ __device__ __forceinline__ uint8_t E2m1PairFromFloats(float low, float high) {
 }
 #endif
 
-// Packs kChannels codes of e2m1(channels[i] / divisor), an IEEE division, two to a byte.
-// Divisors that are powers of two divide exactly.
-template <int kChannels>
-TERRACE_HOST_DEVICE void EncodeE2m1(const uint16_t* channels, float divisor, uint8_t* packed) {
+// Shape: values [kCount], packed [kCount / 2].
+template <int kCount>
+TERRACE_HOST_DEVICE void EncodeE2m1(const float* values, uint8_t* packed) {
+  for (int i = 0; i < kCount / 2; ++i) {
 #if defined(TERRACE_HARDWARE_E2M1)
-  for (int i = 0; i < kChannels / 2; ++i) {
-    packed[i] = E2m1PairFromFloats(DivRn(FloatFromBf16(channels[2 * i]), divisor),
-                                   DivRn(FloatFromBf16(channels[2 * i + 1]), divisor));
-  }
+    packed[i] = E2m1PairFromFloats(values[2 * i], values[2 * i + 1]);
 #else
-  alignas(16) uint8_t codes[kChannels];
-  for (int i = 0; i < kChannels; ++i) {
-    codes[i] = E2m1FromFloatSoftware(DivRn(FloatFromBf16(channels[i]), divisor));
-  }
-  for (int i = 0; i < kChannels / 2; ++i) {
-    uint16_t pair;
-    std::memcpy(&pair, codes + 2 * i, sizeof(pair));
-    packed[i] = static_cast<uint8_t>(pair | (pair >> 4));
-  }
+    packed[i] = static_cast<uint8_t>(E2m1FromFloatSoftware(values[2 * i]) |
+                                     (E2m1FromFloatSoftware(values[2 * i + 1]) << 4));
 #endif
+  }
 }
 
-// channels[i] = bf16((value(code i) * scale) * global_scale), saturating.
-template <int kChannels>
-TERRACE_HOST_DEVICE void DecodeE2m1(const uint8_t* packed, float scale, float global_scale,
-                                    uint16_t* channels) {
-  alignas(16) uint8_t codes[kChannels];
-  for (int i = 0; i < kChannels / 2; ++i) {
-    const uint16_t pair = static_cast<uint16_t>((packed[i] | (packed[i] << 4)) & 0x0F0F);
-    std::memcpy(codes + 2 * i, &pair, sizeof(pair));
-  }
-  for (int i = 0; i < kChannels; ++i) {
-    channels[i] = Bf16FromFloat(MulRn(MulRn(FloatFromE2m1(codes[i]), scale), global_scale));
+template <int kCount>
+TERRACE_HOST_DEVICE void DecodeE2m1(const uint8_t* packed, float* values) {
+  for (int i = 0; i < kCount / 2; ++i) {
+    const uint32_t pair = packed[i];
+    values[2 * i] = FloatFromE2m1(pair);
+    values[2 * i + 1] = FloatFromE2m1(pair >> 4);
   }
 }
 

@@ -6,9 +6,7 @@
 #define TERRACE_E4M3_H_
 
 #include <cstdint>
-#include <cstring>
 
-#include "terrace/bf16.h"
 #include "terrace/float_bits.h"
 #include "terrace/host_device.h"
 #include "terrace/minifloat.h"
@@ -23,24 +21,27 @@ namespace terrace {
 
 inline constexpr float kE4m3Largest = 448.0f;
 
-// Round to nearest even, saturating at 448; NaN becomes 0x7F; a zero keeps its sign.
-TERRACE_HOST_DEVICE uint8_t E4m3FromFloatSoftware(float value) {
+// Round to nearest even, saturating at 448; a zero keeps its sign. REQUIRES: |value| < 2^30.
+TERRACE_HOST_DEVICE uint8_t E4m3FromBoundedFloat(float value) {
   const uint32_t bits = BitsFromFloat(value);
-  const int32_t magnitude = static_cast<int32_t>(bits & 0x7FFFFFFFu);
-  // 2^30 is far above 448 and far below an overflow of the rounding.
-  const int32_t clamped = magnitude < 0x4E800000 ? magnitude : 0x4E800000;
-  int32_t code = MinifloatFromMagnitude<3, 7>(clamped);
+  int32_t code = MinifloatFromMagnitude<3, 7>(static_cast<int32_t>(bits & 0x7FFFFFFFu));
   code = code < 0x7E ? code : 0x7E;
-  code = magnitude > 0x7F800000 ? 0x7F : code;
   return static_cast<uint8_t>(static_cast<uint32_t>(code) | ((bits >> 24) & 0x80u));
+}
+
+// The same for every float: infinities saturate, NaN becomes 0x7F.
+TERRACE_HOST_DEVICE uint8_t E4m3FromFloatSoftware(float value) {
+  const float low = value > -kE4m3Largest ? value : -kE4m3Largest;
+  const float clamped = low < kE4m3Largest ? low : kE4m3Largest;
+  return value != value ? 0x7F : E4m3FromBoundedFloat(clamped);
 }
 
 // The value of a code, exactly; 0x7F and 0xFF give NaN.
 TERRACE_HOST_DEVICE float FloatFromE4m3(uint8_t code) {
   const int32_t magnitude = code & 0x7F;
-  const float value = FloatFromMinifloat<3, 7>(magnitude);
-  const uint32_t bits = magnitude == 0x7F ? 0x7FC00000u : BitsFromFloat(value);
-  return FloatFromBits(bits | (static_cast<uint32_t>(code & 0x80) << 24));
+  const uint32_t nan = magnitude == 0x7F ? 0x7FC00000u : 0u;
+  const uint32_t sign = static_cast<uint32_t>(code & 0x80) << 24;
+  return FloatFromBits(BitsFromFloat(FloatFromMinifloat<3, 7>(magnitude)) | nan | sign);
 }
 
 #if defined(TERRACE_HARDWARE_E4M3)
@@ -60,28 +61,23 @@ TERRACE_HOST_DEVICE uint8_t E4m3FromFloat(float value) {
 #endif
 }
 
-// codes[i] = e4m3(channels[i] * factor), the product rounded to float32.
-template <int kChannels>
-TERRACE_HOST_DEVICE void EncodeE4m3(const uint16_t* channels, float factor, uint8_t* codes) {
+// Shape: values, codes [kCount]. REQUIRES: |values[i]| < 2^30.
+template <int kCount>
+TERRACE_HOST_DEVICE void EncodeE4m3(const float* values, uint8_t* codes) {
 #if defined(TERRACE_HARDWARE_E4M3)
-  for (int i = 0; i < kChannels; i += 2) {
-    const uint16_t pair = E4m3PairFromFloats(MulRn(FloatFromBf16(channels[i]), factor),
-                                             MulRn(FloatFromBf16(channels[i + 1]), factor));
-    std::memcpy(codes + i, &pair, sizeof(pair));
+  for (int i = 0; i < kCount; i += 2) {
+    const uint16_t pair = E4m3PairFromFloats(values[i], values[i + 1]);
+    codes[i] = static_cast<uint8_t>(pair);
+    codes[i + 1] = static_cast<uint8_t>(pair >> 8);
   }
 #else
-  for (int i = 0; i < kChannels; ++i) {
-    codes[i] = E4m3FromFloatSoftware(MulRn(FloatFromBf16(channels[i]), factor));
-  }
+  for (int i = 0; i < kCount; ++i) codes[i] = E4m3FromBoundedFloat(values[i]);
 #endif
 }
 
-// channels[i] = bf16(value(codes[i]) * scale), saturating.
-template <int kChannels>
-TERRACE_HOST_DEVICE void DecodeE4m3(const uint8_t* codes, float scale, uint16_t* channels) {
-  for (int i = 0; i < kChannels; ++i) {
-    channels[i] = Bf16FromFloat(MulRn(FloatFromE4m3(codes[i]), scale));
-  }
+template <int kCount>
+TERRACE_HOST_DEVICE void DecodeE4m3(const uint8_t* codes, float* values) {
+  for (int i = 0; i < kCount; ++i) values[i] = FloatFromE4m3(codes[i]);
 }
 
 }  // namespace terrace

@@ -35,14 +35,15 @@ TERRACE_HOST_DEVICE int32_t MinifloatFromMagnitude(int32_t magnitude) {
 template <int kMantissaBits, int kBias>
 TERRACE_HOST_DEVICE float FloatFromMinifloat(int32_t code) {
   constexpr int kShift = 23 - kMantissaBits;
-  const float normal =
-      FloatFromBits(static_cast<uint32_t>((code << kShift) + ((127 - kBias) << 23)));
-  // Subnormal codes: with the implicit one put in front, then subtracted; no float32 subnormal
-  // (slow on some processors) appears on the way.
-  constexpr int32_t kOne = (127 + 1 - kBias) << 23;
-  const float subnormal = SubRn(FloatFromBits(static_cast<uint32_t>((code << kShift) + kOne)),
-                                FloatFromBits(static_cast<uint32_t>(kOne)));
-  return code < (1 << kMantissaBits) ? subnormal : normal;
+  constexpr int32_t kRebias = (127 - kBias) << 23;
+  constexpr int32_t kSmallestNormal = kRebias + (1 << 23);
+  // A subnormal code gets the implicit one that it lacks, which is then subtracted. No float32
+  // subnormal (slow on some processors) appears on the way.
+  const bool subnormal = code < (1 << kMantissaBits);
+  const int32_t bits = (code << kShift) + (subnormal ? kSmallestNormal : kRebias);
+  const int32_t excess = subnormal ? kSmallestNormal : 0;
+  return SubRn(FloatFromBits(static_cast<uint32_t>(bits)),
+               FloatFromBits(static_cast<uint32_t>(excess)));
 }
 
 }  // namespace terrace
