@@ -63,19 +63,19 @@ absl::Status UploadRopeTable(const RopeSpec& rope, int64_t positions, Backend& b
 
 class Cache::Impl {
  public:
-  explicit Impl(std::shared_ptr<Backend> backend) : backend_(std::move(backend)) {}
+  explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}
   ~Impl() {
-    store_.reset();
-    for (const RopeTableView& table : rope_tables_) backend_->Free(const_cast<float*>(table.data));
+    store.reset();
+    for (const RopeTableView& table : rope_tables) backend->Free(const_cast<float*>(table.data));
   }
 
   absl::Status MakeRopeTables(const ModelSpec& model, int32_t max_positions);
 
-  CapacityPlan capacity_;
-  std::shared_ptr<Backend> backend_;
-  std::unique_ptr<Ledger> ledger_;
-  std::unique_ptr<Store> store_;
-  std::vector<RopeTableView> rope_tables_;  // one per ModelSpec::ropes, in the backend's memory
+  CapacityPlan capacity;
+  std::shared_ptr<Backend> backend;
+  std::unique_ptr<Ledger> ledger;
+  std::unique_ptr<Store> store;
+  std::vector<RopeTableView> rope_tables;  // one per ModelSpec::ropes, in the backend's memory
 };
 
 absl::Status Cache::Impl::MakeRopeTables(const ModelSpec& model, int32_t max_positions) {
@@ -85,15 +85,15 @@ absl::Status Cache::Impl::MakeRopeTables(const ModelSpec& model, int32_t max_pos
                     [i](const LayerSpec& layer) { return layer.rope == static_cast<int32_t>(i); });
     const int32_t positions = used ? max_positions : 1;
     absl::StatusOr<void*> table =
-        backend_->Allocate(int64_t{positions} * kRopeChannels * sizeof(float));
+        backend->Allocate(int64_t{positions} * kRopeChannels * sizeof(float));
     if (!table.ok()) return table.status();
-    rope_tables_.push_back({static_cast<const float*>(*table), positions});
-    if (absl::Status status = UploadRopeTable(model.ropes[i], positions, *backend_, *table);
+    rope_tables.push_back({static_cast<const float*>(*table), positions});
+    if (absl::Status status = UploadRopeTable(model.ropes[i], positions, *backend, *table);
         !status.ok()) {
       return status;
     }
   }
-  return store_->SetRopeTables(rope_tables_);
+  return store->SetRopeTables(rope_tables);
 }
 
 Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -110,14 +110,14 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
   if (!backend.ok()) return backend.status();
 
   auto impl = std::make_unique<Impl>(*std::move(backend));
-  impl->capacity_ = *std::move(capacity);
-  impl->ledger_ = *std::move(ledger);
+  impl->capacity = *std::move(capacity);
+  impl->ledger = *std::move(ledger);
   absl::StatusOr<std::unique_ptr<Store>> store =
-      Store::Create({.model = options.model, .geometry = impl->capacity_.geometry}, impl->backend_);
+      Store::Create({.model = options.model, .geometry = impl->capacity.geometry}, impl->backend);
   if (!store.ok()) return store.status();
-  impl->store_ = *std::move(store);
+  impl->store = *std::move(store);
   if (absl::Status status =
-          impl->MakeRopeTables(options.model, impl->capacity_.geometry.max_context_tokens);
+          impl->MakeRopeTables(options.model, impl->capacity.geometry.max_context_tokens);
       !status.ok()) {
     return status;
   }
@@ -125,69 +125,69 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
 }
 
 absl::StatusOr<SequenceId> Cache::AllocateSequence(const SequenceRequest& request) {
-  return impl_->ledger_->AllocateSequence(request);
+  return impl_->ledger->AllocateSequence(request);
 }
 
 absl::StatusOr<Plan> Cache::Append(absl::Span<const StepRequest> batch) {
-  return impl_->ledger_->Append(batch);
+  return impl_->ledger->Append(batch);
 }
 
 absl::Status Cache::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
-  return impl_->ledger_->Commit(id, tokens);
+  return impl_->ledger->Commit(id, tokens);
 }
 
 absl::Status Cache::Truncate(SequenceId id, int32_t length) {
-  return impl_->ledger_->Truncate(id, length);
+  return impl_->ledger->Truncate(id, length);
 }
 
-absl::Status Cache::FreeSequence(SequenceId id) { return impl_->ledger_->FreeSequence(id); }
+absl::Status Cache::FreeSequence(SequenceId id) { return impl_->ledger->FreeSequence(id); }
 
-absl::Status Cache::Retire(PlanNumber plan) { return impl_->ledger_->Retire(plan); }
+absl::Status Cache::Retire(PlanNumber plan) { return impl_->ledger->Retire(plan); }
 
 absl::Status Cache::Begin(const Plan& plan, Stream stream) {
-  return impl_->store_->Begin(plan, stream);
+  return impl_->store->Begin(plan, stream);
 }
 
 absl::Status Cache::Write(int layer, const LayerRows& rows, Stream stream) {
-  return impl_->store_->Write(layer, rows, stream);
+  return impl_->store->Write(layer, rows, stream);
 }
 
 absl::Status Cache::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
                                   const SlotsOut& out, Stream stream) {
-  return impl_->store_->TranslateTopK(layer, queries, top_k, out, stream);
+  return impl_->store->TranslateTopK(layer, queries, top_k, out, stream);
 }
 
 absl::Status Cache::TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
                                      const SlotsOut& out, Stream stream) {
-  return impl_->store_->TranslateVisible(layer, queries, max_entries, out, stream);
+  return impl_->store->TranslateVisible(layer, queries, max_entries, out, stream);
 }
 
 absl::Status Cache::TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
                                     Stream stream) {
-  return impl_->store_->TranslateWindow(layer, queries, out, stream);
+  return impl_->store->TranslateWindow(layer, queries, out, stream);
 }
 
 absl::Status Cache::GatherTopK(int layer, const Queries& queries, const TopK& top_k,
                                const RowsOut& out, Stream stream) {
-  return impl_->store_->GatherTopK(layer, queries, top_k, out, stream);
+  return impl_->store->GatherTopK(layer, queries, top_k, out, stream);
 }
 
 absl::Status Cache::GatherVisible(int layer, const Queries& queries, int32_t max_entries,
                                   const RowsOut& out, Stream stream) {
-  return impl_->store_->GatherVisible(layer, queries, max_entries, out, stream);
+  return impl_->store->GatherVisible(layer, queries, max_entries, out, stream);
 }
 
 absl::Status Cache::GatherWindow(int layer, const Queries& queries, const RowsOut& out,
                                  Stream stream) {
-  return impl_->store_->GatherWindow(layer, queries, out, stream);
+  return impl_->store->GatherWindow(layer, queries, out, stream);
 }
 
 absl::StatusOr<PageView> Cache::Pages(int layer, PoolKind pool, PlaneKind plane) const {
-  return impl_->store_->Pages(layer, pool, plane);
+  return impl_->store->Pages(layer, pool, plane);
 }
 
-Ledger& Cache::ledger() { return *impl_->ledger_; }
-Store& Cache::store() { return *impl_->store_; }
-const CapacityPlan& Cache::capacity() const { return impl_->capacity_; }
+Ledger& Cache::ledger() { return *impl_->ledger; }
+Store& Cache::store() { return *impl_->store; }
+const CapacityPlan& Cache::capacity() const { return impl_->capacity; }
 
 }  // namespace terrace
