@@ -24,7 +24,8 @@ struct CapacityRequest {
   ModelSpec model;
   int64_t memory_bytes = 0;
   Limits limits = {};
-  // Sequences that may be prefilling in one step, each charged the old and the new window; 0 =
+  // Sequences whose last step may be a prefill chunk, each charged the old and the new window (or,
+  // with store_whole_chunk, the chunk): they keep both until they are appended to again. 0 =
   // max_sequences.
   int32_t prefill_sequences = 0;
 };
@@ -42,10 +43,11 @@ struct CapacityPlan {
   Geometry geometry{};
   int64_t memory_bytes = 0;
   int64_t table_bytes = 0;   // block tables and step buffers of a store
-  int64_t unused_bytes = 0;  // less than one more chunk
+  int64_t unused_bytes = 0;  // less than one more chunk, if there are full pools
   std::vector<PoolBudget> pools;
 
-  int64_t max_tokens = 0;                       // chunks * chunk_tokens
+  // chunks * chunk_tokens; without full pools max_sequences * max_context_tokens.
+  int64_t max_tokens = 0;
   int64_t fixed_bytes_per_sequence = 0;         // window pools, reserved
   int64_t useful_fixed_bytes_per_sequence = 0;  // the window's rows alone
   double marginal_bytes_per_token = 0;          // full pools, reserved

@@ -1,0 +1,133 @@
+// The capacity plan as people read it.
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "terrace/capacity.h"
+#include "terrace/row_format.h"
+#include "terrace/units.h"
+
+namespace terrace {
+namespace {
+
+// "1234567" as "1,234,567".
+std::string Grouped(int64_t value) {
+  std::string text = absl::StrCat(value);
+  for (int i = static_cast<int>(text.size()) - 3; i > 0; i -= 3) text.insert(i, 1, ',');
+  return text;
+}
+
+using Row = std::vector<std::string>;
+
+// Columns as wide as their widest cell, two spaces apart; the first `left` of them flush left.
+std::string Align(const std::vector<Row>& rows, size_t left) {
+  std::vector<size_t> widths;
+  for (const Row& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()), 0);
+    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], row[c].size());
+  }
+  std::string text;
+  for (const Row& row : rows) {
+    std::string line;
+    for (size_t c = 0; c < row.size(); ++c) {
+      const std::string space(widths[c] - row[c].size(), ' ');
+      absl::StrAppend(&line, c == 0 ? "" : "  ", c < left ? row[c] + space : space + row[c]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    absl::StrAppend(&text, line, "\n");
+  }
+  return text;
+}
+
+std::string PoolTable(const CapacityPlan& plan) {
+  std::vector<Row> rows = {{"pool", "kind", "rows of", "layers", "tokens/row", "rows/block",
+                            "bytes/block", "blocks", "size"}};
+  for (size_t p = 0; p < plan.pools.size(); ++p) {
+    const PoolBudget& budget = plan.pools[p];
+    const PoolSpec& spec = plan.model.pools[p];
+    rows.push_back({budget.name, budget.kind == PoolKind::kWindow ? "window" : "full",
+                    absl::StrJoin(spec.planes, " + ",
+                                  [](std::string* out, const PlaneSpec& plane) {
+                                    absl::StrAppend(out, RowFormatName(plane.format));
+                                  }),
+                    Grouped(budget.place.rows), Grouped(spec.ratio),
+                    Grouped(spec.entries_per_block),
+                    Grouped(budget.place.reserved_bytes_per_block()), Grouped(budget.blocks),
+                    FormatBytes(budget.place.total_bytes)});
+  }
+  return Align(rows, 3);
+}
+
+std::string MemoryTable(const CapacityPlan& plan) {
+  int64_t useful = 0;
+  int64_t page_padding = 0;
+  int64_t block_padding = 0;
+  for (const PoolBudget& pool : plan.pools) {
+    useful += pool.blocks * pool.place.useful_bytes_per_block;
+    page_padding += pool.blocks * pool.place.page_padding_bytes_per_block;
+    block_padding += pool.blocks * pool.place.block_padding_bytes_per_block;
+  }
+  std::vector<Row> rows = {{"memory", "bytes", "", "share"}};
+  const auto add = [&](const std::string& what, int64_t bytes) {
+    rows.push_back({what, Grouped(bytes), FormatBytes(bytes),
+                    absl::StrFormat("%.2f %%", 100.0 * static_cast<double>(bytes) /
+                                                   static_cast<double>(plan.memory_bytes))});
+  };
+  add("useful rows", useful);
+  add("page padding", page_padding);
+  add("block padding", block_padding);
+  add("tables and step buffers", plan.table_bytes);
+  add("unused", plan.unused_bytes);
+  add("total", useful + page_padding + block_padding + plan.table_bytes + plan.unused_bytes);
+  return Align(rows, 1);
+}
+
+std::string CostTable(const CapacityPlan& plan) {
+  const auto per_token = [](double bytes) { return absl::StrFormat("%.2f B", bytes); };
+  return Align({{"cost", "useful", "reserved"},
+                {"one more sequence (window)", FormatBytes(plan.useful_fixed_bytes_per_sequence),
+                 FormatBytes(plan.fixed_bytes_per_sequence)},
+                {"one more token (full pools)", per_token(plan.useful_bytes_per_token),
+                 per_token(plan.marginal_bytes_per_token)}},
+               1);
+}
+
+std::string FitTable(const CapacityPlan& plan) {
+  struct Context {
+    const char* name;
+    int64_t tokens;
+  };
+  static constexpr std::array<Context, 4> kContexts = {
+      {{"4K", 4 << 10}, {"32K", 32 << 10}, {"128K", 128 << 10}, {"1M", 1 << 20}}};
+  std::vector<Row> rows = {{"context", "sequences", "held back by"}};
+  for (const Context& context : kContexts) {
+    const bool too_long = context.tokens > plan.geometry.max_context_tokens;
+    const int64_t sequences = SequencesThatFit(plan, context.tokens);
+    rows.push_back({context.name, Grouped(sequences),
+                    too_long                                   ? "max_context_tokens"
+                    : sequences == plan.geometry.max_sequences ? "max_sequences"
+                                                               : "memory"});
+  }
+  return Align(rows, 1);
+}
+
+}  // namespace
+
+std::string ToTable(const CapacityPlan& plan) {
+  const Geometry& geometry = plan.geometry;
+  return absl::StrCat(
+      plan.model.name, ": ", plan.model.layers.size(), " layers, window of ",
+      Grouped(geometry.window_tokens), " tokens, chunks of ", Grouped(geometry.chunk_tokens), "\n",
+      FormatBytes(plan.memory_bytes), " for ", Grouped(geometry.max_sequences),
+      " sequences of up to ", Grouped(geometry.max_context_tokens), " tokens; steps of up to ",
+      Grouped(geometry.max_step_tokens), " tokens, ", Grouped(geometry.max_drafts), " drafts each",
+      geometry.store_whole_chunk != 0 ? ", whole chunks stored" : "", "\n\n", PoolTable(plan), "\n",
+      MemoryTable(plan), "\n", CostTable(plan), "\nroom for ", Grouped(plan.max_tokens),
+      " tokens in all\n", FitTable(plan));
+}
+
+}  // namespace terrace

@@ -1,0 +1,181 @@
+#include "terrace/capacity.h"
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "terrace/units.h"
+
+namespace terrace {
+namespace {
+
+using testing::HasSubstr;
+
+// The plan's parts, added up one by one.
+int64_t SumOfParts(const CapacityPlan& plan) {
+  int64_t bytes = plan.table_bytes + plan.unused_bytes;
+  for (const PoolBudget& pool : plan.pools) {
+    bytes += pool.blocks * pool.place.reserved_bytes_per_block();
+  }
+  return bytes;
+}
+
+TEST(CapacityTest, FlashCosts3850UsefulBytesATokenAnd3MiBASequence) {
+  const CapacityPlan plan =
+      PlanCapacity({.model = DeepSeekV4Flash(), .memory_bytes = 40 * kGiB}).value();
+  EXPECT_DOUBLE_EQ(plan.useful_bytes_per_token, 3850.25);  // 21 (584+132)/4 + 20 584/128
+  EXPECT_EQ(plan.useful_fixed_bytes_per_sequence, 128 * 584 * 43);
+  EXPECT_NEAR(static_cast<double>(plan.useful_fixed_bytes_per_sequence) / kMiB, 3.07, 0.005);
+  EXPECT_DOUBLE_EQ(plan.marginal_bytes_per_token, (962496 + 24192) / 256.0);
+  EXPECT_EQ(SumOfParts(plan), 40 * kGiB);
+  EXPECT_EQ(plan.pools[1].blocks, plan.pools[2].blocks);
+  EXPECT_EQ(plan.max_tokens, int64_t{plan.pools[1].blocks} * 256);
+  EXPECT_EQ(plan.pools[0].blocks, 64 * (3 + 3));  // the old and the new window of 127 rows each
+}
+
+TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
+  std::mt19937_64 random(11);
+  const auto pick = [&](auto... values) {
+    const std::vector<int64_t> list = {values...};
+    return list[random() % list.size()];
+  };
+  int plans = 0;
+  for (int round = 0; round < 2000; ++round) {
+    SCOPED_TRACE(testing::Message() << "seed 11, round " << round);
+    LayeredModelOptions options;
+    const int layers = static_cast<int>(1 + random() % 12);
+    for (int l = 0; l < layers; ++l) {
+      options.ratios.push_back(static_cast<int32_t>(pick(0, 1, 2, 4, 128)));
+    }
+    options.latent_format = static_cast<RowFormat>(random() % 5);
+    options.indexer_format = static_cast<RowFormat>(5 + random() % 2);
+    options.indexer_ratio = static_cast<int32_t>(pick(0, 4, 128));
+    options.swa_block_tokens = static_cast<int32_t>(pick(1, 16, 64, 256));
+    options.chunk_tokens = static_cast<int32_t>(pick(128, 256, 1024));
+    options.max_context_tokens = static_cast<int32_t>(pick(100, 4096, 100000, 1 << 20));
+    options.layout = static_cast<PoolLayout>(random() % 2);
+    options.page_align = pick(16, 32, 128, 576);
+    CapacityRequest request;
+    request.model = MakeModel(options).value();
+    request.limits.max_sequences = static_cast<int32_t>(1 + random() % 100);
+    request.limits.max_step_tokens = static_cast<int32_t>(pick(8, 128, 512, 8192));
+    request.limits.max_drafts = static_cast<int32_t>(random() % 8);
+    request.limits.store_whole_chunk = random() % 2 == 0;
+    request.prefill_sequences = static_cast<int32_t>(random() % (request.limits.max_sequences + 1));
+    request.memory_bytes = static_cast<int64_t>(random() % (4 * kGiB)) + 1;
+
+    const auto plan = PlanCapacity(request);
+    if (!plan.ok()) {
+      ASSERT_EQ(plan.status().code(), absl::StatusCode::kOutOfRange) << plan.status();
+      continue;
+    }
+    ++plans;
+    EXPECT_EQ(SumOfParts(*plan), request.memory_bytes);
+    EXPECT_EQ(plan->table_bytes, TableBytes(plan->geometry));
+    EXPECT_GE(plan->unused_bytes, 0);
+    int64_t chunk_bytes = 0;
+    int64_t smallest = plan->table_bytes;
+    for (size_t p = 0; p < plan->pools.size(); ++p) {
+      const PoolBudget& pool = plan->pools[p];
+      const int64_t block_bytes = pool.place.reserved_bytes_per_block();
+      EXPECT_EQ(pool.place.total_bytes, pool.blocks * block_bytes);
+      EXPECT_EQ(plan->geometry.pools[p].capacity_blocks, pool.blocks);
+      if (pool.kind == PoolKind::kFull) {
+        chunk_bytes += block_bytes;
+        smallest += block_bytes;
+        EXPECT_EQ(plan->max_tokens, int64_t{pool.blocks} * options.chunk_tokens);
+      } else {
+        smallest += pool.place.total_bytes;
+      }
+    }
+    if (chunk_bytes != 0) {
+      EXPECT_LT(plan->unused_bytes, chunk_bytes);
+    }
+
+    // The smallest memory that the plan asks for is exact too.
+    request.memory_bytes = smallest;
+    const auto least = PlanCapacity(request);
+    ASSERT_TRUE(least.ok()) << least.status();
+    EXPECT_EQ(least->unused_bytes, 0);
+    request.memory_bytes = smallest - 1;
+    const absl::Status short_by_one = PlanCapacity(request).status();
+    EXPECT_EQ(short_by_one.code(), absl::StatusCode::kOutOfRange);
+    EXPECT_THAT(std::string(short_by_one.message()), HasSubstr(std::to_string(smallest)));
+  }
+  EXPECT_GT(plans, 1000);
+}
+
+TEST(CapacityTest, FewerPrefillingSequencesLeaveRoomForMoreTokens) {
+  CapacityRequest request = {.model = DeepSeekV4Flash(), .memory_bytes = 2 * kGiB};
+  const CapacityPlan all = PlanCapacity(request).value();
+  request.prefill_sequences = 4;
+  const CapacityPlan four = PlanCapacity(request).value();
+  EXPECT_EQ(all.pools[0].blocks - four.pools[0].blocks, 60 * 3);
+  EXPECT_GT(four.max_tokens, all.max_tokens);
+}
+
+TEST(CapacityTest, SequencesTakeWholeChunksAndNoMoreThanTheLanes) {
+  const CapacityPlan plan =
+      PlanCapacity(
+          {.model = DeepSeekV4Flash(), .memory_bytes = 2 * kGiB, .limits = {.max_sequences = 32}})
+          .value();
+  const int64_t chunks = plan.pools[1].blocks;
+  EXPECT_EQ(SequencesThatFit(plan, 0), 32);
+  EXPECT_EQ(SequencesThatFit(plan, 1), 32);
+  EXPECT_EQ(SequencesThatFit(plan, 256 * (chunks / 10)), 10);
+  EXPECT_EQ(SequencesThatFit(plan, 256 * (chunks / 2)), 2);
+  EXPECT_EQ(SequencesThatFit(plan, 256 * (chunks / 2) + 1), chunks / (chunks / 2 + 1));
+  EXPECT_EQ(SequencesThatFit(plan, 256 * chunks), 1);
+  EXPECT_EQ(SequencesThatFit(plan, 256 * chunks + 1), 0);
+  EXPECT_EQ(SequencesThatFit(plan, (1 << 20) + 1), 0);
+}
+
+TEST(CapacityTest, AModelWithoutFullPoolsHoldsItsContextInEveryLane) {
+  const CapacityPlan plan = PlanCapacity({.model = MakeModel({.ratios = {0, 0}}).value(),
+                                          .memory_bytes = kGiB,
+                                          .limits = {.max_sequences = 3}})
+                                .value();
+  EXPECT_EQ(plan.max_tokens, 3 << 20);
+  EXPECT_EQ(plan.marginal_bytes_per_token, 0);
+  EXPECT_EQ(SequencesThatFit(plan, 1 << 20), 3);
+  EXPECT_EQ(SumOfParts(plan), kGiB);
+}
+
+TEST(CapacityTest, ImpossibleRequestsAreErrorsThatSayWhy) {
+  CapacityRequest request = {.model = DeepSeekV4Flash(), .memory_bytes = 100 * kMiB};
+  const absl::Status small = PlanCapacity(request).status();
+  EXPECT_EQ(small.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_THAT(std::string(small.message()), HasSubstr("allow fewer sequences"));
+
+  request.memory_bytes = 0;
+  EXPECT_EQ(PlanCapacity(request).status().code(), absl::StatusCode::kInvalidArgument);
+  request.memory_bytes = -5;
+  EXPECT_EQ(PlanCapacity(request).status().code(), absl::StatusCode::kInvalidArgument);
+  request.memory_bytes = int64_t{1} << 62;
+  EXPECT_EQ(PlanCapacity(request).status().code(), absl::StatusCode::kInvalidArgument);
+  request.memory_bytes = kGiB;
+  request.prefill_sequences = 65;
+  EXPECT_THAT(std::string(PlanCapacity(request).status().message()),
+              HasSubstr("prefill_sequences is 65"));
+  request.prefill_sequences = 0;
+  request.model.pools.clear();
+  EXPECT_EQ(PlanCapacity(request).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CapacityTest, TheTableNamesEveryPartOfTheMemory) {
+  const std::string table =
+      ToTable(PlanCapacity({.model = DeepSeekV4Flash(), .memory_bytes = 40 * kGiB}).value());
+  for (const char* text :
+       {"deepseek-v4-flash", "swa", "csa", "hca", "flashmla_v4 + indexer_fp8", "962,496",
+        "useful rows", "page padding", "block padding", "tables and step buffers", "unused",
+        "42,949,672,960", "3850.25 B", "3.07 MiB", "128K", "max_sequences", "memory"}) {
+    EXPECT_THAT(table, HasSubstr(text));
+  }
+  EXPECT_EQ(table.find(" \n"), std::string::npos);  // no trailing spaces
+}
+
+}  // namespace
+}  // namespace terrace

@@ -1,0 +1,205 @@
+#include "terrace/model.h"
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace terrace {
+namespace {
+
+using testing::HasSubstr;
+
+// Ratio of each layer's full pool, 0 where there is none.
+std::vector<int> Ratios(const ModelSpec& model) {
+  std::vector<int> ratios;
+  for (const LayerSpec& layer : model.layers) {
+    int ratio = 0;
+    for (const LayerPool& use : layer.pools) {
+      const PoolSpec& pool = model.pools[use.pool];
+      if (pool.kind == PoolKind::kFull) ratio = pool.ratio;
+    }
+    ratios.push_back(ratio);
+  }
+  return ratios;
+}
+
+TEST(ModelTest, FlashHasTwoWindowOnlyThenAlternatingLayersEndingOnCsa) {
+  const ModelSpec model = DeepSeekV4Flash();
+  ASSERT_TRUE(ValidateModel(model).ok());
+  const std::vector<int> ratios = Ratios(model);
+  ASSERT_EQ(ratios.size(), 43u);
+  EXPECT_EQ(ratios[0], 0);
+  EXPECT_EQ(ratios[1], 0);
+  for (size_t l = 2; l < ratios.size(); ++l) EXPECT_EQ(ratios[l], l % 2 == 0 ? 4 : 128) << l;
+  EXPECT_EQ(ratios.back(), 4);
+  const LayerRange all = {0, 43};
+  ASSERT_EQ(model.pools.size(), 3u);
+  EXPECT_EQ(model.pools[0].name, "swa");
+  EXPECT_EQ(model.pools[1].name, "csa");
+  EXPECT_EQ(model.pools[2].name, "hca");
+  EXPECT_EQ(CountRows(model, 0, all), 43);
+  EXPECT_EQ(CountRows(model, 1, all), 21);
+  EXPECT_EQ(CountRows(model, 2, all), 20);
+  EXPECT_EQ(WindowPool(model), 0);
+  EXPECT_EQ(model.top_k, 512);
+  EXPECT_EQ(model.window_tokens, 128);
+  EXPECT_EQ(model.max_context_tokens, 1048576);
+  EXPECT_EQ(model.pools[1].planes[1].format, RowFormat::kIndexerFp8);
+  EXPECT_EQ(model.pools[2].planes.size(), 1u);
+}
+
+TEST(ModelTest, ProHasTwoHcaThenAlternatingLayersEndingOnCsa) {
+  const ModelSpec model = DeepSeekV4Pro();
+  ASSERT_TRUE(ValidateModel(model).ok());
+  const std::vector<int> ratios = Ratios(model);
+  ASSERT_EQ(ratios.size(), 61u);
+  EXPECT_EQ(ratios[0], 128);
+  EXPECT_EQ(ratios[1], 128);
+  for (size_t l = 2; l < ratios.size(); ++l) EXPECT_EQ(ratios[l], l % 2 == 0 ? 4 : 128) << l;
+  EXPECT_EQ(CountRows(model, 1, {0, 61}), 30);
+  EXPECT_EQ(CountRows(model, 2, {0, 61}), 31);
+  EXPECT_EQ(model.top_k, 1024);
+}
+
+TEST(ModelTest, LayersWithACompressedPoolRotateWithTheLongBase) {
+  const ModelSpec model = DeepSeekV4Flash();
+  EXPECT_EQ(model.ropes[model.layers[0].rope].base, 10000);
+  EXPECT_EQ(model.ropes[model.layers[0].rope].yarn_factor, 1);
+  for (size_t l = 2; l < model.layers.size(); ++l) {
+    EXPECT_EQ(model.ropes[model.layers[l].rope].base, 160000);
+    EXPECT_EQ(model.ropes[model.layers[l].rope].yarn_factor, 16);
+  }
+}
+
+TEST(ModelTest, RowsOfARangeAreThoseItsLayersWrite) {
+  const ModelSpec model = DeepSeekV4Flash();
+  EXPECT_EQ(CountRows(model, 0, {2, 3}), 3);
+  EXPECT_EQ(CountRows(model, 1, {2, 3}), 2);
+  EXPECT_EQ(CountRows(model, 2, {2, 3}), 1);
+  EXPECT_EQ(CountRows(model, 0, {40, 100}), 3);
+  EXPECT_EQ(CountRows(model, 0, {7, 0}), 0);
+}
+
+TEST(ModelTest, ModelsAreFoundByNameAndAnUnknownNameListsThem) {
+  EXPECT_EQ(ModelByName("deepseek-v4-flash")->layers.size(), 43u);
+  EXPECT_EQ(ModelByName("deepseek-v4-pro")->layers.size(), 61u);
+  EXPECT_EQ(ModelOptionsByName("deepseek-v4-pro")->top_k, 1024);
+  const absl::Status status = ModelByName("deepseek-v5").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("deepseek-v4-flash"));
+}
+
+TEST(ModelTest, EachRatioHasItsPoolInAscendingOrder) {
+  const ModelSpec model = MakeModel({.ratios = {128, 1, 0, 2, 4, 1}}).value();
+  std::vector<std::string> names;
+  for (const PoolSpec& pool : model.pools) names.push_back(pool.name);
+  EXPECT_THAT(names, testing::ElementsAre("swa", "c1", "c2", "csa", "hca"));
+  EXPECT_THAT(Ratios(model), testing::ElementsAre(128, 1, 0, 2, 4, 1));
+  EXPECT_EQ(model.pools[1].entries_per_block, 256);
+  EXPECT_EQ(model.pools[4].entries_per_block, 2);
+  EXPECT_EQ(CountRows(model, 1, {0, 6}), 2);
+}
+
+TEST(ModelTest, BlocksAreAlignedForTheReaderOfTheirFormat) {
+  EXPECT_EQ(MakeModel({.ratios = {4}})->pools[0].block_align, 576);
+  const ModelSpec v41 = MakeModel({.ratios = {4}, .latent_format = RowFormat::kMxfp8V41}).value();
+  EXPECT_EQ(v41.pools[0].block_align, 512);
+  EXPECT_EQ(MakeModel({.ratios = {4}, .page_align = 128})->pools[0].block_align, 1152);
+}
+
+TEST(ModelTest, RowsThatAreRotatedAfterLoadAreStoredUnrotated) {
+  const ModelSpec model =
+      MakeModel({.ratios = {4}, .latent_format = RowFormat::kFp8PerToken}).value();
+  EXPECT_FALSE(model.pools[1].planes[0].rope_before_store);
+  EXPECT_TRUE(model.pools[1].planes[1].rope_before_store);
+}
+
+TEST(ModelTest, LayeredOptionsThatMakeNoModelAreErrorsThatNameTheField) {
+  const auto message = [](const LayeredModelOptions& options) {
+    const auto model = MakeModel(options);
+    EXPECT_EQ(model.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(model.status().message());
+  };
+  EXPECT_THAT(message({}), HasSubstr("no layers"));
+  EXPECT_THAT(message({.ratios = {0, 8}}), HasSubstr("ratios[1] is 8"));
+  EXPECT_THAT(message({.ratios = {4}, .latent_format = RowFormat::kIndexerFp8}),
+              HasSubstr("indexer_fp8"));
+  EXPECT_THAT(message({.ratios = {4}, .indexer_format = RowFormat::kBf16}), HasSubstr("bf16"));
+  EXPECT_THAT(message({.ratios = {4}, .swa_block_tokens = 48}), HasSubstr("entries_per_block"));
+  EXPECT_THAT(message({.ratios = {4}, .chunk_tokens = 100}), HasSubstr("chunk_tokens is 100"));
+  EXPECT_THAT(message({.ratios = {4}, .chunk_tokens = 0}), HasSubstr("chunk_tokens is 0"));
+  EXPECT_THAT(message({.ratios = {128}, .chunk_tokens = 384}), HasSubstr("entries_per_block is 3"));
+  EXPECT_THAT(message({.ratios = {4}, .page_align = 0}), HasSubstr("page_align is 0"));
+  EXPECT_THAT(message({.ratios = {4}, .page_align = 24}), HasSubstr("page_align is 24"));
+  EXPECT_THAT(message({.ratios = {4}, .page_align = 32, .block_align = 48}),
+              HasSubstr("block_align 48"));
+  EXPECT_THAT(message({.ratios = {4}, .top_k = 0}), HasSubstr("top_k is 0"));
+}
+
+TEST(ModelTest, ABrokenSpecIsRefusedWithTheFieldAndItsValue) {
+  struct Case {
+    std::function<void(ModelSpec&)> spoil;
+    std::string message;
+  };
+  const std::vector<Case> cases = {
+      {[](ModelSpec& m) { m.window_tokens = 1; }, "window_tokens is 1"},
+      {[](ModelSpec& m) { m.max_context_tokens = 0; }, "max_context_tokens is 0"},
+      {[](ModelSpec& m) { m.ropes.clear(); }, "ropes is empty"},
+      {[](ModelSpec& m) { m.ropes[1].yarn_factor = 0.5; }, "ropes[1].yarn_factor is 0.5"},
+      {[](ModelSpec& m) { m.ropes[0].base = std::nan(""); }, "ropes[0].base"},
+      {[](ModelSpec& m) { m.pools.clear(); }, "pools has 0"},
+      {[](ModelSpec& m) { m.pools.resize(9, m.pools[1]); }, "pools has 9"},
+      {[](ModelSpec& m) { m.pools[2].name = "csa"; }, "two pools are named csa"},
+      {[](ModelSpec& m) { m.pools[1].name = ""; }, "no name"},
+      {[](ModelSpec& m) { m.pools[0].ratio = 4; }, "pool swa: ratio is 4"},
+      {[](ModelSpec& m) { m.pools[1].ratio = 8; }, "pool csa: ratio 8 x entries_per_block 64"},
+      {[](ModelSpec& m) { m.pools[1].ratio = -4; }, "pool csa: ratio is -4"},
+      {[](ModelSpec& m) { m.pools[1].planes.clear(); }, "pool csa: 0 planes"},
+      {[](ModelSpec& m) { m.pools[1].planes.resize(3); }, "pool csa: 3 planes"},
+      {[](ModelSpec& m) { m.pools[1].planes[0].format = static_cast<RowFormat>(9); }, "format 9"},
+      {[](ModelSpec& m) { m.pools[1].kind = static_cast<PoolKind>(5); }, "unknown kind 5"},
+      {[](ModelSpec& m) { m.pools[1].rule = static_cast<EntryRule>(5); }, "unknown rule 5"},
+      {[](ModelSpec& m) { m.pools[1].layout = static_cast<PoolLayout>(5); }, "unknown layout 5"},
+      {[](ModelSpec& m) { m.pools[1].page_align = 8; }, "page_align is 8"},
+      {[](ModelSpec& m) { m.pools[1].block_align = 100; }, "block_align is 100"},
+      {[](ModelSpec& m) { m.layers.clear(); }, "no layers"},
+      {[](ModelSpec& m) { m.layers[3].rope = 2; }, "layer 3: rope is 2"},
+      {[](ModelSpec& m) { m.layers[3].pools.clear(); }, "layer 3: it has no pool"},
+      {[](ModelSpec& m) { m.layers[3].pools[0].pool = 3; }, "layer 3: pool is 3"},
+      {[](ModelSpec& m) { m.layers[3].pools[0].row = -1; }, "layer 3: row of pool swa is -1"},
+      {[](ModelSpec& m) { m.layers[3].pools[0].row = 2; }, "written by an earlier layer too"},
+      {[](ModelSpec& m) { m.layers[3].pools[0].writes = false; }, "no earlier layer writes it"},
+      {[](ModelSpec& m) {
+         m.layers[3].pools.push_back({1, 21, true});
+       },
+       "second full pool"},
+      {[](ModelSpec& m) { m.layers[42].pools[1].row = 21; }, "the last is 21"},
+      {[](ModelSpec& m) {
+         m.pools.push_back(m.pools[1]);
+         m.pools.back().name = "idle";
+       },
+       "pool idle: no layer writes it"},
+  };
+  for (const Case& c : cases) {
+    ModelSpec model = DeepSeekV4Flash();
+    c.spoil(model);
+    const absl::Status status = ValidateModel(model);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << c.message;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
+  }
+}
+
+TEST(ModelTest, LayersMayShareARowThatAnEarlierLayerWrites) {
+  ModelSpec model = MakeModel({.ratios = {4, 4, 128}}).value();
+  model.layers[1].pools[1] = {1, 0, /*writes=*/false};
+  EXPECT_TRUE(ValidateModel(model).ok()) << ValidateModel(model);
+  EXPECT_EQ(CountRows(model, 1, {0, 3}), 1);
+}
+
+}  // namespace
+}  // namespace terrace
