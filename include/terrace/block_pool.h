@@ -1,0 +1,150 @@
+// BlockPool hands out the blocks of one pool by id. It knows nothing of bytes, devices or
+// sequences.
+//
+// A block is in one state at a time:
+//   free      nobody owns it; the next one asked for may be it
+//   live      it has owners, one reference each  (Allocate or Reservation::Take, then AddReference)
+//   draining  nobody owns it, but a running plan may name it  (Free with a plan, until Retire)
+//
+// Free ids are a LIFO array: the block handed out is the one whose metadata is warmest.
+// Thread-safe: no; the ledger serialises calls.   Cost: O(1) a block; all memory is taken at
+// construction.
+//
+// Invariants:
+//  (1) a block is live iff its word counts references; otherwise the word says free or draining,
+//      and the block is exactly once in the free array or in the draining queue;
+//  (2) num_free() + num_live() + num_draining() == capacity();
+//  (3) the draining queue is ordered by plan, oldest first.
+
+#ifndef TERRACE_BLOCK_POOL_H_
+#define TERRACE_BLOCK_POOL_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "terrace/check.h"
+#include "terrace/ids.h"
+
+namespace terrace {
+
+class BlockPool {
+ public:
+  class Reservation;
+
+  // REQUIRES: capacity >= 0.
+  explicit BlockPool(int32_t capacity);
+  BlockPool(BlockPool&&) = default;
+
+  // Sets `count` blocks aside, so that taking them later cannot fail. Up to `returning` of them
+  // need not be free yet: the caller owns as many and frees them before it takes them.
+  // Errors: ResourceExhausted; nothing is set aside then.
+  absl::StatusOr<Reservation> Reserve(int32_t count, int32_t returning = 0);
+
+  // Fills `blocks` with live blocks of one reference each: all of them or none.
+  // Errors: ResourceExhausted.
+  absl::Status Allocate(absl::Span<BlockId> blocks);
+
+  // Errors: InvalidArgument for a block that is not of this pool or not live.
+  absl::Status AddReference(BlockId block);
+
+  // Drops one reference of each. Blocks that lost their last are free, or drain until `plan` is
+  // retired. All or nothing.
+  // Errors: InvalidArgument for a block that is not of this pool or not live (freed twice).
+  // REQUIRES: `plan` is none that an earlier call was past.
+  absl::Status Free(absl::Span<const BlockId> blocks,
+                    std::optional<PlanNumber> plan = std::nullopt);
+
+  // Frees what drained for plans up to `plan`.   Cost: O(blocks freed).
+  void Retire(PlanNumber plan);
+
+  int32_t capacity() const { return static_cast<int32_t>(words_.size()); }
+  int32_t num_free() const { return num_free_; }
+  int32_t num_live() const { return capacity() - num_free_ - num_draining_; }
+  int32_t num_draining() const { return num_draining_; }
+  // Free blocks that no reservation holds.
+  int32_t num_available() const { return num_free_ - num_reserved_; }
+  // References of `block`; 0 if it is not live or not of this pool.
+  int32_t references(BlockId block) const { return IsLive(block) ? words_[block.value()] : 0; }
+
+  // CHECKs the invariants above.   Cost: O(capacity).
+  void CheckInvariants() const;
+
+ private:
+  // What a block's word says when it is not live.
+  static constexpr int32_t kFree = 0;
+  static constexpr int32_t kDraining = -1;
+
+  struct Draining {
+    uint64_t plan;
+    int32_t block;
+  };
+
+  bool IsLive(BlockId block) const {
+    return static_cast<uint32_t>(block.value()) < words_.size() && words_[block.value()] > 0;
+  }
+  BlockId TakeFree() {
+    TERRACE_CHECK_GT(num_free_, 0);
+    const int32_t block = free_[--num_free_];
+    words_[block] = 1;
+    return BlockId(block);
+  }
+  void Drain(int32_t block, PlanNumber plan);
+  int32_t QueueSlot(int32_t offset) const;  // of the draining queue, from its oldest
+  void UndoFree(absl::Span<const BlockId> blocks);
+  absl::Status NotLive(BlockId block) const;
+
+  std::vector<int32_t> words_;  // references of a live block, else kFree or kDraining
+  std::vector<int32_t> free_;   // the first num_free_ are free; the last of them goes next
+  int32_t num_free_ = 0;
+  int32_t num_reserved_ = 0;
+  std::unique_ptr<Draining[]>
+      queue_;  // a ring of capacity() slots; untouched until something drains
+  int32_t queue_head_ = 0;
+  int32_t num_draining_ = 0;
+};
+
+// Blocks set aside. Destroying it gives back what was not taken. The pool must outlive it and stay
+// where it is.
+class BlockPool::Reservation {
+ public:
+  Reservation() = default;
+  Reservation(Reservation&& other) noexcept
+      : pool_(other.pool_), count_(std::exchange(other.count_, 0)) {}
+  Reservation& operator=(Reservation&& other) noexcept {
+    std::swap(pool_, other.pool_);
+    std::swap(count_, other.count_);
+    return *this;
+  }
+  ~Reservation() {
+    if (count_ > 0) pool_->num_reserved_ -= count_;
+  }
+
+  int32_t count() const { return count_; }
+
+  // A live block with one reference.   REQUIRES: count() > 0.
+  BlockId Take() {
+    TERRACE_CHECK_GT(count_, 0);
+    --count_;
+    --pool_->num_reserved_;
+    return pool_->TakeFree();
+  }
+
+ private:
+  friend class BlockPool;
+  Reservation(BlockPool* pool, int32_t count) : pool_(pool), count_(count) {
+    pool_->num_reserved_ += count;
+  }
+
+  BlockPool* pool_ = nullptr;
+  int32_t count_ = 0;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_BLOCK_POOL_H_

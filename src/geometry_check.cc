@@ -1,0 +1,73 @@
+#include "terrace/geometry_check.h"
+
+#include <cstdint>
+#include <limits>
+
+#include "absl/strings/str_format.h"
+#include "terrace/units.h"
+
+namespace terrace {
+namespace {
+
+absl::Status Wrong(const char* field, int64_t value) {
+  return absl::InvalidArgumentError(
+      absl::StrFormat("geometry: %s is %d; use a geometry that MakeGeometry made", field, value));
+}
+
+absl::Status ValidatePool(const Geometry& geometry, int index) {
+  const PoolGeometry& pool = geometry.pools[index];
+  const bool window = pool.kind == PoolKind::kWindow;
+  if (!window && pool.kind != PoolKind::kFull) return Wrong("kind", static_cast<int>(pool.kind));
+  if (window != (index == geometry.window_pool)) return Wrong("window_pool", geometry.window_pool);
+  if (pool.rule != EntryRule::kPooled && pool.rule != EntryRule::kStrided) {
+    return Wrong("rule", static_cast<int>(pool.rule));
+  }
+  if (pool.ratio < 1 || (window && pool.ratio != 1)) return Wrong("ratio", pool.ratio);
+  if (pool.log2_entries_per_block < 0 || pool.log2_entries_per_block > 30 ||
+      pool.entries_per_block != 1 << pool.log2_entries_per_block) {
+    return Wrong("entries_per_block", pool.entries_per_block);
+  }
+  if (pool.tokens_per_block != int64_t{pool.ratio} * pool.entries_per_block ||
+      (!window && pool.tokens_per_block != geometry.chunk_tokens)) {
+    return Wrong("tokens_per_block", pool.tokens_per_block);
+  }
+  if (pool.capacity_blocks < 1 || int64_t{pool.capacity_blocks} * pool.entries_per_block >
+                                      std::numeric_limits<int32_t>::max()) {
+    return Wrong("capacity_blocks", pool.capacity_blocks);
+  }
+  if (pool.blocks_per_lane != CeilDiv(geometry.max_context_tokens, pool.tokens_per_block)) {
+    return Wrong("blocks_per_lane", pool.blocks_per_lane);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ValidateGeometry(const Geometry& geometry) {
+  if (geometry.num_pools < 1 || geometry.num_pools > kMaxPools) {
+    return Wrong("num_pools", geometry.num_pools);
+  }
+  if (geometry.window_pool < -1 || geometry.window_pool >= geometry.num_pools) {
+    return Wrong("window_pool", geometry.window_pool);
+  }
+  if (geometry.window_tokens < 2) return Wrong("window_tokens", geometry.window_tokens);
+  if (geometry.chunk_tokens < 1) return Wrong("chunk_tokens", geometry.chunk_tokens);
+  if (geometry.max_sequences < 1) return Wrong("max_sequences", geometry.max_sequences);
+  if (geometry.max_step_tokens < 1) return Wrong("max_step_tokens", geometry.max_step_tokens);
+  if (geometry.max_drafts < 0 || geometry.max_drafts >= geometry.max_step_tokens) {
+    return Wrong("max_drafts", geometry.max_drafts);
+  }
+  // Sums of a position and a step or a window stay within int32.
+  if (geometry.max_context_tokens < 1 || geometry.max_context_tokens > 1 << 30) {
+    return Wrong("max_context_tokens", geometry.max_context_tokens);
+  }
+  if (geometry.store_whole_chunk != 0 && geometry.store_whole_chunk != 1) {
+    return Wrong("store_whole_chunk", geometry.store_whole_chunk);
+  }
+  for (int p = 0; p < geometry.num_pools; ++p) {
+    if (absl::Status status = ValidatePool(geometry, p); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace terrace

@@ -1,0 +1,196 @@
+#include "terrace/plan.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "src/plan_checksum.h"
+#include "terrace/expand.h"
+#include "terrace/geometry_check.h"
+#include "terrace/plan_builder.h"
+
+namespace terrace {
+namespace {
+
+// Checks one plan against one geometry; the first thing that is wrong is the status.
+class PlanChecker {
+ public:
+  PlanChecker(const Plan& plan, const Geometry& geometry)
+      : plan_(plan), header_(plan.header()), geometry_(geometry) {}
+
+  // That the arrays lie where a plan's arrays lie: nothing else may be read before.
+  absl::Status CheckFrame() const {
+    if (header_.magic != kPlanMagic) return Wrong("header", "magic", header_.magic);
+    if (header_.version != kPlanVersion) return Wrong("header", "version", header_.version);
+    const int64_t size = static_cast<int64_t>(plan_.bytes().size());
+    if (header_.total_bytes != size) return Wrong("header", "total_bytes", header_.total_bytes);
+    if (header_.num_lanes < 0) return Wrong("header", "num_lanes", header_.num_lanes);
+    if (header_.num_patches < 0) return Wrong("header", "num_patches", header_.num_patches);
+    if (header_.num_copies < 0) return Wrong("header", "num_copies", header_.num_copies);
+    if (header_.patches_offset != PlanBytes(header_.num_lanes, 0, 0)) {
+      return Wrong("header", "patches_offset", header_.patches_offset);
+    }
+    if (header_.copies_offset != PlanBytes(header_.num_lanes, header_.num_patches, 0)) {
+      return Wrong("header", "copies_offset", header_.copies_offset);
+    }
+    if (size != PlanBytes(header_.num_lanes, header_.num_patches, header_.num_copies)) {
+      return Wrong("header", "num_copies", header_.num_copies);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckHeader() const {
+    if (header_.kind != PlanKind::kStep && header_.kind != PlanKind::kSnapshot) {
+      return Wrong("header", "kind", static_cast<int64_t>(header_.kind));
+    }
+    if (plan_.is_snapshot() && header_.num_lanes + header_.num_copies > 0) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("plan header: a snapshot has no lanes and no copies, this one %d and %d",
+                          header_.num_lanes, header_.num_copies));
+    }
+    for (const uint32_t word : header_.reserved) {
+      if (word != 0) return Wrong("header", "reserved", word);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckLanes() const {
+    std::vector<bool> seen(geometry_.max_sequences);
+    int64_t token_rows = 0;
+    int64_t entry_rows[kMaxPools] = {};
+    for (size_t i = 0; i < plan_.lanes().size(); ++i) {
+      const LaneRecord& lane = plan_.lanes()[i];
+      const auto wrong = [i](const char* field, int64_t value) {
+        return Wrong(absl::StrFormat("lane record %d", i), field, value);
+      };
+      if (lane.lane < 0 || lane.lane >= geometry_.max_sequences || seen[lane.lane]) {
+        return wrong("lane", lane.lane);
+      }
+      seen[lane.lane] = true;
+      if (lane.first < 0 || lane.first >= geometry_.max_context_tokens) {
+        return wrong("first", lane.first);
+      }
+      if (lane.count < 1 || lane.count > geometry_.max_context_tokens - lane.first) {
+        return wrong("count", lane.count);
+      }
+      if (lane.drafts < 0 || lane.drafts > lane.count || lane.drafts > geometry_.max_drafts) {
+        return wrong("drafts", lane.drafts);
+      }
+      if (lane.settled < 0 || lane.settled > lane.first + lane.count) {
+        return wrong("settled", lane.settled);
+      }
+      if (lane.token_row != token_rows) return wrong("token_row", lane.token_row);
+      token_rows += lane.count;
+      for (int p = 0; p < kMaxPools; ++p) {
+        if (lane.entry_row[p] != entry_rows[p]) return wrong("entry_row", lane.entry_row[p]);
+        if (p >= geometry_.num_pools || geometry_.pools[p].kind != PoolKind::kFull) continue;
+        entry_rows[p] += EntriesClosed(geometry_.pools[p], lane.first + lane.count) -
+                         EntriesClosed(geometry_.pools[p], lane.first);
+      }
+      for (const int32_t word : lane.reserved) {
+        if (word != 0) return wrong("reserved", word);
+      }
+    }
+    if (header_.num_token_rows != token_rows || token_rows > geometry_.max_step_tokens) {
+      return Wrong("header", "num_token_rows", header_.num_token_rows);
+    }
+    for (int p = 0; p < kMaxPools; ++p) {
+      if (header_.num_entry_rows[p] != entry_rows[p]) {
+        return Wrong("header", "num_entry_rows", header_.num_entry_rows[p]);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckPatches() const {
+    for (size_t i = 0; i < plan_.patches().size(); ++i) {
+      const BlockPatch& patch = plan_.patches()[i];
+      const auto wrong = [i](const char* field, int64_t value) {
+        return Wrong(absl::StrFormat("patch %d", i), field, value);
+      };
+      if (patch.pool < 0 || patch.pool >= geometry_.num_pools) return wrong("pool", patch.pool);
+      const PoolGeometry& pool = geometry_.pools[patch.pool];
+      if (patch.lane < 0 || patch.lane >= geometry_.max_sequences) {
+        return wrong("lane", patch.lane);
+      }
+      if (patch.index < 0 || patch.index >= pool.blocks_per_lane) {
+        return wrong("index", patch.index);
+      }
+      if (patch.block < 0 || patch.block >= pool.capacity_blocks) {
+        return wrong("block", patch.block);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckCopies() const {
+    for (size_t i = 0; i < plan_.copies().size(); ++i) {
+      const BlockCopy& copy = plan_.copies()[i];
+      const auto wrong = [i](const char* field, int64_t value) {
+        return Wrong(absl::StrFormat("copy %d", i), field, value);
+      };
+      if (copy.pool < 0 || copy.pool >= geometry_.num_pools) return wrong("pool", copy.pool);
+      const int32_t capacity = geometry_.pools[copy.pool].capacity_blocks;
+      if (copy.source < 0 || copy.source >= capacity) return wrong("source", copy.source);
+      if (copy.destination < 0 || copy.destination >= capacity || copy.destination == copy.source) {
+        return wrong("destination", copy.destination);
+      }
+      if (copy.reserved != 0) return wrong("reserved", copy.reserved);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  static absl::Status Wrong(const std::string& record, const char* field, int64_t value) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("plan %s: %s is %d, which no plan here can have", record, field, value));
+  }
+
+  const Plan& plan_;
+  const PlanHeader& header_;
+  const Geometry& geometry_;
+};
+
+}  // namespace
+
+absl::StatusOr<Plan> Plan::Parse(absl::Span<const std::byte> bytes, const Geometry& geometry) {
+  if (absl::Status status = ValidateGeometry(geometry); !status.ok()) return status;
+  if (bytes.size() < sizeof(PlanHeader)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "plan of %d bytes is shorter than its header of %d", bytes.size(), sizeof(PlanHeader)));
+  }
+  Plan plan(std::vector<std::byte>(bytes.begin(), bytes.end()));
+  const PlanChecker checker(plan, geometry);
+  if (absl::Status status = checker.CheckFrame(); !status.ok()) return status;
+  if (PlanChecksum(absl::MakeSpan(plan.bytes_)) != plan.header().checksum) {
+    return absl::InvalidArgumentError("plan header: checksum does not match the bytes");
+  }
+  if (plan.header().fingerprint != Fingerprint(geometry)) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "plan %d was made for another deployment: its geometry is %016x, this %016x",
+        plan.header().number, plan.header().fingerprint, Fingerprint(geometry)));
+  }
+  if (absl::Status status = checker.CheckHeader(); !status.ok()) return status;
+  if (absl::Status status = checker.CheckLanes(); !status.ok()) return status;
+  if (absl::Status status = checker.CheckPatches(); !status.ok()) return status;
+  if (absl::Status status = checker.CheckCopies(); !status.ok()) return status;
+  return plan;
+}
+
+absl::Span<const LaneRecord> Plan::lanes() const {
+  return {reinterpret_cast<const LaneRecord*>(bytes_.data() + sizeof(PlanHeader)),
+          static_cast<size_t>(header().num_lanes)};
+}
+
+absl::Span<const BlockPatch> Plan::patches() const {
+  return {reinterpret_cast<const BlockPatch*>(bytes_.data() + header().patches_offset),
+          static_cast<size_t>(header().num_patches)};
+}
+
+absl::Span<const BlockCopy> Plan::copies() const {
+  return {reinterpret_cast<const BlockCopy*>(bytes_.data() + header().copies_offset),
+          static_cast<size_t>(header().num_copies)};
+}
+
+}  // namespace terrace
