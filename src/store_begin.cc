@@ -1,0 +1,181 @@
+// Begin and CopyBlocks: what changes tables and whole blocks.
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/begin.h"
+#include "kernels/copy_blocks.h"
+#include "src/store_impl.h"
+#include "terrace/expand.h"
+
+namespace terrace {
+
+absl::Status Store::Impl::ResetTables(Stream stream) {
+  constexpr int64_t kPiece = 1 << 16;
+  const std::vector<int32_t> none(std::min(kPiece, block_tables_entries_), kNoSlot);
+  for (int64_t at = 0; at < block_tables_entries_; at += kPiece) {
+    const int64_t entries = std::min(kPiece, block_tables_entries_ - at);
+    absl::Status status = backend_->Upload(block_tables_ + at, none.data(),
+                                           entries * int64_t{sizeof(int32_t)}, stream);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+template <typename Record, typename Enqueue>
+absl::Status Store::Impl::UploadInPieces(const Record* records, int64_t count, Stream stream,
+                                         const Enqueue& enqueue) {
+  // Behind the lanes lie the patches and copies of the step, and nobody reads them after Begin.
+  const int64_t offset =
+      int64_t{sizeof(PlanHeader)} + step_.num_lanes * int64_t{sizeof(LaneRecord)};
+  const int64_t piece = (plan_bytes_ - offset) / int64_t{sizeof(Record)};
+  Record* const room = reinterpret_cast<Record*>(tables_ + offset);
+  for (int64_t at = 0; at < count; at += piece) {
+    const int64_t size = std::min(piece, count - at);
+    absl::Status status =
+        backend_->Upload(room, records + at, size * int64_t{sizeof(Record)}, stream);
+    if (!status.ok()) return status;
+    status = enqueue(room, static_cast<int32_t>(size));
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Store::Impl::EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream) {
+  CopyParams params{};
+  params.copies = copies;
+  params.count = count;
+  for (int p = 0; p < geometry_.num_pools; ++p) {
+    const PagePlace& place = pools_[p].place;
+    if (place.rows == 0) continue;  // no pieces
+    params.pools[p] = {pools_[p].base, place.block_stride, place.layer_stride, place.copy_bytes,
+                       place.copy_pieces};
+  }
+  return backend_->CopyBlocks(params, stream);
+}
+
+absl::Status Store::Impl::CheckOrder(const Plan& plan) const {
+  const PlanHeader& header = plan.header();
+  if (header.fingerprint != fingerprint_) {
+    return Invalid("plan ", header.number, " was made for another geometry");
+  }
+  if (!begun_) {
+    if (plan.is_snapshot() || header.number == 1) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "plan ", header.number, " is the first this store sees: begin with plan 1 or a snapshot"));
+  }
+  if (header.epoch != epoch_) {
+    return absl::FailedPreconditionError(absl::StrCat("plan ", header.number, " is of epoch ",
+                                                      header.epoch, ", this store follows epoch ",
+                                                      epoch_));
+  }
+  const uint64_t oldest = plan.is_snapshot() ? last_number_ : last_number_ + 1;
+  if (header.number < oldest) {
+    return Invalid("plan ", header.number, " comes after plan ", last_number_,
+                   ": it was seen before");
+  }
+  if (header.number > oldest && !plan.is_snapshot()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("plan ", header.number, " comes after plan ", last_number_,
+                     ": plans are missing, ask the ledger for a snapshot"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
+  Impl& impl = *impl_;
+  const PlanHeader& header = plan.header();
+  if (absl::Status status = impl.CheckOrder(plan); !status.ok()) return status;
+  if (padded_token_rows < 0 || padded_token_rows > impl.geometry_.max_step_tokens ||
+      (padded_token_rows > 0 && padded_token_rows < header.num_token_rows)) {
+    return Invalid("padded_token_rows is ", padded_token_rows, ", not in ", header.num_token_rows,
+                   "..", impl.geometry_.max_step_tokens, " (the plan's rows, max_step_tokens)");
+  }
+  if (!plan.is_snapshot() && header.total_bytes > impl.plan_bytes_) {
+    return Invalid("plan ", header.number, " has ", header.total_bytes,
+                   " bytes, more than a step of this geometry: ", impl.plan_bytes_);
+  }
+
+  Backend& backend = *impl.backend_;
+  const auto patch = [&](const BlockPatch* patches, int32_t count) {
+    return backend.Patch({impl.geometry_, impl.view_, patches, count}, stream);
+  };
+  absl::Status status;
+  if (plan.is_snapshot()) {
+    status = impl.ResetTables(stream);
+    if (status.ok()) status = backend.Upload(impl.tables_, &header, sizeof(PlanHeader), stream);
+    impl.step_ = header;
+    if (status.ok()) {
+      status = impl.UploadInPieces(plan.patches().data(), header.num_patches, stream, patch);
+    }
+  } else {
+    status = backend.Upload(impl.tables_, plan.bytes().data(), header.total_bytes, stream);
+    if (status.ok() && header.num_patches > 0) {
+      status = patch(reinterpret_cast<const BlockPatch*>(impl.tables_ + header.patches_offset),
+                     header.num_patches);
+    }
+    if (status.ok() && header.num_copies > 0) {
+      status = impl.EnqueueCopies(
+          reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
+          header.num_copies, stream);
+    }
+  }
+  const int32_t padded = std::max(padded_token_rows, header.num_token_rows);
+  if (status.ok() && padded > 0) {
+    ExpandParams expand{};
+    expand.geometry = impl.geometry_;
+    expand.step = impl.view_;
+    expand.num_token_rows = header.num_token_rows;
+    expand.padded_token_rows = padded;
+    std::memcpy(expand.num_entry_rows, header.num_entry_rows, sizeof(expand.num_entry_rows));
+    status = backend.Expand(expand, stream);
+  }
+  if (!status.ok()) return status;
+  impl.step_ = header;
+  impl.padded_token_rows_ = padded;
+  impl.begun_ = true;
+  impl.epoch_ = header.epoch;
+  impl.last_number_ = header.number;
+  return absl::OkStatus();
+}
+
+absl::Status Store::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
+  std::vector<std::pair<int32_t, int32_t>> sources;
+  std::vector<std::pair<int32_t, int32_t>> destinations;
+  for (size_t i = 0; i < copies.size(); ++i) {
+    const BlockCopy& copy = copies[i];
+    if (copy.pool < 0 || copy.pool >= impl_->geometry_.num_pools) {
+      return Invalid("copy ", i, ": pool is ", copy.pool, ", not in 0..",
+                     impl_->geometry_.num_pools - 1);
+    }
+    const int32_t capacity = impl_->geometry_.pools[copy.pool].capacity_blocks;
+    for (const int32_t block : {copy.source, copy.destination}) {
+      if (block < 0 || block >= capacity) {
+        return Invalid("copy ", i, ": block is ", block, ", not in 0..", capacity - 1, " of pool ",
+                       impl_->model_.pools[copy.pool].name);
+      }
+    }
+    sources.emplace_back(copy.pool, copy.source);
+    destinations.emplace_back(copy.pool, copy.destination);
+  }
+  std::sort(sources.begin(), sources.end());
+  std::sort(destinations.begin(), destinations.end());
+  const auto twice = std::adjacent_find(destinations.begin(), destinations.end());
+  if (twice != destinations.end()) {
+    return Invalid("block ", twice->second, " of pool ", impl_->model_.pools[twice->first].name,
+                   " is the destination of two copies");
+  }
+  std::vector<std::pair<int32_t, int32_t>> both;
+  std::set_intersection(sources.begin(), sources.end(), destinations.begin(), destinations.end(),
+                        std::back_inserter(both));
+  if (!both.empty()) {
+    return Invalid("block ", both[0].second, " of pool ", impl_->model_.pools[both[0].first].name,
+                   " is both a source and a destination");
+  }
+  return impl_->UploadInPieces(copies.data(), static_cast<int64_t>(copies.size()), stream,
+                               [&](const BlockCopy* records, int32_t count) {
+                                 return impl_->EnqueueCopies(records, count, stream);
+                               });
+}
+
+}  // namespace terrace
