@@ -1,0 +1,49 @@
+// Geometries for ledger and plan tests, a few fields at a time.
+
+#ifndef TERRACE_TESTS_TEST_GEOMETRY_H_
+#define TERRACE_TESTS_TEST_GEOMETRY_H_
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "terrace/geometry.h"
+#include "terrace/geometry_builder.h"
+#include "terrace/model.h"
+
+namespace terrace {
+
+struct TestGeometryOptions {
+  std::vector<int32_t> ratios = {4, 128};  // full pools 1 and 2; the window is pool 0
+  EntryRule rule = EntryRule::kPooled;
+  int32_t swa_block_tokens = 64;
+  int32_t chunk_tokens = 256;
+  int32_t window_blocks = 100;  // capacities
+  int32_t full_blocks = 100;
+  Limits limits = {.max_sequences = 8,
+                   .max_step_tokens = 4096,
+                   .max_drafts = 4,
+                   .max_context_tokens = 8192,
+                   .store_whole_chunk = false};
+};
+
+inline Geometry MakeTestGeometry(const TestGeometryOptions& options = {}) {
+  LayeredModelOptions model_options;
+  model_options.ratios = options.ratios;
+  model_options.rule = options.rule;
+  model_options.indexer_ratio = 0;
+  model_options.swa_block_tokens = options.swa_block_tokens;
+  model_options.chunk_tokens = options.chunk_tokens;
+  const absl::StatusOr<ModelSpec> model = MakeModel(model_options);
+  EXPECT_TRUE(model.ok()) << model.status();
+  std::vector<int32_t> capacities(model->pools.size(), options.full_blocks);
+  capacities[0] = options.window_blocks;
+  const absl::StatusOr<Geometry> geometry = MakeGeometry(*model, options.limits, capacities);
+  EXPECT_TRUE(geometry.ok()) << geometry.status();
+  return *geometry;
+}
+
+}  // namespace terrace
+
+#endif  // TERRACE_TESTS_TEST_GEOMETRY_H_
