@@ -1,0 +1,66 @@
+// CopyBlocks. Grid: tiles, all tiles of a block next to each other; a thread moves kChunks chunks
+// of 16 bytes, all loads before the first store. What pool a copy is in is known on the device
+// alone, so the grid is sized for the largest block; tiles beyond a smaller one have nothing to do.
+
+#include "kernels/copy_blocks.h"
+#include "kernels/launch.cuh"
+
+namespace terrace {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kChunks = 8;
+constexpr int kChunkBytes = 16;
+constexpr int64_t kTileBytes = int64_t{kThreads} * kChunks * kChunkBytes;
+constexpr int64_t kMaxBlocks = 1 << 20;
+
+struct CopyLaunch {
+  CopyParams params;
+  int64_t tiles_per_copy;
+  int64_t tiles;
+};
+
+__device__ __forceinline__ void CopyTile(const uint8_t* from, uint8_t* to, int64_t bytes) {
+  uint4 chunks[kChunks];
+#pragma unroll
+  for (int i = 0; i < kChunks; ++i) {
+    const int64_t at = (int64_t{i} * kThreads + threadIdx.x) * kChunkBytes;
+    if (at < bytes) chunks[i] = *reinterpret_cast<const uint4*>(from + at);
+  }
+#pragma unroll
+  for (int i = 0; i < kChunks; ++i) {
+    const int64_t at = (int64_t{i} * kThreads + threadIdx.x) * kChunkBytes;
+    if (at < bytes) *reinterpret_cast<uint4*>(to + at) = chunks[i];
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    CopyBlocksKernel(const __grid_constant__ CopyLaunch launch) {
+  for (int64_t tile = blockIdx.x; tile < launch.tiles; tile += gridDim.x) {
+    const BlockCopy& copy = launch.params.copies[tile / launch.tiles_per_copy];
+    const CopyPool& pool = launch.params.pools[copy.pool];
+    const int64_t tiles_per_piece = (pool.piece_bytes + kTileBytes - 1) / kTileBytes;
+    const int64_t tile_of_copy = tile % launch.tiles_per_copy;
+    if (tile_of_copy >= tiles_per_piece * pool.pieces) continue;
+    const int64_t piece = tile_of_copy / tiles_per_piece;
+    const int64_t begin = tile_of_copy % tiles_per_piece * kTileBytes;
+    uint8_t* place = pool.base + piece * pool.piece_stride + begin;
+    CopyTile(place + copy.source * pool.block_stride, place + copy.destination * pool.block_stride,
+             min(kTileBytes, pool.piece_bytes - begin));
+  }
+}
+
+}  // namespace
+
+int LaunchCopyBlocks(const CopyParams& params, CUstream_st* stream) {
+  CopyLaunch launch = {.params = params, .tiles_per_copy = 0, .tiles = 0};
+  for (const CopyPool& pool : params.pools) {
+    const int64_t tiles = CeilDiv(pool.piece_bytes, kTileBytes) * pool.pieces;
+    if (tiles > launch.tiles_per_copy) launch.tiles_per_copy = tiles;
+  }
+  launch.tiles = launch.tiles_per_copy * params.count;
+  const int64_t blocks = launch.tiles < kMaxBlocks ? launch.tiles : kMaxBlocks;
+  return Launch(CopyBlocksKernel, {blocks, 1, kThreads}, stream, launch);
+}
+
+}  // namespace terrace

@@ -1,0 +1,156 @@
+// Write. Grid: the segments one after the other, kWarps warps a block; a lane holds a packet of 16
+// channels, so a warp takes one latent row or four indexer rows. A row is loaded, mended, rotated,
+// quantized and stored without leaving the registers; its group maxima and scale bytes travel
+// through shuffles.
+
+#include "kernels/launch.cuh"
+#include "kernels/packet.cuh"
+#include "kernels/write.h"
+#include "terrace/counters.h"
+#include "terrace/expand.h"
+
+namespace terrace {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarpLanes;
+
+TERRACE_HOST_DEVICE constexpr int RowsPerBlock(RowFormat format) {
+  return kThreads / (LayoutOf(format).channels / kPacketChannels);
+}
+
+struct WriteLaunch {
+  WriteParams params;
+  int32_t first_block[kMaxWriteSegments];
+};
+
+template <RowFormat F>
+__device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t block,
+                                          Counters* counters) {
+  using Shape = RowShape<F>;
+  static_assert(kWarpLanes % Shape::kPackets == 0, "a row lies in one warp");
+  constexpr int kRowsPerBlock = RowsPerBlock(F);
+  int32_t count = segment.max_rows;
+  if (segment.count != nullptr) count = min(count, *segment.count);
+
+  const int index = threadIdx.x % Shape::kPackets;
+  const int32_t row = block * kRowsPerBlock + threadIdx.x / Shape::kPackets;
+  const bool exists = row < count;
+  if (!__any_sync(kAllLanes, exists)) return;
+
+  const bool rotates = segment.rope.data != nullptr;
+  const int32_t slot = exists ? segment.slots[row] : kNoSlot;
+  const int32_t position = exists && rotates ? segment.positions[row] : 0;
+  const uint8_t* from = reinterpret_cast<const uint8_t*>(segment.rows + row * segment.row_pitch);
+  Packet packet = LoadBf16Packet(from, index, exists);
+
+  const bool in_pool = slot >= 0 && slot < segment.pages.num_slots;
+  const bool in_table = !rotates || (position >= 0 && position < segment.rope.positions);
+  const bool live = in_pool && in_table;
+  const bool counts = exists && index == 0;
+  CountRare(counts && !in_pool && slot != kNoSlot, &counters->skipped_slots);
+  CountRare(counts && in_pool && !in_table, &counters->skipped_positions);
+  if (!__any_sync(kAllLanes, live)) return;
+
+  int bad_values = 0;
+  if (LargestMagnitude(packet) > kBf16Largest) {
+    Channels channels = Unpack(packet);
+    bad_values = SanitizeBf16<kPacketChannels>(channels.values);
+    packet = Pack(channels);
+  }
+  CountRare(live ? bad_values : 0, &counters->nonfinite_values);
+  if (rotates && live && index >= Shape::kFirstRopePacket) {
+    packet = Rotate(packet, LoadRope(segment.rope.data, position, index - Shape::kFirstRopePacket));
+  }
+
+  RowPlace place = {};
+  if (live) place = PlaceOfSlot<F>(segment.pages, slot);
+  if constexpr (F == RowFormat::kBf16) {
+    StoreBf16Packet(place.data, index, packet, live);
+  } else {
+    const uint32_t largest = GroupMax<Shape::kGroupPackets>(LargestMagnitude(packet));
+    const GroupScale scale = MakeGroupScale<F>(
+        index / Shape::kGroupPackets, static_cast<uint16_t>(largest), segment.pages.global_scale);
+    const Packet codes = Encode<F>(index, packet, scale);
+    if (live) StoreCodes<F>(place.data, index, codes);
+    StoreScales<F>(place.scale, index, scale.stored, live);
+  }
+}
+
+// Segments have one of kFormats each.
+template <RowFormat... kFormats>
+__global__ void __launch_bounds__(kThreads)
+    WriteKernel(const __grid_constant__ WriteLaunch launch) {
+  int index = 0;
+  const int32_t block = blockIdx.x;
+#pragma unroll
+  for (int i = 1; i < kMaxWriteSegments; ++i) {
+    if (i < launch.params.num_segments && block >= launch.first_block[i]) index = i;
+  }
+  const WriteSegment& segment = launch.params.segments[index];
+  const int32_t block_of_segment = block - launch.first_block[index];
+  ((segment.pages.format == kFormats
+        ? WriteRows<kFormats>(segment, block_of_segment, launch.params.counters)
+        : void()),
+   ...);
+}
+
+using Kernel = void (*)(const WriteLaunch);
+
+template <RowFormat kLatent>
+Kernel KernelOf(RowFormat indexer) {
+  return indexer == RowFormat::kIndexerMxfp4 ? WriteKernel<kLatent, RowFormat::kIndexerMxfp4>
+                                             : WriteKernel<kLatent, RowFormat::kIndexerFp8>;
+}
+
+bool IsIndexer(RowFormat format) { return LayoutOf(format).channels == kIndexerChannels; }
+
+// Layers that keep all their latent rows in one format have a kernel that knows it; other mixtures
+// share one.
+Kernel ChooseKernel(const WriteParams& params) {
+  RowFormat latent = RowFormat::kFlashMlaV4;
+  RowFormat indexer = RowFormat::kIndexerFp8;
+  bool seen_latent = false;
+  bool seen_indexer = false;
+  bool mixed = false;
+  for (int i = 0; i < params.num_segments; ++i) {
+    const RowFormat format = params.segments[i].pages.format;
+    RowFormat& kind = IsIndexer(format) ? indexer : latent;
+    bool& seen = IsIndexer(format) ? seen_indexer : seen_latent;
+    mixed = mixed || (seen && kind != format);
+    kind = format;
+    seen = true;
+  }
+  if (mixed) {
+    return WriteKernel<RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
+                       RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41, RowFormat::kIndexerFp8,
+                       RowFormat::kIndexerMxfp4>;
+  }
+  switch (latent) {
+    case RowFormat::kBf16:
+      return KernelOf<RowFormat::kBf16>(indexer);
+    case RowFormat::kFp8PerToken:
+      return KernelOf<RowFormat::kFp8PerToken>(indexer);
+    case RowFormat::kNvfp4:
+      return KernelOf<RowFormat::kNvfp4>(indexer);
+    case RowFormat::kMxfp8V41:
+      return KernelOf<RowFormat::kMxfp8V41>(indexer);
+    default:
+      return KernelOf<RowFormat::kFlashMlaV4>(indexer);
+  }
+}
+
+}  // namespace
+
+int LaunchWrite(const WriteParams& params, CUstream_st* stream) {
+  WriteLaunch launch = {.params = params, .first_block = {}};
+  int64_t blocks = 0;
+  for (int i = 0; i < params.num_segments; ++i) {
+    const WriteSegment& segment = params.segments[i];
+    launch.first_block[i] = static_cast<int32_t>(blocks);
+    blocks += CeilDiv(segment.max_rows, RowsPerBlock(segment.pages.format));
+  }
+  return Launch(ChooseKernel(params), {blocks, 1, kThreads}, stream, launch);
+}
+
+}  // namespace terrace

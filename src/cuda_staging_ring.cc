@@ -1,0 +1,70 @@
+#include "src/cuda_staging_ring.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/cuda_status.h"
+
+namespace terrace {
+
+absl::StatusOr<std::unique_ptr<CudaStagingRing>> CudaStagingRing::Create(int num_buffers,
+                                                                         int64_t buffer_bytes) {
+  auto ring = std::unique_ptr<CudaStagingRing>(new CudaStagingRing(buffer_bytes));
+  ring->buffers_.resize(num_buffers);
+  for (Buffer& buffer : ring->buffers_) {
+    void* bytes = nullptr;
+    absl::Status status =
+        StatusFromCuda(cudaHostAlloc(&bytes, buffer_bytes, cudaHostAllocDefault), "cudaHostAlloc");
+    if (!status.ok()) return status;
+    buffer.bytes = static_cast<std::byte*>(bytes);
+    status = StatusFromCuda(cudaEventCreateWithFlags(&buffer.copied, cudaEventDisableTiming),
+                            "cudaEventCreateWithFlags");
+    if (!status.ok()) return status;
+  }
+  return ring;
+}
+
+// Results are ignored: where the runtime is shutting down, it has taken everything back.
+CudaStagingRing::~CudaStagingRing() {
+  for (const Buffer& buffer : buffers_) {
+    if (buffer.copied != nullptr) {
+      cudaEventSynchronize(buffer.copied);
+      cudaEventDestroy(buffer.copied);
+    }
+    if (buffer.bytes != nullptr) cudaFreeHost(buffer.bytes);
+  }
+}
+
+absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
+                                     cudaStream_t stream) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  const absl::Status status =
+      StatusFromCuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+  if (!status.ok()) return status;
+  if (capture != cudaStreamCaptureStatusNone) {
+    return absl::FailedPreconditionError(
+        "the stream is being captured: begin a step before the capture, not in it");
+  }
+  for (int64_t done = 0; done < bytes; done += buffer_bytes_) {
+    const absl::Status piece =
+        UploadPiece(static_cast<std::byte*>(to) + done, static_cast<const std::byte*>(from) + done,
+                    std::min(buffer_bytes_, bytes - done), stream);
+    if (!piece.ok()) return piece;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaStagingRing::UploadPiece(void* to, const void* from, int64_t bytes,
+                                          cudaStream_t stream) {
+  Buffer& buffer = buffers_[next_];
+  absl::Status status = StatusFromCuda(cudaEventSynchronize(buffer.copied), "cudaEventSynchronize");
+  if (!status.ok()) return status;
+  std::memcpy(buffer.bytes, from, bytes);
+  status = StatusFromCuda(cudaMemcpyAsync(to, buffer.bytes, bytes, cudaMemcpyHostToDevice, stream),
+                          "cudaMemcpyAsync");
+  if (!status.ok()) return status;
+  next_ = (next_ + 1) % buffers_.size();
+  return StatusFromCuda(cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
+}
+
+}  // namespace terrace
