@@ -58,6 +58,7 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   CapacityPlan plan;
   plan.model = model;
   plan.limits = limits;
+  plan.prefill_sequences = static_cast<int32_t>(prefills);
   plan.memory_bytes = request.memory_bytes;
   plan.table_bytes = TableBytes(*geometry);
 

@@ -1,7 +1,6 @@
 // The capacity plan as people read it.
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 
 #include "absl/strings/str_cat.h"
@@ -97,20 +96,15 @@ std::string CostTable(const CapacityPlan& plan) {
 }
 
 std::string FitTable(const CapacityPlan& plan) {
-  struct Context {
-    const char* name;
-    int64_t tokens;
-  };
-  static constexpr std::array<Context, 4> kContexts = {
-      {{"4K", 4 << 10}, {"32K", 32 << 10}, {"128K", 128 << 10}, {"1M", 1 << 20}}};
   std::vector<Row> rows = {{"context", "sequences", "held back by"}};
-  for (const Context& context : kContexts) {
-    const bool too_long = context.tokens > plan.geometry.max_context_tokens;
-    const int64_t sequences = SequencesThatFit(plan, context.tokens);
-    rows.push_back({context.name, Grouped(sequences),
-                    too_long                                   ? "max_context_tokens"
-                    : sequences == plan.geometry.max_sequences ? "max_sequences"
-                                                               : "memory"});
+  for (const int64_t context : kQuotedContexts) {
+    const int64_t sequences = SequencesThatFit(plan, context);
+    rows.push_back(
+        {context >= 1 << 20 ? absl::StrCat(context >> 20, "M") : absl::StrCat(context >> 10, "K"),
+         Grouped(sequences),
+         context > plan.geometry.max_context_tokens ? "max_context_tokens"
+         : sequences == plan.geometry.max_sequences ? "max_sequences"
+                                                    : "memory"});
   }
   return Align(rows, 1);
 }

@@ -9,6 +9,7 @@
 #ifndef TERRACE_CAPACITY_H_
 #define TERRACE_CAPACITY_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -40,6 +41,7 @@ struct PoolBudget {
 struct CapacityPlan {
   ModelSpec model;
   Limits limits;
+  int32_t prefill_sequences = 0;  // as charged: never 0
   Geometry geometry{};
   int64_t memory_bytes = 0;
   int64_t table_bytes = 0;   // block tables and step buffers of a store
@@ -61,6 +63,9 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request);
 // How many sequences of `context_tokens` tokens each fit: the smaller of max_sequences and what the
 // full pools hold (a sequence takes whole chunks).
 int64_t SequencesThatFit(const CapacityPlan& plan, int64_t context_tokens);
+
+// The contexts that tables and JSON answer for: 4K, 32K, 128K and 1M tokens.
+inline constexpr std::array<int64_t, 4> kQuotedContexts = {4 << 10, 32 << 10, 128 << 10, 1 << 20};
 
 // Bytes of a store's block tables and step buffers.
 int64_t TableBytes(const Geometry& geometry);

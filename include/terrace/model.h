@@ -22,6 +22,8 @@ struct PlaneSpec {
   // Rotate rows as they are stored; otherwise they are stored unrotated and may be rotated as they
   // are read.
   bool rope_before_store = true;
+
+  friend bool operator==(const PlaneSpec&, const PlaneSpec&) = default;
 };
 
 struct PoolSpec {
@@ -34,6 +36,8 @@ struct PoolSpec {
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;    // bytes, a multiple of 16 that divides block_align
   int64_t block_align = 576;  // bytes, a multiple of 16: FlashMLA's multiple for the V4 row
+
+  friend bool operator==(const PoolSpec&, const PoolSpec&) = default;
 };
 
 // Where a layer finds its rows in one pool. Several layers may read a row; exactly one writes it.
@@ -41,11 +45,15 @@ struct LayerPool {
   int32_t pool = 0;
   int32_t row = 0;
   bool writes = true;
+
+  friend bool operator==(const LayerPool&, const LayerPool&) = default;
 };
 
 struct LayerSpec {
   std::vector<LayerPool> pools;  // at most one window pool and one full pool
   int32_t rope = 0;              // index into ModelSpec::ropes
+
+  friend bool operator==(const LayerSpec&, const LayerSpec&) = default;
 };
 
 // Angles of the rotation: base, and YaRN scaling if factor > 1 (no magnitude factor).
@@ -55,6 +63,8 @@ struct RopeSpec {
   double yarn_original_length = 65536;
   double yarn_beta_fast = 32;
   double yarn_beta_slow = 1;
+
+  friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
 };
 
 struct ModelSpec {
@@ -67,6 +77,8 @@ struct ModelSpec {
   std::vector<RopeSpec> ropes;
   std::vector<PoolSpec> pools;
   std::vector<LayerSpec> layers;
+
+  friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 
 // A contiguous range of a model's layers, as one store of a pipeline holds it.
