@@ -20,7 +20,7 @@ limit=${STEP_SECONDS:-300}
 logs=${LOG_DIR:-$(mktemp -d)}
 mkdir -p "$logs"
 export LD_LIBRARY_PATH="$PWD/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-export TERRACE_TEST_DATA_DIR="$PWD/golden"
+export TERRACE_TEST_DATA="$PWD"  # which holds golden/
 
 if ! nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader; then
   echo "No usable GPU: nothing was run." >&2
