@@ -1,0 +1,70 @@
+// ExpectedRow: what a row read back must be, from the definition of the cache alone and none of the
+// arithmetic that plans and kernels share. CompareRows makes the row again, passes it through the
+// row format and compares every bit.
+
+#ifndef TERRACE_CLI_EXPECTED_ROWS_H_
+#define TERRACE_CLI_EXPECTED_ROWS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "cli/contents.h"
+#include "cli/scheduler.h"
+#include "terrace/model.h"
+#include "terrace/row_format.h"
+
+namespace terrace {
+
+// Why a row was sampled. A row of several classes counts in the first of them.
+enum class RowClass : int32_t {
+  kRollback = 0,  // of, or next to, positions that were or will be taken back
+  kWindow = 1,    // oldest or newest row of a query's window, or where the stored rows begin
+  kChunk = 2,     // first or last row of a chunk
+  kBlock = 3,     // first or last row of a block
+  kInterior = 4,
+};
+inline constexpr int kNumRowClasses = 5;
+
+// "rollback", "window", "chunk", "block", "interior".
+const char* RowClassName(RowClass row_class);
+
+struct ExpectedRow {
+  uint64_t seed = 0;  // of its contents; unused where it is absent
+  int64_t at = 0;     // element where the row read back begins
+  int32_t position = 0;
+  int32_t lane = 0;  // of the step
+  RowClass row_class = RowClass::kInterior;
+  bool absent = false;  // nothing is stored: it must read as zero
+};
+
+// Whether the window pool must hold the row of `position` for the queries of a step: the last
+// window before what the step may take back, or everything if whole chunks are stored.
+bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const StepLane& lane,
+                       int32_t position);
+
+// Entries that a query at `position` may see, by the rule of docs/formats.md section 4.
+int32_t EntriesInSight(const PoolSpec& pool, int32_t position);
+
+// The row of `lane` in one plane whose first token is `position`.
+uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const StepLane& lane,
+                      int32_t position);
+
+struct Mismatch {
+  int64_t row = 0;       // index into the expected rows
+  int32_t channels = 0;  // that differ
+  int32_t channel = 0;   // the first of them
+  uint16_t found = 0;
+  uint16_t expected = 0;
+};
+
+// Appends a Mismatch for each row that differs from what is expected; it begins at its `at` in
+// `rows`.
+// Shape: rope_table [positions, 64], null where the format stores unrotated rows.
+// Thread-safe: yes, with a `mismatches` of its own.
+void CompareRows(RowFormat format, const float* rope_table, absl::Span<const ExpectedRow> expected,
+                 const uint16_t* rows, std::vector<Mismatch>* mismatches);
+
+}  // namespace terrace
+
+#endif  // TERRACE_CLI_EXPECTED_ROWS_H_

@@ -1,0 +1,63 @@
+// Replay serves a trace with a whole Terrace: a ledger, and a store whose rows are written every
+// step and read back (`terrace replay`; docs/replay.md).
+
+#ifndef TERRACE_CLI_REPLAY_H_
+#define TERRACE_CLI_REPLAY_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "cli/occupancy.h"
+#include "cli/scheduler.h"
+#include "cli/trace.h"
+#include "cli/verifier.h"
+#include "terrace/backend.h"
+#include "terrace/capacity.h"
+#include "terrace/model.h"
+#include "terrace/store.h"
+
+namespace terrace {
+
+struct ReplayOptions {
+  ModelSpec model;
+  int64_t memory_bytes = 0;
+  SchedulerOptions scheduler = {};
+  bool store_whole_chunk = false;
+  bool with_data = true;  // false: the ledger alone
+  BackendOptions backend = {};
+  std::string layers;  // as ParseLayers; empty: one of each kind on the host, all on a GPU
+  VerifierOptions verifier = {};
+  // For tests: called on every step after all rows were written and before any is read back.
+  std::function<absl::Status(Store&)> after_write = {};
+  std::function<void(const SchedulerStats&)> on_step = {};
+};
+
+struct ReplayResult {
+  CapacityPlan capacity;
+  std::string backend;  // "host", "cuda"; "none" without data
+  LayerRange layers = {};
+  int64_t store_bytes = 0;
+  SchedulerStats scheduler;
+  VerifierStats verifier;
+  Counters counters;  // of the store; all but truncated_queries must be zero
+  OccupancySeries occupancy;
+  int64_t leaked_blocks = 0;      // live or draining after every sequence was freed
+  double wall_seconds = 0;        // from the first request to the last
+  int64_t peak_memory_bytes = 0;  // resident, of the process on the host
+
+  // Whether the library did all that it promises: no wrong row, no lost block.
+  bool ok() const;
+};
+
+// Errors: those of PlanCapacity, MakeBackend and Store::Create, and whatever a step failed with.
+absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
+                                    const ReplayOptions& options);
+
+}  // namespace terrace
+
+#endif  // TERRACE_CLI_REPLAY_H_

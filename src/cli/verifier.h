@@ -1,0 +1,123 @@
+// Verifier reads rows of the current step back through GatherWindow, GatherTopK and GatherVisible,
+// and compares every bit with what must be there (expected_rows.h).
+//
+// Stream: one wait a sampled step, for the copy to the host. Thread-safe: no.
+
+#ifndef TERRACE_CLI_VERIFIER_H_
+#define TERRACE_CLI_VERIFIER_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "cli/backend_memory.h"
+#include "cli/expected_rows.h"
+#include "cli/sampler.h"
+#include "src/thread_pool.h"
+#include "terrace/model.h"
+#include "terrace/store.h"
+
+namespace terrace {
+
+struct VerifierOptions {
+  double rate = 0.1;  // share of the steps that are sampled
+  uint64_t seed = 1;
+  bool store_whole_chunk = false;  // as the ledger's
+};
+
+struct VerifierStats {
+  int64_t sampled_steps = 0;
+  int64_t verified_rows = 0;  // compared with contents; the sum of verified_by_class
+  int64_t absent_rows = 0;    // where nothing is stored: compared with zero
+  int64_t corrupt_rows = 0;   // of both
+  std::array<int64_t, kNumRowClasses> verified_by_class = {};
+  std::vector<std::string> first_corrupt;  // a line each, at most kMostReported
+  static constexpr size_t kMostReported = 5;
+};
+
+class Verifier {
+ public:
+  static constexpr int32_t kTopK = 64;
+  static constexpr int32_t kMostVisible = 64;
+
+  // `store`, `model`, `threads` and `rope_tables` (one a ModelSpec::ropes, [positions, 64]) are
+  // borrowed.   Errors: ResourceExhausted from the backend.
+  static absl::StatusOr<std::unique_ptr<Verifier>> Create(
+      Store* store, const ModelSpec& model, absl::Span<const std::vector<float>> rope_tables,
+      ThreadPool* threads, const VerifierOptions& options);
+
+  // After all layers of a step were written. On each sampled step one layer of every kind is read,
+  // the next one each time.
+  absl::Status CheckStep(absl::Span<const StepLane> lanes, Stream stream);
+
+  const VerifierStats& stats() const { return stats_; }
+
+ private:
+  // Layers that have the same full pool, or none.
+  struct LayerKind {
+    int32_t full_pool = -1;
+    std::vector<int32_t> layers = {};
+    int32_t layer = 0;       // that is read in this step
+    int64_t entries_at = 0;  // first of this kind's chosen entries in chosen_
+  };
+  // Rows that one gather read.
+  struct Read {
+    int32_t layer = 0;
+    ContentPlane plane = {};
+    int64_t first = 0;     // of expected_
+    int64_t begin = 0;     // element of out_
+    int32_t channels = 0;  // of a row
+    int64_t count = 0;     // rows
+  };
+
+  Verifier(Store* store, const ModelSpec& model, absl::Span<const std::vector<float>> rope_tables,
+           ThreadPool* threads, const VerifierOptions& options);
+  absl::Status Build();
+  absl::Status Choose(absl::Span<const StepLane> lanes, Stream stream);
+  absl::Status ReadWindow(int32_t layer, absl::Span<const StepLane> lanes, Stream stream);
+  absl::Status ReadTopK(const LayerKind& kind, PlaneKind plane, absl::Span<const StepLane> lanes,
+                        Stream stream);
+  absl::Status ReadVisible(const LayerKind& kind, PlaneKind plane, absl::Span<const StepLane> lanes,
+                           Stream stream);
+  Queries Asked() const;
+  // Begins a read of `rows` rows a query; says where they go.
+  RowsOut StartRead(int32_t layer, int32_t pool, PlaneKind plane, int32_t rows);
+  void Expect(const SampledQuery& query, const StepLane& lane, int32_t position,
+              RowClass row_class);
+  void ExpectNothing(const SampledQuery& query, int32_t position);
+  // Entry -1: nothing.
+  void ExpectEntry(const SampledQuery& query, const StepLane& lane, int32_t entry);
+  absl::Status Compare(absl::Span<const StepLane> lanes, Stream stream);
+  std::string Describe(const Read& read, const ExpectedRow& row, const Mismatch& mismatch,
+                       const StepLane& lane) const;
+
+  Store* const store_;
+  const ModelSpec& model_;
+  const absl::Span<const std::vector<float>> rope_tables_;
+  ThreadPool* const threads_;
+  const VerifierOptions options_;
+  Sampler sampler_;
+  std::vector<LayerKind> kinds_;
+  VerifierStats stats_;
+
+  // The step that is being checked.
+  std::vector<SampledQuery> queries_;
+  std::vector<int32_t> chosen_;  // token rows [queries], then entries [kinds, queries, kTopK]
+  std::vector<Read> reads_;
+  std::vector<ExpectedRow> expected_;
+  int64_t out_used_ = 0;  // elements
+  BackendMemory<int32_t> device_chosen_;
+  BackendMemory<uint16_t> out_;
+  std::vector<uint16_t> downloaded_;  // cuda
+  std::mutex mutex_;                  // of mismatches that several threads find
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_CLI_VERIFIER_H_
