@@ -75,8 +75,8 @@ absl::Status Store::Impl::ResolveLayers() {
                        ", which no layer of ", layers_.first, "..",
                        layers_.first + layers_.count - 1, " writes");
       }
-      (pool.kind == PoolKind::kWindow ? layer(l).window : layer(l).full) = {
-          use.pool, static_cast<int32_t>(at - rows.begin()), use.writes};
+      Row& found = pool.kind == PoolKind::kWindow ? layer(l).window : layer(l).full;
+      found = {use.pool, static_cast<int32_t>(at - rows.begin()), use.writes};
     }
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {

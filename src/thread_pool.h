@@ -4,8 +4,8 @@
 // Thread-safe: no; one caller at a time. Cost: nothing is woken for work of at most one piece;
 // else a wake-up of a few microseconds a thread, paid beside the caller's own work. No allocation.
 
-#ifndef TERRACE_THREAD_POOL_H_
-#define TERRACE_THREAD_POOL_H_
+#ifndef TERRACE_SRC_THREAD_POOL_H_
+#define TERRACE_SRC_THREAD_POOL_H_
 
 #include <atomic>
 #include <condition_variable>
@@ -68,4 +68,4 @@ class ThreadPool {
 
 }  // namespace terrace
 
-#endif  // TERRACE_THREAD_POOL_H_
+#endif  // TERRACE_SRC_THREAD_POOL_H_
