@@ -68,7 +68,8 @@ inline std::vector<float> Attend(absl::Span<const uint16_t> query,
 
 inline std::vector<float> ToFloats(absl::Span<const uint16_t> bits) {
   std::vector<float> floats(bits.size());
-  std::transform(bits.begin(), bits.end(), floats.begin(), FloatFromBf16);
+  std::transform(bits.begin(), bits.end(), floats.begin(),
+                 [](uint16_t value) { return FloatFromBf16(value); });
   return floats;
 }
 

@@ -126,7 +126,11 @@ inline absl::StatusOr<std::vector<uint16_t>> ThroughTheWindow(Cache& cache,
   return out->Download(latents.size(), {});
 }
 
-constexpr Limits kRoundTripLimits = {.max_sequences = 1, .max_step_tokens = 128};
+// A prefill chunk is read back from the cache here, its first row too.
+constexpr Limits kRoundTripLimits = {.max_sequences = 1,
+                                     .max_step_tokens = 128,
+                                     .max_context_tokens = 1024,
+                                     .store_whole_chunk = true};
 
 inline absl::StatusOr<CheckResult> CheckFp8RoundTrip(const BackendOptions& backend) {
   auto cache = SmallCache(OneLayer(0, RowFormat::kFp8PerToken), kRoundTripLimits, backend);
