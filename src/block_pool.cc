@@ -7,16 +7,18 @@
 
 namespace terrace {
 
+// References and queue are not value-initialized: unused, they cost no resident memory.
 BlockPool::BlockPool(int32_t capacity)
-    : words_(capacity, kFree),
+    : states_(capacity, State::kFree),
+      references_(new int32_t[capacity]),
       free_(capacity),
       num_free_(capacity),
-      queue_(new Draining[capacity]) {  // not value-initialized: costs no resident memory unused
+      queue_(new Draining[capacity]) {
   std::iota(free_.rbegin(), free_.rend(), 0);  // block 0 goes first
 }
 
 absl::StatusOr<BlockPool::Reservation> BlockPool::Reserve(int32_t count, int32_t returning) {
-  if (count < 0 || count > num_available() + returning) {
+  if (count < 0 || count > int64_t{num_available()} + returning) {
     return absl::ResourceExhaustedError(absl::StrFormat("%d blocks asked for, %d of %d available",
                                                         count, num_available(), capacity()));
   }
@@ -32,13 +34,20 @@ absl::Status BlockPool::Allocate(absl::Span<BlockId> blocks) {
   return absl::OkStatus();
 }
 
+int32_t BlockPool::references(BlockId block) const {
+  if (!IsLive(block)) return 0;
+  return states_[block.value()] == State::kShared ? references_[block.value()] : 1;
+}
+
 absl::Status BlockPool::AddReference(BlockId block) {
   if (!IsLive(block)) return NotLive(block);
-  if (words_[block.value()] == std::numeric_limits<int32_t>::max()) {
+  const int32_t count = references(block);
+  if (count == std::numeric_limits<int32_t>::max()) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("block %d has as many references as can be counted", block.value()));
   }
-  ++words_[block.value()];
+  states_[block.value()] = State::kShared;
+  references_[block.value()] = count + 1;
   return absl::OkStatus();
 }
 
@@ -50,34 +59,40 @@ absl::Status BlockPool::Free(absl::Span<const BlockId> blocks, std::optional<Pla
       UndoFree(absl::MakeConstSpan(begin, block));
       return NotLive(*block);
     }
-    int32_t& word = words_[block->value()];
-    if (--word > 0) continue;
-    if (plan.has_value()) {
-      Drain(block->value(), *plan);
+    const int32_t id = block->value();
+    if (states_[id] == State::kShared) {
+      if (--references_[id] == 1) states_[id] = State::kOwned;
+    } else if (plan.has_value()) {
+      states_[id] = State::kDraining;
+      queue_[QueueSlot(num_draining_++)] = {plan->value(), id};
     } else {
-      free_[num_free_++] = block->value();  // word is kFree now
+      states_[id] = State::kFree;
+      free_[num_free_++] = id;
     }
   }
   return absl::OkStatus();
 }
 
-// Both lists grew at one end only, so walking back restores them in every detail.
+// Array and queue grew at one end only, so walking back restores them in every detail.
 void BlockPool::UndoFree(absl::Span<const BlockId> blocks) {
   for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
-    int32_t& word = words_[block->value()];
-    if (word == kFree) {
-      --num_free_;
-    } else if (word == kDraining) {
-      --num_draining_;
-      word = 0;
+    const int32_t id = block->value();
+    switch (states_[id]) {
+      case State::kFree:
+        --num_free_;
+        states_[id] = State::kOwned;
+        break;
+      case State::kDraining:
+        --num_draining_;
+        states_[id] = State::kOwned;
+        break;
+      case State::kOwned:  // of two references one was dropped
+      case State::kShared:
+        references_[id] = references(*block) + 1;
+        states_[id] = State::kShared;
+        break;
     }
-    ++word;
   }
-}
-
-void BlockPool::Drain(int32_t block, PlanNumber plan) {
-  words_[block] = kDraining;
-  queue_[QueueSlot(num_draining_++)] = {plan.value(), block};
 }
 
 void BlockPool::Retire(PlanNumber plan) {
@@ -85,7 +100,7 @@ void BlockPool::Retire(PlanNumber plan) {
     const int32_t block = queue_[queue_head_].block;
     queue_head_ = QueueSlot(1);
     --num_draining_;
-    words_[block] = kFree;
+    states_[block] = State::kFree;
     free_[num_free_++] = block;
   }
 }
@@ -96,7 +111,7 @@ int32_t BlockPool::QueueSlot(int32_t offset) const {
 }
 
 absl::Status BlockPool::NotLive(BlockId block) const {
-  if (static_cast<uint32_t>(block.value()) >= words_.size()) {
+  if (static_cast<uint32_t>(block.value()) >= states_.size()) {
     return absl::InvalidArgumentError(
         absl::StrFormat("block %d is not of this pool of %d blocks", block.value(), capacity()));
   }
@@ -105,25 +120,27 @@ absl::Status BlockPool::NotLive(BlockId block) const {
 }
 
 void BlockPool::CheckInvariants() const {
-  std::vector<int32_t> listed(words_.size(), 0);
+  std::vector<int32_t> listed(states_.size(), 0);
   for (int32_t i = 0; i < num_free_; ++i) {
-    TERRACE_CHECK_EQ(words_[free_[i]], kFree);  // (1)
+    TERRACE_CHECK_EQ(states_[free_[i]] == State::kFree, true);  // (1)
     TERRACE_CHECK_EQ(++listed[free_[i]], 1);
   }
   uint64_t newest = 0;
   for (int32_t i = 0; i < num_draining_; ++i) {
     const Draining& draining = queue_[QueueSlot(i)];
-    TERRACE_CHECK_EQ(words_[draining.block], kDraining);  // (1)
+    TERRACE_CHECK_EQ(states_[draining.block] == State::kDraining, true);  // (1)
     TERRACE_CHECK_EQ(++listed[draining.block], 1);
-    TERRACE_CHECK_LE(newest, draining.plan);  // (3)
+    TERRACE_CHECK_LE(newest, draining.plan);  // (4)
     newest = draining.plan;
   }
   int32_t live = 0;
-  for (size_t block = 0; block < words_.size(); ++block) {
-    TERRACE_CHECK_EQ(words_[block] > 0, listed[block] == 0);  // (1)
-    live += words_[block] > 0;
+  for (int32_t block = 0; block < capacity(); ++block) {
+    const bool is_live = IsLive(BlockId(block));
+    TERRACE_CHECK_NE(is_live, listed[block] == 1);                                  // (1)
+    if (states_[block] == State::kShared) TERRACE_CHECK_GE(references_[block], 2);  // (2)
+    live += is_live;
   }
-  TERRACE_CHECK_EQ(num_free_ + live + num_draining_, capacity());  // (2)
+  TERRACE_CHECK_EQ(num_free_ + live + num_draining_, capacity());  // (3)
   TERRACE_CHECK_LE(num_reserved_, num_free_);
 }
 

@@ -17,6 +17,7 @@ Ledger::Impl::Impl(const LedgerOptions& options)
     pools.emplace_back(geometry.pools[p].capacity_blocks);
     tables.emplace_back(geometry.max_sequences, geometry.pools[p].blocks_per_lane);
   }
+  changes.reserve(geometry.max_sequences);
 }
 
 absl::Status Ledger::Impl::NotFound(SequenceId id) const {

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "src/block_change.h"
 #include "src/block_table.h"
 #include "terrace/block_pool.h"
 #include "terrace/ledger.h"
@@ -48,8 +49,10 @@ class Ledger::Impl {
   Sequence* Find(SequenceId id) { return sequences.Find(id); }  // null if there is none
   absl::Status NotFound(SequenceId id) const;
 
-  absl::Status CheckRequest(const Sequence& sequence, const StepRequest& request) const;
-  LaneRecord RecordOf(const Sequence& sequence, const StepRequest& request) const;
+  // Whether the request is within the limits of its sequence, and why not.
+  bool Fits(const Sequence& sequence, const StepRequest& request) const;
+  absl::Status Refusal(const Sequence& sequence, const StepRequest& request) const;
+  Demand DemandOfChanges() const;
   absl::Status ShortageError(absl::Span<const StepRequest> batch, const Demand& demand, int pool,
                              int32_t missing);
 
@@ -81,6 +84,8 @@ class Ledger::Impl {
   uint64_t number = 0;   // of the last plan
   uint64_t retired = 0;  // the last plan known to have run; always `number` if in_flight_plans is 0
   uint64_t batches = 0;  // calls of Append, for Sequence::last_batch
+  // What the step at hand changes; empty between calls but for its memory, which is taken once.
+  std::vector<BlockChange> changes;
 };
 
 template <typename Visitor>

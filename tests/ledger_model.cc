@@ -95,8 +95,8 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
     const ModelSequence* const sequence = Find(request.id);
     if (sequence == nullptr) return Code(absl::StatusCode::kNotFound);
     if (!lanes.insert(request.id.lane).second) return Code(absl::StatusCode::kInvalidArgument);
-    if (request.tokens < 1 || request.tokens > geometry_.max_step_tokens || request.drafts < 0 ||
-        request.drafts > request.tokens || request.drafts > geometry_.max_drafts ||
+    if (request.tokens < 1 || request.drafts < 0 || request.drafts > request.tokens ||
+        request.drafts > geometry_.max_drafts ||
         int64_t{sequence->length} + request.tokens > geometry_.max_context_tokens) {
       return Code(absl::StatusCode::kInvalidArgument);
     }

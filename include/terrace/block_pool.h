@@ -3,18 +3,20 @@
 //
 // A block is in one state at a time:
 //   free      nobody owns it; the next one asked for may be it
-//   live      it has owners, one reference each  (Allocate or Reservation::Take, then AddReference)
-//   draining  nobody owns it, but a running plan may name it  (Free with a plan, until Retire)
+//   live      owned by one (Allocate, Reservation::Take) or shared by several (AddReference)
+//   draining  nobody owns it, but a running plan may name it (Free with a plan, until Retire)
 //
-// Free ids are a LIFO array: the block handed out is the one whose metadata is warmest.
-// Thread-safe: no; the ledger serialises calls.   Cost: O(1) a block; all memory is taken at
-// construction.
+// Free ids are a LIFO array: the block handed out is the one whose metadata is warmest. The state
+// is one byte a block, so that the states of a million blocks stay in a core's own cache;
+// references are counted beside it, and only for shared blocks. Thread-safe: no; the ledger
+// serialises calls.   Cost: O(1) a block; all memory is taken at construction.
 //
 // Invariants:
-//  (1) a block is live iff its word counts references; otherwise the word says free or draining,
-//      and the block is exactly once in the free array or in the draining queue;
-//  (2) num_free() + num_live() + num_draining() == capacity();
-//  (3) the draining queue is ordered by plan, oldest first.
+//  (1) a block whose state says free is in the free array, one that says draining in the draining
+//      queue, once; a live one is in neither;
+//  (2) a shared block has two references or more;
+//  (3) num_free() + num_live() + num_draining() == capacity();
+//  (4) the draining queue is ordered by plan, oldest first.
 
 #ifndef TERRACE_BLOCK_POOL_H_
 #define TERRACE_BLOCK_POOL_H_
@@ -63,22 +65,20 @@ class BlockPool {
   // Frees what drained for plans up to `plan`.   Cost: O(blocks freed).
   void Retire(PlanNumber plan);
 
-  int32_t capacity() const { return static_cast<int32_t>(words_.size()); }
+  int32_t capacity() const { return static_cast<int32_t>(states_.size()); }
   int32_t num_free() const { return num_free_; }
   int32_t num_live() const { return capacity() - num_free_ - num_draining_; }
   int32_t num_draining() const { return num_draining_; }
   // Free blocks that no reservation holds.
   int32_t num_available() const { return num_free_ - num_reserved_; }
   // References of `block`; 0 if it is not live or not of this pool.
-  int32_t references(BlockId block) const { return IsLive(block) ? words_[block.value()] : 0; }
+  int32_t references(BlockId block) const;
 
   // CHECKs the invariants above.   Cost: O(capacity).
   void CheckInvariants() const;
 
  private:
-  // What a block's word says when it is not live.
-  static constexpr int32_t kFree = 0;
-  static constexpr int32_t kDraining = -1;
+  enum class State : uint8_t { kFree, kOwned, kShared, kDraining };
 
   struct Draining {
     uint64_t plan;
@@ -86,25 +86,26 @@ class BlockPool {
   };
 
   bool IsLive(BlockId block) const {
-    return static_cast<uint32_t>(block.value()) < words_.size() && words_[block.value()] > 0;
+    if (static_cast<uint32_t>(block.value()) >= states_.size()) return false;
+    const State state = states_[block.value()];
+    return state == State::kOwned || state == State::kShared;
   }
   BlockId TakeFree() {
     TERRACE_CHECK_GT(num_free_, 0);
     const int32_t block = free_[--num_free_];
-    words_[block] = 1;
+    states_[block] = State::kOwned;
     return BlockId(block);
   }
-  void Drain(int32_t block, PlanNumber plan);
   int32_t QueueSlot(int32_t offset) const;  // of the draining queue, from its oldest
   void UndoFree(absl::Span<const BlockId> blocks);
   absl::Status NotLive(BlockId block) const;
 
-  std::vector<int32_t> words_;  // references of a live block, else kFree or kDraining
-  std::vector<int32_t> free_;   // the first num_free_ are free; the last of them goes next
+  std::vector<State> states_;
+  std::unique_ptr<int32_t[]> references_;  // of shared blocks; untouched until one is shared
+  std::vector<int32_t> free_;  // the first num_free_ are free; the last of them goes next
   int32_t num_free_ = 0;
   int32_t num_reserved_ = 0;
-  std::unique_ptr<Draining[]>
-      queue_;  // a ring of capacity() slots; untouched until something drains
+  std::unique_ptr<Draining[]> queue_;  // a ring of capacity(); untouched until one drains
   int32_t queue_head_ = 0;
   int32_t num_draining_ = 0;
 };

@@ -11,7 +11,6 @@
 
 #include "terrace/geometry.h"
 #include "terrace/ids.h"
-#include "terrace/plan_format.h"
 
 namespace terrace {
 
@@ -29,23 +28,16 @@ inline int32_t BlocksOf(const PoolGeometry& pool, int32_t length) {
   return length == 0 ? 0 : (length - 1) / pool.tokens_per_block + 1;
 }
 
-// The window blocks of a sequence, by index (position / block size). `current` holds the last row.
-// A prefill chunk longer than the window leaves a gap of rows that no later step sees; then `old`
-// is what the step's own queries still see before the gap. It goes whole at the next step: by then
-// the window lies in `current`, however many drafts were taken back.
+// The window blocks of a sequence, by index (position / block size). `current` ends with the last
+// row. A prefill chunk longer than the window leaves a gap of rows that no later step sees; then
+// `old` is what the step's own queries still see before the gap. It goes whole at the next step: by
+// then the window lies in `current`, however many drafts were taken back.
 struct WindowRange {
   BlockRange old;
   BlockRange current;
-};
 
-// What one step does to it.
-struct WindowChange {
-  WindowRange after;
-  BlockRange released;  // of `current`, beside all of `old`
-  BlockRange taken;
+  friend bool operator==(const WindowRange&, const WindowRange&) = default;
 };
-WindowChange AdvanceWindow(const Geometry& geometry, const WindowRange& window,
-                           const LaneRecord& lane);
 
 struct Sequence {
   uint32_t generation = 0;
@@ -81,11 +73,11 @@ class SequenceTable {
   // By lane, live or not.   REQUIRES: 0 <= lane < max_sequences().
   const Sequence& at(int32_t lane) const { return sequences_[lane]; }
 
-  // CHECKs that every lane is free or live, and free ones are listed once.   Cost: O(lanes).
-  void CheckInvariants() const;
-
   int32_t max_sequences() const { return static_cast<int32_t>(sequences_.size()); }
   int32_t num_live() const { return max_sequences() - static_cast<int32_t>(free_lanes_.size()); }
+
+  // CHECKs that every lane is live or free, and free ones are listed once.   Cost: O(lanes).
+  void CheckInvariants() const;
 
  private:
   std::vector<Sequence> sequences_;  // by lane
