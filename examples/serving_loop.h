@@ -188,8 +188,8 @@ inline absl::StatusOr<Plan> ServingLoop::NextPlan() {
   while (true) {
     absl::StatusOr<Plan> plan = cache_.Append(NextBatch());
     if (plan.ok()) return plan;
-    const std::optional<Shortage> shortage = ShortageOf(plan.status());
-    if (!shortage.has_value() || !shortage->retry_later || running_.size() == 1) return plan;
+    // A smaller batch helps where a pool is short; a sequence alone that does not fit never will.
+    if (!ShortageOf(plan.status()).has_value() || running_.size() == 1) return plan;
     if (absl::Status status = Preempt(); !status.ok()) return status;
   }
 }

@@ -96,7 +96,8 @@ inline std::vector<float> ReferenceAttention(const Request& request, int32_t rat
   return attention;
 }
 
-// Feeds 128 tokens to a window pool in one step and reads them back as the last token's window.
+// Feeds up to 128 tokens to a window pool in one step and reads them back as the last token's
+// window.
 inline absl::StatusOr<std::vector<uint16_t>> ThroughTheWindow(Cache& cache,
                                                               const std::vector<uint16_t>& latents,
                                                               bool rotate) {
@@ -105,7 +106,8 @@ inline absl::StatusOr<std::vector<uint16_t>> ThroughTheWindow(Cache& cache,
   const std::vector<int32_t> last_row = {tokens - 1};
   auto in = BackendArray<uint16_t>::MakeFrom(backend, latents, {});
   if (!in.ok()) return in.status();
-  auto out = BackendArray<uint16_t>::Make(backend, latents.size());
+  auto out = BackendArray<uint16_t>::Make(
+      backend, int64_t{cache.store().geometry().window_tokens} * kLatentChannels);
   if (!out.ok()) return out.status();
   auto query = BackendArray<int32_t>::MakeFrom(backend, last_row, {});
   if (!query.ok()) return query.status();

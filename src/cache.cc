@@ -103,19 +103,20 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
   absl::StatusOr<CapacityPlan> capacity = PlanCapacity(
       {.model = options.model, .memory_bytes = options.memory_bytes, .limits = options.limits});
   if (!capacity.ok()) return capacity.status();
-  absl::StatusOr<std::unique_ptr<Ledger>> ledger =
-      Ledger::Create({.geometry = capacity->geometry, .in_flight_plans = options.in_flight_plans});
-  if (!ledger.ok()) return ledger.status();
   absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options.backend);
   if (!backend.ok()) return backend.status();
 
   auto impl = std::make_unique<Impl>(*std::move(backend));
   impl->capacity = *std::move(capacity);
-  impl->ledger = *std::move(ledger);
   absl::StatusOr<std::unique_ptr<Store>> store =
       Store::Create({.model = options.model, .geometry = impl->capacity.geometry}, impl->backend);
   if (!store.ok()) return store.status();
   impl->store = *std::move(store);
+  // After the store: memory that cannot be had fails there, before the ledger counts its blocks.
+  absl::StatusOr<std::unique_ptr<Ledger>> ledger = Ledger::Create(
+      {.geometry = impl->capacity.geometry, .in_flight_plans = options.in_flight_plans});
+  if (!ledger.ok()) return ledger.status();
+  impl->ledger = *std::move(ledger);
   if (absl::Status status =
           impl->MakeRopeTables(options.model, impl->capacity.geometry.max_context_tokens);
       !status.ok()) {
