@@ -49,6 +49,7 @@ class PlanChecker {
           absl::StrFormat("plan header: a snapshot has no lanes and no copies, this one %d and %d",
                           header_.num_lanes, header_.num_copies));
     }
+    if (!plan_.is_snapshot() && header_.number == 0) return Wrong("header", "number", 0);
     for (const uint32_t word : header_.reserved) {
       if (word != 0) return Wrong("header", "reserved", word);
     }
