@@ -56,8 +56,8 @@ struct Buffers {
 
 void ReportRows(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * kRows);
-  state.counters["ns/row"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * kRows * 1e-9,
+  state.counters["per_row"] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * kRows,
                          benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
