@@ -300,6 +300,7 @@ class Trial {
     if (!Agree(expected, plan.status()) || !Expect(twin.ok(), "the twin refuses the step")) return;
     Expect(plan->bytes() == twin->bytes(), "the twin makes another plan");
     Expect(Plan::Parse(plan->bytes(), geometry_).ok(), "the plan does not parse");
+    Expect(plan->header().total_bytes <= MaxStepPlanBytes(geometry_), "the plan is too long");
     model_.Append(batch, *plan);
   }
 
