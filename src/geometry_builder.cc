@@ -10,8 +10,6 @@
 namespace terrace {
 namespace {
 
-constexpr int32_t kMaxSequences = 1 << 20;
-constexpr int32_t kMaxStepTokens = 1 << 24;
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
 template <typename... Parts>

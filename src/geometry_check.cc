@@ -52,8 +52,12 @@ absl::Status ValidateGeometry(const Geometry& geometry) {
   }
   if (geometry.window_tokens < 2) return Wrong("window_tokens", geometry.window_tokens);
   if (geometry.chunk_tokens < 1) return Wrong("chunk_tokens", geometry.chunk_tokens);
-  if (geometry.max_sequences < 1) return Wrong("max_sequences", geometry.max_sequences);
-  if (geometry.max_step_tokens < 1) return Wrong("max_step_tokens", geometry.max_step_tokens);
+  if (geometry.max_sequences < 1 || geometry.max_sequences > kMaxSequences) {
+    return Wrong("max_sequences", geometry.max_sequences);
+  }
+  if (geometry.max_step_tokens < 1 || geometry.max_step_tokens > kMaxStepTokens) {
+    return Wrong("max_step_tokens", geometry.max_step_tokens);
+  }
   if (geometry.max_drafts < 0 || geometry.max_drafts >= geometry.max_step_tokens) {
     return Wrong("max_drafts", geometry.max_drafts);
   }

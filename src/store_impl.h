@@ -125,6 +125,9 @@ class Store::Impl {
   uint64_t last_number_ = 0;
 };
 
+// Most elements between two rows or queries: times any number of rows it is still an int64.
+inline constexpr int64_t kMaxPitch = int64_t{1} << 31;
+
 // Status with parts joined into one line.
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {

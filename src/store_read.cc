@@ -12,7 +12,6 @@ namespace {
 
 constexpr int32_t kSlotsMultiple = 64;           // consumers want whole tiles of slots
 constexpr int32_t kMaxRowsPerQuery = 1 << 30;    // rounded up it is still an int32
-constexpr int64_t kMaxPitch = int64_t{1} << 31;  // times the queries it is still an int64
 
 }  // namespace
 

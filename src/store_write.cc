@@ -14,9 +14,9 @@ absl::Status Store::Impl::AddSegment(int layer_index, const Row& row, int plane,
   }
   const int32_t channels = LayoutOf(pool.planes[plane].format).channels;
   const int64_t pitch = rows.pitch == 0 ? channels : rows.pitch;
-  if (pitch < channels || pitch % 8 != 0) {
+  if (pitch < channels || pitch % 8 != 0 || pitch > kMaxPitch) {
     return Invalid("pool ", pool.name, ": the pitch of the rows is ", pitch,
-                   ", not a multiple of 8 from ", channels, " on");
+                   ", not a multiple of 8 in ", channels, "..", kMaxPitch);
   }
   if (!IsAligned(rows.data, 16)) {
     return Invalid("pool ", pool.name, ": the rows are not 16-byte aligned");

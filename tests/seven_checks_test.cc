@@ -1,4 +1,4 @@
-// The seven checks of a cache of this kind (examples/seven_checks.h), on the backend that the
+// The seven checks of a cache of this kind (examples/seven_checks.h), on every backend that the
 // machine has.
 
 #include "examples/seven_checks.h"
@@ -13,10 +13,16 @@ namespace terrace::examples {
 namespace {
 
 void ExpectPasses(Check check) {
-  const absl::StatusOr<CheckResult> result = check({});
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_TRUE(result->passed()) << result->what << ": " << result->figure << ", at least "
-                                << result->at_least << " " << result->failed;
+  for (const BackendKind kind : {BackendKind::kHost, BackendKind::kCuda}) {
+    if (!MakeBackend({.kind = kind}).ok()) {
+      ASSERT_EQ(kind, BackendKind::kCuda);
+      continue;
+    }
+    const absl::StatusOr<CheckResult> result = check({.kind = kind});
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_TRUE(result->passed()) << result->what << ": " << result->figure << ", at least "
+                                  << result->at_least << " " << result->failed;
+  }
 }
 
 TEST(SevenChecksTest, RowsSurviveFp8) { ExpectPasses(CheckFp8RoundTrip); }

@@ -26,6 +26,10 @@ struct Limits {
   bool store_whole_chunk = false;
 };
 
+// Beyond any machine: what a geometry may ask for sizes tables, whoever made it.
+inline constexpr int32_t kMaxSequences = 1 << 20;
+inline constexpr int32_t kMaxStepTokens = 1 << 24;
+
 struct PoolGeometry {
   PoolKind kind;
   EntryRule rule;
