@@ -1,0 +1,97 @@
+#include "src/cuda_backend.h"
+
+#include <cuda_runtime_api.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "tests/cuda_fixture.h"
+
+namespace terrace {
+namespace {
+
+using testing::HasSubstr;
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+TEST(CudaBackendWithoutDeviceTest, NoGpuIsAPreconditionWithTheRuntimesReason) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess) GTEST_SKIP() << "this machine has a GPU";
+  const auto backend = MakeCudaBackend(0);
+  EXPECT_EQ(backend.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(Message(backend.status()), HasSubstr(cudaGetErrorName(error)));
+}
+
+TEST(CudaBackendWithoutDeviceTest, ANegativeDeviceIsAnError) {
+  EXPECT_EQ(MakeCudaBackend(-1).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+using CudaBackendTest = CudaTest;
+
+TEST_F(CudaBackendTest, ADeviceThatIsNotThereIsAnError) {
+  const auto backend = MakeCudaBackend(1000);
+  EXPECT_EQ(backend.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(Message(backend.status()), HasSubstr("no CUDA device 1000"));
+}
+
+TEST_F(CudaBackendTest, MemoryIsZeroAndAligned) {
+  for (const int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{1} << 24}) {
+    for (int round = 0; round < 2; ++round) {  // the second finds what the first left behind
+      absl::StatusOr<void*> memory = cuda_->Allocate(bytes);
+      ASSERT_TRUE(memory.ok()) << memory.status();
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(*memory) % 256, 0u);
+      EXPECT_EQ(DownloadArray<uint8_t>(*cuda_, *memory, bytes), std::vector<uint8_t>(bytes));
+      const std::vector<uint8_t> ones(bytes, 0xFF);
+      EXPECT_TRUE(cuda_->Upload(*memory, ones.data(), bytes, Stream{}).ok());
+      EXPECT_TRUE(cuda_->Synchronize(Stream{}).ok());
+      cuda_->Free(*memory);
+    }
+  }
+  cuda_->Free(nullptr);
+}
+
+TEST_F(CudaBackendTest, MoreMemoryThanThereIsIsAnErrorThatSaysHowMuchIsFree) {
+  const absl::StatusOr<void*> memory = cuda_->Allocate(int64_t{1} << 50);
+  EXPECT_EQ(memory.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(Message(memory.status()), HasSubstr("1125899906842624"));
+  EXPECT_THAT(Message(memory.status()), HasSubstr("are free"));
+  EXPECT_EQ(cuda_->Allocate(-1).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "a failure is reported once";
+}
+
+TEST_F(CudaBackendTest, CountersAreReadWithoutWaitingForTheDevice) {
+  TestPlane plane(*cuda_, {});
+  const std::vector<uint16_t> rows(plane.channels(), 0x7FC0);
+  plane.Write(rows, {0});  // ends with a synchronization
+  EXPECT_EQ(cuda_->ReadCounters().nonfinite_values, 512u);
+
+  // A write behind work that takes a while is not counted yet, and reading does not wait for it.
+  constexpr int64_t kBytes = int64_t{1} << 30;
+  BackendArray<uint8_t> work(*cuda_, 2 * kBytes);
+  BackendArray<uint16_t> device_rows(*cuda_, rows);
+  BackendArray<int32_t> slots(*cuda_, 1);
+  WriteParams params{};
+  params.num_segments = 1;
+  params.counters = cuda_->counters();
+  params.segments[0].rows = device_rows.data();
+  params.segments[0].row_pitch = plane.channels();
+  params.segments[0].max_rows = 1;
+  params.segments[0].slots = slots.data();
+  params.segments[0].pages = plane.pages();
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_EQ(cudaMemcpyAsync(work.data(), work.data() + kBytes, kBytes, cudaMemcpyDeviceToDevice,
+                              nullptr),
+              cudaSuccess);
+  }
+  ASSERT_TRUE(cuda_->Write(params, Stream{}).ok());
+  EXPECT_EQ(cuda_->ReadCounters().nonfinite_values, 512u);
+  EXPECT_EQ(cudaStreamQuery(nullptr), cudaErrorNotReady) << "something waited";
+  ASSERT_TRUE(cuda_->Synchronize(Stream{}).ok());
+  EXPECT_EQ(cuda_->ReadCounters().nonfinite_values, 1024u);
+}
+
+}  // namespace
+}  // namespace terrace

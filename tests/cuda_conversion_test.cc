@@ -1,0 +1,39 @@
+// The device's conversions equal the software's for every one of the 2^32 floats.
+
+#include <vector>
+
+#include "tests/cuda_conversion_kernels.h"
+#include "tests/cuda_fixture.h"
+
+namespace terrace {
+namespace {
+
+class CudaConversionTest : public CudaTest {
+ protected:
+  ConversionResult Run(int (*compare)(ConversionResult*)) {
+    BackendArray<ConversionResult> result(*cuda_, 1);
+    EXPECT_EQ(compare(result.data()), 0);
+    return result.Read()[0];
+  }
+};
+
+TEST_F(CudaConversionTest, HardwareE4m3EqualsSoftwareForEveryFloat) {
+  const ConversionResult result = Run(CompareE4m3);
+  EXPECT_EQ(result.mismatches, 0u) << "for example the float of bits " << result.example;
+  if (result.hardware == 0) GTEST_SKIP() << "this architecture has no e4m3 instruction";
+}
+
+TEST_F(CudaConversionTest, HardwareE2m1EqualsSoftwareForEveryFloat) {
+  const ConversionResult result = Run(CompareE2m1);
+  EXPECT_EQ(result.mismatches, 0u) << "for example the float of bits " << result.example;
+  if (result.hardware == 0) GTEST_SKIP() << "this architecture has no e2m1 instruction";
+}
+
+TEST_F(CudaConversionTest, HardwareBf16EqualsSoftwareForEveryFloatThatDoesNotOverflow) {
+  const ConversionResult result = Run(CompareBf16);
+  EXPECT_EQ(result.hardware, 1u);
+  EXPECT_EQ(result.mismatches, 0u) << "for example the float of bits " << result.example;
+}
+
+}  // namespace
+}  // namespace terrace
