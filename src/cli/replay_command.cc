@@ -104,7 +104,11 @@ absl::Status Run(ReplayArguments& arguments) {
   const absl::StatusOr<std::vector<TraceRequest>> requests = arguments.trace_file.empty()
                                                                  ? MakeWorkload(arguments.workload)
                                                                  : ReadTrace(arguments.trace_file);
-  if (!requests.ok()) return requests.status();
+  if (!requests.ok()) {
+    // A file that cannot be read is a failure, not bad usage.
+    if (arguments.trace_file.empty()) return requests.status();
+    return absl::DataLossError(requests.status().message());
+  }
 
   int64_t tokens = 0;
   for (const TraceRequest& request : *requests) {
