@@ -112,7 +112,7 @@ absl::Status Decode(PageArguments& arguments) {
   return WriteNpy(arguments.output, *rows);
 }
 
-void SetCallback(CLI::App& command, std::shared_ptr<PageArguments> arguments,
+void SetCallback(CLI::App& command, const std::shared_ptr<PageArguments>& arguments,
                  absl::Status (*run)(PageArguments&), int* exit_code) {
   command.callback([&command, arguments, run, exit_code] {
     CheckArguments(*arguments);
