@@ -1,6 +1,7 @@
 #include "terrace/ledger.h"
 
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -56,7 +57,12 @@ absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Create(const LedgerOptions& opti
     return absl::InvalidArgumentError(
         absl::StrFormat("in_flight_plans is %d, not 0 or more", options.in_flight_plans));
   }
-  auto impl = std::make_unique<Impl>(options);
+  std::unique_ptr<Impl> impl;
+  try {
+    impl = std::make_unique<Impl>(options);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for the ledger's lanes and blocks");
+  }
   for (const BlockTable& table : impl->tables) {
     if (!table.ok()) return absl::ResourceExhaustedError("no memory for the block tables");
   }

@@ -1,9 +1,15 @@
 // Bad input through the public API: each is one line that names the thing, and changes nothing.
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -578,7 +584,28 @@ TEST_F(BadInputTest, OfTheMakersIsRefused) {
   });
 }
 
-TEST_F(BadInputTest, OfATokenOrderBreaksNoLimitOfTheContext) {
+// In a process of its own, with little memory.
+TEST_F(BadInputTest, OfMoreBlocksThanThereIsMemoryForIsAnError) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer needs the address space that this test takes away";
+#endif
+  const absl::StatusOr<ModelSpec> model = MakeModel({.ratios = {128}});
+  ASSERT_TRUE(model.ok());
+  const absl::StatusOr<Geometry> geometry = MakeGeometry(*model, kLimits, {64, 1 << 29});
+  ASSERT_TRUE(geometry.ok()) << geometry.status();
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit limit = {kGiB, kGiB};
+    setrlimit(RLIMIT_AS, &limit);
+    const absl::Status status = Ledger::Create({.geometry = *geometry}).status();
+    _exit(status.code() == kResourceExhausted ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(BadInputTest, BeyondTheContextOrTheStepChangesNothing) {
   ASSERT_TRUE(cache_->Truncate(drafting_, 10).ok());
   for (int length = 301; length + 400 <= 2048; length += 400) {
     ASSERT_TRUE(cache_->Append({{live_, 400}}).ok());
