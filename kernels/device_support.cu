@@ -1,8 +1,8 @@
-// An empty kernel whose attributes tell whether there is code for the current device.
+// An empty kernel: its attributes tell whether there is code for the current device.
 
 #include "kernels/device_support.h"
 
-#include <cuda_runtime.h>
+#include "kernels/launch.cuh"
 
 // CMake before 3.26 falls back to C++17 silently.
 static_assert(__cplusplus >= 202002L, "compile with -std=c++20");
@@ -10,7 +10,9 @@ static_assert(__cplusplus >= 202002L, "compile with -std=c++20");
 namespace terrace {
 namespace {
 
-__global__ void EmptyKernel() {}
+struct Nothing {};
+
+__global__ void EmptyKernel(const __grid_constant__ Nothing) {}
 
 }  // namespace
 
@@ -18,5 +20,7 @@ int CheckKernelsRunHere() {
   cudaFuncAttributes attributes;
   return cudaFuncGetAttributes(&attributes, EmptyKernel);
 }
+
+int LaunchEmpty(CUstream_st* stream) { return Launch(EmptyKernel, {1, 1, 32}, stream, Nothing{}); }
 
 }  // namespace terrace

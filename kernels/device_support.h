@@ -1,12 +1,17 @@
-// Whether the kernels of this build run on the current device.
+// Whether the kernels of this build run on the current device, and a kernel that does nothing.
 
 #ifndef TERRACE_KERNELS_DEVICE_SUPPORT_H_
 #define TERRACE_KERNELS_DEVICE_SUPPORT_H_
+
+struct CUstream_st;
 
 namespace terrace {
 
 // cudaErrorNoKernelImageForDevice where no compiled architecture fits. Returns a cudaError_t.
 int CheckKernelsRunHere();
+
+// The least that a launch costs, for benches. Stream-ordered; returns a cudaError_t.
+int LaunchEmpty(CUstream_st* stream);
 
 }  // namespace terrace
 

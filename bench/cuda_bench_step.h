@@ -1,0 +1,180 @@
+// What the GPU benches read and write: pools with the extents of DeepSeek-V4-Flash, full of random
+// bytes, and steps of many sequences with long contexts.
+
+#ifndef TERRACE_BENCH_CUDA_BENCH_STEP_H_
+#define TERRACE_BENCH_CUDA_BENCH_STEP_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "bench/cuda_bench_util.h"
+#include "kernels/begin.h"
+#include "kernels/pages.h"
+#include "terrace/geometry_builder.h"
+#include "terrace/model.h"
+#include "terrace/page_layout.h"
+
+namespace terrace {
+
+constexpr int kWindowPool = 0;  // of DeepSeekV4Flash()
+constexpr int kCsaPool = 1;
+constexpr int32_t kContext = 65536;
+constexpr int kLayers = 16;  // that calls rotate through: more bytes than any L2 holds
+
+// Finite bf16 around one.
+inline std::vector<uint16_t> RandomBf16(std::mt19937_64& random, int64_t count) {
+  std::vector<uint16_t> values(count);
+  for (int64_t i = 0; i < count; i += 4) {
+    const uint64_t bits = (random() & 0x83FF83FF83FF83FFu) | 0x3C003C003C003C00u;
+    std::memcpy(&values[i], &bits, 2 * std::min<int64_t>(4, count - i));
+  }
+  return values;
+}
+
+// `count` distinct numbers below `limit`.
+inline std::vector<int32_t> RandomDistinct(std::mt19937_64& random, int32_t count, int32_t limit) {
+  std::vector<int32_t> all(limit);
+  std::iota(all.begin(), all.end(), 0);
+  for (int32_t i = 0; i < count; ++i) std::swap(all[i], all[i + random() % (limit - i)]);
+  all.resize(count);
+  return all;
+}
+
+// Slots of 64-entry blocks, consecutive within a block, the blocks random.
+inline std::vector<int32_t> ConsecutiveSlots(std::mt19937_64& random, int32_t count,
+                                             int32_t num_blocks) {
+  const std::vector<int32_t> blocks = RandomDistinct(random, (count + 63) / 64, num_blocks);
+  std::vector<int32_t> slots(count);
+  for (int32_t i = 0; i < count; ++i) slots[i] = blocks[i / 64] * 64 + i % 64;
+  return slots;
+}
+
+// k distinct entries a query, in random order, over all the CSA entries that it sees.
+inline std::vector<int32_t> RandomTopK(std::mt19937_64& random, int32_t queries, int32_t k) {
+  const int32_t spacing = kContext / 4 / k;
+  std::vector<int32_t> entries(int64_t{queries} * k);
+  for (int32_t q = 0; q < queries; ++q) {
+    int32_t* some = entries.data() + int64_t{q} * k;
+    for (int32_t i = 0; i < k; ++i) {
+      some[i] = i * spacing + static_cast<int32_t>(random() % (spacing / 2));
+    }
+    std::shuffle(some, some + k, random);
+  }
+  return entries;
+}
+
+// The CSA pool: every block has the pages of 21 layers; a bench uses the first bytes of each
+// layer's place as pages of the format that it measures.
+class BenchPool {
+ public:
+  BenchPool(Backend& backend, int64_t bytes)
+      : place_(PlacePages(DeepSeekV4Flash().pools[kCsaPool], 21, 1)),
+        blocks_(static_cast<int32_t>(bytes / place_.block_stride)),
+        base_(OnDevice<uint8_t>(backend, blocks_ * place_.block_stride)) {
+    constexpr int64_t kPiece = 64 << 20;
+    std::mt19937_64 random(1);
+    std::vector<uint64_t> piece(kPiece / 8);
+    for (uint64_t& word : piece) word = random();
+    const int64_t all = blocks_ * place_.block_stride;
+    for (int64_t at = 0; at < all; at += kPiece) {
+      Require(backend.Upload(base_ + at, piece.data(), std::min(kPiece, all - at), Stream{}));
+    }
+    Require(backend.Synchronize(Stream{}));
+  }
+
+  PlanePages Pages(RowFormat format, int call) const {
+    return {.base = base_ + call % kLayers * place_.layer_stride,
+            .block_stride = place_.block_stride,
+            .scale_offset = int64_t{64} * LayoutOf(format).data_bytes,
+            .log2_entries_per_block = 6,
+            .num_slots = blocks_ * 64,
+            .format = format,
+            .global_scale = 1};
+  }
+
+  uint8_t* base() const { return base_; }
+  int32_t blocks() const { return blocks_; }
+  int64_t block_bytes() const { return place_.block_stride; }
+
+ private:
+  PagePlace place_;
+  int32_t blocks_;
+  uint8_t* base_;
+};
+
+// A step of `lanes` sequences that end at kContext tokens, `tokens` of them in the step, expanded
+// on the device.
+class BenchStep {
+ public:
+  BenchStep(Backend& backend, int32_t blocks, int32_t lanes, int32_t tokens) {
+    const ModelSpec model = DeepSeekV4Flash();
+    Limits limits;
+    limits.max_sequences = lanes;
+    limits.max_context_tokens = kContext;
+    auto geometry = MakeGeometry(model, limits, std::vector<int32_t>(model.pools.size(), blocks));
+    Require(geometry.status());
+    expand.geometry = patch.geometry = *geometry;
+
+    PlanHeader header{};
+    header.num_lanes = lanes;
+    header.num_token_rows = lanes * tokens;
+    std::vector<LaneRecord> records(lanes);
+    for (int32_t l = 0; l < lanes; ++l) {
+      records[l].lane = l;
+      records[l].first = kContext - tokens;
+      records[l].count = tokens;
+      records[l].token_row = l * tokens;
+      for (int p = 1; p < geometry->num_pools; ++p) {
+        const int32_t closed =
+            kContext / geometry->pools[p].ratio - (kContext - tokens) / geometry->pools[p].ratio;
+        records[l].entry_row[p] = l * closed;
+        header.num_entry_rows[p] = lanes * closed;
+      }
+    }
+    // Most steps of 256 decoding sequences take some blocks.
+    const std::vector<BlockPatch> patches(8, BlockPatch{kWindowPool, 0, 0, 0});
+    plan.resize(sizeof(header) + lanes * sizeof(LaneRecord) + patches.size() * sizeof(BlockPatch));
+    uint8_t* to = plan.data();
+    std::memcpy(to, &header, sizeof(header));
+    std::memcpy(to += sizeof(header), records.data(), lanes * sizeof(LaneRecord));
+    std::memcpy(to += lanes * sizeof(LaneRecord), patches.data(),
+                patches.size() * sizeof(BlockPatch));
+    device_plan = OnDevice(backend, plan);
+
+    StepView& view = expand.step;
+    view.header = reinterpret_cast<const PlanHeader*>(device_plan);
+    view.counters = backend.counters();
+    view.token_record = OnDevice<int32_t>(backend, header.num_token_rows);
+    view.token_position = OnDevice<int32_t>(backend, header.num_token_rows);
+    std::mt19937_64 random(2);
+    for (int p = 0; p < geometry->num_pools; ++p) {
+      std::vector<int32_t> table(int64_t{lanes} * geometry->pools[p].blocks_per_lane);
+      const std::vector<int32_t> order = RandomDistinct(random, blocks, blocks);
+      for (size_t i = 0; i < table.size(); ++i) table[i] = order[i % order.size()];
+      view.block_table[p] = OnDevice(backend, table);
+      view.slots[p] = OnDevice<int32_t>(backend, header.num_token_rows);
+      view.entry_position[p] = OnDevice<int32_t>(backend, header.num_token_rows);
+      expand.num_entry_rows[p] = header.num_entry_rows[p];
+    }
+    expand.num_token_rows = expand.padded_token_rows = header.num_token_rows;
+    patch.step = view;
+    patch.count = static_cast<int32_t>(patches.size());
+    patch.patches = reinterpret_cast<const BlockPatch*>(device_plan + plan.size() -
+                                                        patches.size() * sizeof(BlockPatch));
+    Require(backend.Expand(expand, Stream{}));
+    Require(backend.Synchronize(Stream{}));
+  }
+
+  std::vector<uint8_t> plan;
+  uint8_t* device_plan = nullptr;
+  PatchParams patch{};
+  ExpandParams expand{};
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_BENCH_CUDA_BENCH_STEP_H_

@@ -1,0 +1,152 @@
+// What the GPU benches share: time measured in CUDA graphs, device copy bandwidth, and a table.
+
+#ifndef TERRACE_BENCH_CUDA_BENCH_UTIL_H_
+#define TERRACE_BENCH_CUDA_BENCH_UTIL_H_
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "terrace/backend.h"
+
+namespace terrace {
+
+// A bench that cannot go on says why and ends.
+inline void Require(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::exit(1);
+}
+inline void RequireCuda(cudaError_t error, const char* call) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", call, cudaGetErrorString(error));
+  std::exit(1);
+}
+
+// Elements in a backend's memory for as long as the bench runs.
+template <typename T>
+T* OnDevice(Backend& backend, int64_t count) {
+  absl::StatusOr<void*> memory = backend.Allocate(count * int64_t{sizeof(T)});
+  Require(memory.status());
+  return static_cast<T*>(*memory);
+}
+template <typename T>
+T* OnDevice(Backend& backend, const std::vector<T>& values) {
+  const int64_t count = static_cast<int64_t>(values.size());
+  T* memory = OnDevice<T>(backend, count);
+  Require(backend.Upload(memory, values.data(), count * int64_t{sizeof(T)}, Stream{}));
+  Require(backend.Synchronize(Stream{}));
+  return memory;
+}
+
+// Times work on a stream of its own.
+class GpuTimer {
+ public:
+  // One call of the work to be timed; `call` counts from 0 and chooses among buffers, so that they
+  // rotate past the L2.
+  using Work = std::function<void(int call, cudaStream_t stream)>;
+
+  GpuTimer() {
+    RequireCuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+    RequireCuda(cudaEventCreate(&begin_), "cudaEventCreate");
+    RequireCuda(cudaEventCreate(&end_), "cudaEventCreate");
+  }
+
+  // Microseconds a call: `calls` of them in a graph, the median of its replays.
+  double InGraph(int calls, const Work& work) {
+    work(0, stream_);  // loads the code
+    RequireCuda(cudaStreamSynchronize(stream_), "warm-up");
+    RequireCuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal), "begin capture");
+    for (int call = 0; call < calls; ++call) work(call, stream_);
+    cudaGraph_t graph = nullptr;
+    RequireCuda(cudaStreamEndCapture(stream_, &graph), "end capture");
+    cudaGraphExec_t exec = nullptr;
+    RequireCuda(cudaGraphInstantiate(&exec, graph, 0), "cudaGraphInstantiate");
+    const double micros =
+        Median([&] { RequireCuda(cudaGraphLaunch(exec, stream_), "cudaGraphLaunch"); }) / calls;
+    RequireCuda(cudaGraphExecDestroy(exec), "cudaGraphExecDestroy");
+    RequireCuda(cudaGraphDestroy(graph), "cudaGraphDestroy");
+    return micros;
+  }
+
+  // Microseconds a call, `calls` of them issued one after the other.
+  double OnStream(int calls, const Work& work) {
+    return Median([&] {
+             for (int call = 0; call < calls; ++call) work(call, stream_);
+           }) /
+           calls;
+  }
+
+ private:
+  double Median(const std::function<void()>& issue) {
+    constexpr int kWarmUps = 3;
+    constexpr int kRuns = 15;
+    std::vector<float> millis(kRuns);
+    for (int run = -kWarmUps; run < kRuns; ++run) {
+      RequireCuda(cudaEventRecord(begin_, stream_), "cudaEventRecord");
+      issue();
+      RequireCuda(cudaEventRecord(end_, stream_), "cudaEventRecord");
+      RequireCuda(cudaEventSynchronize(end_), "timed work");
+      if (run < 0) continue;
+      RequireCuda(cudaEventElapsedTime(&millis[run], begin_, end_), "cudaEventElapsedTime");
+    }
+    std::nth_element(millis.begin(), millis.begin() + kRuns / 2, millis.end());
+    return 1e3 * millis[kRuns / 2];
+  }
+
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t begin_ = nullptr;
+  cudaEvent_t end_ = nullptr;
+};
+
+// GB/s of cudaMemcpyAsync, 2 GiB device to device, outside a graph; bytes read + written.
+inline double CopyBandwidth(GpuTimer& timer) {
+  constexpr size_t kBytes = size_t{2} << 30;
+  void* from = nullptr;
+  void* to = nullptr;
+  RequireCuda(cudaMalloc(&from, kBytes), "cudaMalloc");
+  RequireCuda(cudaMalloc(&to, kBytes), "cudaMalloc");
+  RequireCuda(cudaMemset(from, 0x5A, kBytes), "cudaMemset");
+  RequireCuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  const double micros = timer.OnStream(4, [&](int, cudaStream_t stream) {
+    RequireCuda(cudaMemcpyAsync(to, from, kBytes, cudaMemcpyDeviceToDevice, stream),
+                "cudaMemcpyAsync");
+  });
+  RequireCuda(cudaFree(from), "cudaFree");
+  RequireCuda(cudaFree(to), "cudaFree");
+  return 2 * kBytes / micros / 1e3;
+}
+
+// Prints one line a measurement. `bytes` are counted once, rows read plus rows written; 0 where
+// latency is the matter.
+class BenchTable {
+ public:
+  explicit BenchTable(double copy_gigabytes_per_second) : copy_(copy_gigabytes_per_second) {
+    std::printf("%-58s %10s %8s %6s\n", "work", "us", "GB/s", "copy");
+  }
+  void Row(const std::string& work, double micros, double bytes) {
+    std::printf("%-58s %10.2f", work.c_str(), micros);
+    if (bytes > 0) {
+      const double rate = bytes / micros / 1e3;
+      std::printf(" %8.0f %5.1f%%", rate, 100 * rate / copy_);
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+
+ private:
+  double copy_;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_BENCH_CUDA_BENCH_UTIL_H_

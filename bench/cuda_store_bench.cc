@@ -1,0 +1,336 @@
+// Every operation of the cuda backend: microseconds, GB/s, and the fraction of the device's own
+// copy bandwidth, measured in the same run. Calls rotate through layers and buffers past the L2
+// unless the line says warm; all slots are distinct; small calls are timed in a graph, beside an
+// empty kernel.
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "bench/cuda_bench_step.h"
+#include "bench/cuda_bench_util.h"
+#include "kernels/copy_blocks.h"
+#include "kernels/device_support.h"
+#include "kernels/gather.h"
+#include "kernels/translate.h"
+#include "kernels/write.h"
+#include "terrace/rope.h"
+#include "terrace/row_format.h"
+
+namespace terrace {
+namespace {
+
+constexpr int kBuffers = 4;      // that large inputs and outputs rotate through
+constexpr int kLargeCalls = 16;  // in one graph
+constexpr int kSmallCalls = 128;
+
+constexpr RowFormat kLatents[] = {RowFormat::kFlashMlaV4, RowFormat::kBf16, RowFormat::kFp8PerToken,
+                                  RowFormat::kNvfp4, RowFormat::kMxfp8V41};
+constexpr RowFormat kIndexers[] = {RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4};
+
+int64_t StoredBytes(RowFormat format) { return PageBytes(format, 1); }
+int64_t Bf16Bytes(RowFormat format) { return 2 * LayoutOf(format).channels; }
+bool StoredUnrotated(RowFormat format) {
+  return format == RowFormat::kFp8PerToken || format == RowFormat::kNvfp4;
+}
+
+class StoreBench {
+ public:
+  StoreBench(Backend& backend, GpuTimer& timer, BenchTable& table, int64_t pool_bytes)
+      : backend_(backend), timer_(timer), table_(table), pool_(backend, pool_bytes) {
+    rope_ = {OnDevice(backend_, MakeRopeTable(kContext, kRopeBaseCompressed)), kContext};
+    const std::vector<uint16_t> rows = RandomBf16(random_, kRows * kLatentChannels);
+    std::vector<int32_t> positions(kIndexerRows);  // of 4,096 consecutive tokens a sequence
+    for (int32_t i = 0; i < kIndexerRows; ++i) positions[i] = i % 4096;
+    positions_ = OnDevice(backend_, positions);
+    for (int i = 0; i < kBuffers; ++i) {
+      in_[i] = OnDevice(backend_, rows);
+      out_[i] = OnDevice<uint16_t>(backend_, kRows * kLatentChannels);
+    }
+    consecutive_ = OnDevice(backend_, ConsecutiveSlots(random_, kIndexerRows, pool_.blocks()));
+    scattered_ = OnDevice(backend_, RandomDistinct(random_, kRows, pool_.blocks() * 64));
+  }
+
+  void LaunchFloor() {
+    table_.Row("an empty kernel in a graph",
+               timer_.InGraph(kSmallCalls,
+                              [](int, cudaStream_t stream) {
+                                RequireCuda(static_cast<cudaError_t>(LaunchEmpty(stream)),
+                                            "LaunchEmpty");
+                              }),
+               0);
+  }
+
+  void Writes() {
+    for (const RowFormat format : kLatents) {
+      WriteLine(absl::StrCat("write ", Name(format), ", 65,536 rows, consecutive"), format, kRows,
+                consecutive_);
+    }
+    WriteLine("write flashmla_v4, 65,536 rows, random", RowFormat::kFlashMlaV4, kRows, scattered_);
+    for (const RowFormat format : kIndexers) {
+      WriteLine(absl::StrCat("write ", Name(format), ", 262,144 rows, consecutive"), format,
+                kIndexerRows, consecutive_);
+    }
+  }
+
+  void SmallWrites() {
+    const auto layer = [&](int call) {
+      WriteParams params = OneSegment(RowFormat::kFlashMlaV4, 256, consecutive_, call);
+      params.num_segments = 3;
+      params.segments[1] = OneSegment(RowFormat::kFlashMlaV4, 64, scattered_, call + 1).segments[0];
+      params.segments[2] = OneSegment(RowFormat::kIndexerFp8, 64, scattered_, call + 2).segments[0];
+      return params;
+    };
+    table_.Row("write a layer, 256 SWA + 64 CSA + 64 indexer, one launch",
+               timer_.InGraph(kSmallCalls,
+                              [&](int call, cudaStream_t stream) {
+                                Require(backend_.Write(layer(call), stream));
+                              }),
+               0);
+    table_.Row("the same in three launches",
+               timer_.InGraph(kSmallCalls,
+                              [&](int call, cudaStream_t stream) {
+                                const WriteParams all = layer(call);
+                                for (int i = 0; i < 3; ++i) {
+                                  WriteParams one = all;
+                                  one.num_segments = 1;
+                                  one.segments[0] = all.segments[i];
+                                  Require(backend_.Write(one, stream));
+                                }
+                              }),
+               0);
+    for (const int32_t rows : {1, 256}) {
+      const int32_t* count = OnDevice(backend_, std::vector<int32_t>{rows});
+      table_.Row(absl::StrCat("write flashmla_v4, ", rows, " rows, launched for 1,024"),
+                 timer_.InGraph(kSmallCalls,
+                                [&](int call, cudaStream_t stream) {
+                                  WriteParams params =
+                                      OneSegment(RowFormat::kFlashMlaV4, 1024, consecutive_, call);
+                                  params.segments[0].count = count;
+                                  Require(backend_.Write(params, stream));
+                                }),
+                 0);
+    }
+  }
+
+  void GatherTopK() {
+    const BenchStep step(backend_, pool_.blocks(), kQueries, 1);
+    const int32_t* entries = OnDevice(backend_, RandomTopK(random_, kQueries, kTopK));
+    for (const RowFormat format : kLatents) {
+      for (const bool rotate : {false, true}) {
+        if (rotate && !StoredUnrotated(format)) continue;
+        const auto gather = [&](int call, cudaStream_t stream) {
+          GatherParams params = Gather(format, step, SelectKind::kTopK, kQueries, kTopK, call);
+          params.select.entries = entries;
+          params.select.entries_pitch = kTopK;
+          if (rotate) params.rope = rope_;
+          Require(backend_.Gather(params, stream));
+        };
+        table_.Row(absl::StrCat("gather top-k ", Name(format), rotate ? " + RoPE" : "",
+                                ", 128 x 512, random"),
+                   timer_.InGraph(kLargeCalls, gather),
+                   kRows * (StoredBytes(format) + Bf16Bytes(format)));
+      }
+    }
+    const int32_t* ids = OnDevice(backend_, RandomDistinct(random_, kQueries, kQueries));
+    const auto one = [&](int call, cudaStream_t stream) {
+      GatherParams params = Gather(RowFormat::kFlashMlaV4, step, SelectKind::kTopK, 1, kTopK, call);
+      params.select.query_rows = ids + call % kQueries;
+      params.select.entries = entries + call % kQueries * kTopK;
+      params.select.entries_pitch = kTopK;
+      Require(backend_.Gather(params, stream));
+    };
+    table_.Row("gather top-k flashmla_v4, 1 x 512", timer_.InGraph(kSmallCalls, one), 0);
+  }
+
+  void GatherWindow() {
+    constexpr int32_t kSequences = 256;
+    constexpr int32_t kWindow = 128;
+    const BenchStep step(backend_, pool_.blocks(), kSequences, 1);
+    const auto gather = [&](int call, cudaStream_t stream) {
+      Require(backend_.Gather(
+          Gather(RowFormat::kFlashMlaV4, step, SelectKind::kWindow, kSequences, kWindow, call),
+          stream));
+    };
+    table_.Row("gather window flashmla_v4, 256 x 128", timer_.InGraph(kLargeCalls, gather),
+               kSequences * kWindow * (584.0 + 1024.0));
+  }
+
+  void Translate() {
+    for (const int32_t queries : {256, 8192}) {
+      const BenchStep step(backend_, pool_.blocks(), kQueries, queries / kQueries);
+      const std::vector<int32_t> entries = RandomTopK(random_, queries, kTopK);
+      for (const bool warm : {false, true}) {
+        const int sets = warm ? 1 : (queries == 256 ? 64 : kBuffers);
+        std::vector<int32_t*> in(sets);
+        std::vector<int32_t*> out(sets);
+        for (int i = 0; i < sets; ++i) {
+          in[i] = OnDevice(backend_, entries);
+          out[i] = OnDevice<int32_t>(backend_, int64_t{queries} * kTopK);
+        }
+        const auto translate = [&](int call, cudaStream_t stream) {
+          TranslateParams params{};
+          params.select = Select(step, SelectKind::kTopK, queries, kTopK);
+          params.select.entries = in[call % sets];
+          params.select.entries_pitch = kTopK;
+          params.slots = out[call % sets];
+          params.slots_pitch = params.padded_rows = kTopK;
+          Require(backend_.Translate(params, stream));
+        };
+        table_.Row(absl::StrCat("translate top-k, ", queries, " x 512", warm ? ", warm" : ""),
+                   timer_.InGraph(kSmallCalls, translate), 0);
+        for (int i = 0; i < sets; ++i) {
+          backend_.Free(in[i]);
+          backend_.Free(out[i]);
+        }
+      }
+    }
+  }
+
+  void Begin() {
+    const BenchStep step(backend_, pool_.blocks(), 256, 1);
+    const auto begin = [&](int, cudaStream_t stream) {
+      Require(backend_.Upload(step.device_plan, step.plan.data(),
+                              static_cast<int64_t>(step.plan.size()), stream));
+      Require(backend_.Patch(step.patch, stream));
+      Require(backend_.Expand(step.expand, stream));
+    };
+    table_.Row("begin, 256 sequences: upload, patch, expand (on a stream)",
+               timer_.OnStream(kSmallCalls, begin), 0);
+  }
+
+  void CopyBlocks() {
+    constexpr int32_t kCopies = 4096;
+    const std::vector<int32_t> blocks = RandomDistinct(random_, 2 * kCopies, pool_.blocks());
+    std::vector<BlockCopy> copies(kCopies);
+    for (int32_t i = 0; i < kCopies; ++i) {
+      copies[i] = {kCsaPool, blocks[i], blocks[kCopies + i], 0};
+    }
+    CopyParams params{};
+    params.pools[kCsaPool] = {pool_.base(), pool_.block_bytes(), 0, pool_.block_bytes(), 1};
+    params.copies = OnDevice(backend_, copies);
+    params.count = kCopies;
+    table_.Row(
+        "copy blocks, 4,096 blocks",
+        timer_.InGraph(
+            1, [&](int, cudaStream_t stream) { Require(backend_.CopyBlocks(params, stream)); }),
+        2.0 * kCopies * pool_.block_bytes());
+  }
+
+ private:
+  static constexpr int64_t kRows = 65536;
+  static constexpr int32_t kIndexerRows = 262144;
+  static constexpr int32_t kQueries = 128;
+  static constexpr int32_t kTopK = 512;
+
+  static std::string Name(RowFormat format) {
+    return std::string(RowFormatName(format).data(), RowFormatName(format).size());
+  }
+
+  WriteParams OneSegment(RowFormat format, int32_t rows, const int32_t* slots, int call) const {
+    WriteParams params{};
+    params.num_segments = 1;
+    params.counters = backend_.counters();
+    WriteSegment& segment = params.segments[0];
+    segment.rows = in_[call % kBuffers];
+    segment.row_pitch = LayoutOf(format).channels;
+    segment.max_rows = rows;
+    segment.slots = slots;
+    segment.pages = pool_.Pages(format, call);
+    if (!StoredUnrotated(format)) {
+      segment.positions = positions_;
+      segment.rope = rope_;
+    }
+    return params;
+  }
+
+  void WriteLine(const std::string& work, RowFormat format, int32_t rows, const int32_t* slots) {
+    const double micros = timer_.InGraph(kLargeCalls, [&](int call, cudaStream_t stream) {
+      Require(backend_.Write(OneSegment(format, rows, slots, call), stream));
+    });
+    table_.Row(work, micros, 1.0 * rows * (StoredBytes(format) + Bf16Bytes(format)));
+  }
+
+  Selection Select(const BenchStep& step, SelectKind kind, int32_t queries, int32_t rows) const {
+    Selection select{};
+    select.kind = kind;
+    select.pool = kind == SelectKind::kWindow ? kWindowPool : kCsaPool;
+    select.num_queries = queries;
+    select.rows_per_query = rows;
+    select.num_slots = pool_.blocks() * 64;
+    select.geometry = step.expand.geometry;
+    select.step = step.expand.step;
+    return select;
+  }
+
+  GatherParams Gather(RowFormat format, const BenchStep& step, SelectKind kind, int32_t queries,
+                      int32_t rows, int call) const {
+    GatherParams params{};
+    params.select = Select(step, kind, queries, rows);
+    params.pages = pool_.Pages(format, call);
+    params.out = out_[call % kBuffers];
+    params.out_row_pitch = kLatentChannels;
+    params.out_query_pitch = int64_t{rows} * kLatentChannels;
+    return params;
+  }
+
+  Backend& backend_;
+  GpuTimer& timer_;
+  BenchTable& table_;
+  BenchPool pool_;
+  std::mt19937_64 random_{3};
+  RopeTableView rope_;
+  int32_t* positions_ = nullptr;
+  int32_t* consecutive_ = nullptr;
+  int32_t* scattered_ = nullptr;
+  uint16_t* in_[kBuffers] = {};
+  uint16_t* out_[kBuffers] = {};
+};
+
+int Run() {
+  auto backend = MakeBackend({.kind = BackendKind::kCuda});
+  if (!backend.ok()) {
+    std::printf("SKIPPED: %s\n", backend.status().ToString().c_str());
+    return 0;
+  }
+  cudaDeviceProp device;
+  RequireCuda(cudaGetDeviceProperties(&device, 0), "cudaGetDeviceProperties");
+  GpuTimer timer;
+  const double copy = CopyBandwidth(timer);
+  size_t free = 0;
+  size_t total = 0;
+  RequireCuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  constexpr int64_t kRest = int64_t{4} << 30;  // inputs, outputs and tables
+  const int64_t pool_bytes = std::min(int64_t{33} << 30, static_cast<int64_t>(free) - kRest);
+  if (pool_bytes < int64_t{16} << 30) {
+    std::printf("SKIPPED: needs 20 GiB of free device memory\n");
+    return 0;
+  }
+  std::printf("%s; copy %.0f GB/s (2 GiB device to device, read + written); pool %.1f GiB\n",
+              device.name, copy, static_cast<double>(pool_bytes) / (1 << 30));
+  BenchTable table(copy);
+  StoreBench bench(**backend, timer, table, pool_bytes);
+  bench.LaunchFloor();
+  bench.Writes();
+  bench.SmallWrites();
+  bench.GatherTopK();
+  bench.GatherWindow();
+  bench.Translate();
+  bench.Begin();
+  bench.CopyBlocks();
+  const Counters counters = (*backend)->ReadCounters();
+  if (counters.skipped_slots + counters.skipped_entries + counters.skipped_positions != 0) {
+    std::fprintf(stderr, "rows were skipped: the figures above are of less work than they say\n");
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace terrace
+
+int main() { return terrace::Run(); }
