@@ -69,12 +69,14 @@ absl::Status Store::Impl::CheckOrder(const Plan& plan) const {
                                                       header.epoch, ", this store follows epoch ",
                                                       epoch_));
   }
-  const uint64_t oldest = plan.is_snapshot() ? last_number_ : last_number_ + 1;
+  // A snapshot brings the tables to its step but no rows: it may be repeated, and that step run.
+  const bool after_snapshot = step_.kind == PlanKind::kSnapshot;
+  const uint64_t oldest = plan.is_snapshot() || after_snapshot ? last_number_ : last_number_ + 1;
   if (header.number < oldest) {
     return Invalid("plan ", header.number, " comes after plan ", last_number_,
                    ": it was seen before");
   }
-  if (header.number > oldest && !plan.is_snapshot()) {
+  if (header.number > last_number_ + 1 && !plan.is_snapshot()) {
     return absl::FailedPreconditionError(
         absl::StrCat("plan ", header.number, " comes after plan ", last_number_,
                      ": plans are missing, ask the ledger for a snapshot"));

@@ -86,6 +86,10 @@ TEST_P(StoreTest, ASnapshotBringsBackAStoreThatMissedPlans) {
   }
   // Seen again it changes nothing; older ones are refused.
   ExpectCode(late->Begin(snapshot, Stream{}), absl::StatusCode::kOk);
+  // The step that the snapshot was taken at may still be run, once.
+  ExpectCode(late->Begin(plan, Stream{}), absl::StatusCode::kOk);
+  EXPECT_EQ(AllSlots(*backend_, *late), AllSlots(*backend_, small.store()));
+  ExpectCode(late->Begin(plan, Stream{}), absl::StatusCode::kInvalidArgument);
   plan = small.Continue(19);
   for (Store* store : {&small.store(), late.get(), fresh.get()}) {
     ExpectCode(store->Begin(plan, Stream{}), absl::StatusCode::kOk);

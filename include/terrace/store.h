@@ -125,8 +125,8 @@ class Store {
   // Makes `plan` the current step: uploads it, patches the block tables, copies blocks, expands the
   // rows. Once a plan, in order of number. padded_token_rows: rows up to it read as "no token", for
   // batches padded to a captured size. Errors: InvalidArgument for a plan of another geometry or
-  // one seen before; FailedPrecondition for another epoch or where plans are missing in between
-  // (ask the ledger for a Snapshot()).
+  // one seen before; FailedPrecondition for another epoch or where plans are missing in between:
+  // ask the ledger for a Snapshot(), begin that, then the step that it was taken at or the next.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
   // Rotates, quantizes and scatters the rows of one layer in one launch.
