@@ -44,8 +44,8 @@ TEST(Bf16Test, WhatIsTooLargeSaturatesAndNanStaysNan) {
   EXPECT_EQ(Bf16FromFloat(infinity), kBf16Largest);
   EXPECT_EQ(Bf16FromFloat(-infinity), 0x8000 | kBf16Largest);
   EXPECT_EQ(Bf16FromFloat(std::numeric_limits<float>::max()), kBf16Largest);
-  for (const uint32_t nan : {0x7F800001u, 0x7FC00000u, 0x7FFFFFFFu}) {
-    EXPECT_EQ(Bf16FromFloat(FloatFromBits(nan)) & 0x7FFF, kBf16NaN);
+  for (const uint32_t nan : {0x7F800001u, 0x7FC00000u, 0x7FFFFFFFu, 0xFF800001u, 0xFFFFFFFFu}) {
+    EXPECT_EQ(Bf16FromFloat(FloatFromBits(nan)), kBf16NaN);
   }
 }
 

@@ -18,14 +18,16 @@ TERRACE_HOST_DEVICE float FloatFromBf16(uint16_t bits) {
 }
 
 // Round to nearest even. Saturates: what is too large, infinities included, becomes the largest
-// finite value of its sign. NaN becomes kBf16NaN with the sign of the NaN.
+// finite value of its sign. NaN becomes kBf16NaN, positive: arithmetic keeps a NaN's sign on some
+// processors and not on others.
 TERRACE_HOST_DEVICE uint16_t Bf16FromFloat(float value) {
   const uint32_t bits = BitsFromFloat(value);
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
   int32_t rounded = static_cast<int32_t>((magnitude + 0x7FFFu + ((magnitude >> 16) & 1u)) >> 16);
   rounded = rounded < kBf16Largest ? rounded : kBf16Largest;
+  rounded |= static_cast<int32_t>((bits >> 16) & 0x8000u);
   rounded = static_cast<int32_t>(magnitude) > 0x7F800000 ? kBf16NaN : rounded;
-  return static_cast<uint16_t>(static_cast<uint32_t>(rounded) | ((bits >> 16) & 0x8000u));
+  return static_cast<uint16_t>(rounded);
 }
 
 // Replaces NaN by +0 and an infinity by the largest finite value of its sign, in place. Returns how
