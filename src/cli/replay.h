@@ -45,7 +45,7 @@ struct ReplayResult {
   SchedulerStats scheduler;
   VerifierStats verifier;
   Counters counters;  // of the store; all but truncated_queries must be zero
-  OccupancySeries occupancy;
+  OccupancySeries occupancy = OccupancySeries();
   int64_t leaked_blocks = 0;      // live or draining after every sequence was freed
   double wall_seconds = 0;        // from the first request to the last
   int64_t peak_memory_bytes = 0;  // resident, of the process on the host

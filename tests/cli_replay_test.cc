@@ -1,0 +1,224 @@
+// Replays over every backend that the machine has.
+
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "cli/replay.h"
+#include "cli/report.h"
+#include "cli/workload.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "terrace/units.h"
+
+namespace terrace {
+namespace {
+
+using testing::HasSubstr;
+
+std::vector<TraceRequest> SmallWorkload(int32_t requests = 24) {
+  auto made = MakeWorkload({.requests = requests,
+                            .requests_per_second = 20,
+                            .prompt_median = 900,
+                            .longest_prompt = 5000,
+                            .output_median = 60});
+  EXPECT_TRUE(made.ok()) << made.status();
+  return *std::move(made);
+}
+
+class ReplayTest : public testing::TestWithParam<BackendKind> {
+ protected:
+  void SetUp() override {
+    const auto backend = MakeBackend({.kind = GetParam()});
+    if (!backend.ok()) GTEST_SKIP() << backend.status();
+  }
+
+  ReplayOptions Options() const {
+    ReplayOptions options;
+    options.model = DeepSeekV4Flash();
+    options.memory_bytes = 400 * kMiB;
+    options.scheduler = {.step_tokens = 2048, .sequences = 12, .check_every = 16};
+    options.backend = {.kind = GetParam(), .host_threads = 2};
+    options.layers = "1-5";
+    options.verifier.rate = 1;
+    return options;
+  }
+
+  ReplayResult Run(const ReplayOptions& options, int32_t requests = 24) const {
+    const std::vector<TraceRequest> workload = SmallWorkload(requests);
+    auto result = Replay(workload, options);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? *std::move(result) : ReplayResult{};
+  }
+
+  static void ExpectRight(const ReplayResult& result) {
+    EXPECT_TRUE(result.ok());
+    EXPECT_EQ(result.scheduler.completed, result.scheduler.requests);
+    EXPECT_GT(result.verifier.verified_rows, 10000);
+    EXPECT_THAT(result.verifier.first_corrupt, testing::IsEmpty());
+    EXPECT_EQ(result.leaked_blocks, 0);
+  }
+};
+
+std::string BackendName(const testing::TestParamInfo<BackendKind>& info) {
+  return info.param == BackendKind::kCuda ? "cuda" : "host";
+}
+INSTANTIATE_TEST_SUITE_P(Backends, ReplayTest,
+                         testing::Values(BackendKind::kHost, BackendKind::kCuda), BackendName);
+
+TEST_P(ReplayTest, NoRowIsWrongAndNoBlockIsLost) {
+  const ReplayResult result = Run(Options());
+  ExpectRight(result);
+  EXPECT_EQ(result.backend, GetParam() == BackendKind::kCuda ? "cuda" : "host");
+  EXPECT_EQ(result.layers.count, 5);
+  EXPECT_GT(result.verifier.absent_rows, 0);
+}
+
+TEST_P(ReplayTest, ATenthOfTheRowsIsOnBordersOfEveryClass) {
+  const VerifierStats stats = Run(Options()).verifier;
+  const auto& by_class = stats.verified_by_class;
+  EXPECT_EQ(std::accumulate(by_class.begin(), by_class.end(), int64_t{0}), stats.verified_rows);
+  for (int64_t rows : by_class) EXPECT_GT(rows, 0);
+  const int64_t inside = by_class[static_cast<int>(RowClass::kInterior)];
+  EXPECT_GE(stats.verified_rows - inside, stats.verified_rows / 10);
+}
+
+TEST_P(ReplayTest, PreemptedRequestsReadNothingStale) {
+  ReplayOptions options = Options();
+  options.memory_bytes = 150 * kMiB;
+  const ReplayResult result = Run(options);
+  ExpectRight(result);
+  EXPECT_GT(result.scheduler.preemptions, 0);
+}
+
+TEST_P(ReplayTest, EveryDraftRejectedReadsNothingStale) {
+  ReplayOptions options = Options();
+  options.scheduler.drafts = 5;
+  options.scheduler.acceptance = 0.2;
+  const ReplayResult result = Run(options);
+  ExpectRight(result);
+  EXPECT_GT(result.scheduler.rejected_drafts, result.scheduler.drafts / 2);
+}
+
+TEST_P(ReplayTest, EveryFormatLayoutAndRuleComesBackBitForBit) {
+  struct Variant {
+    RowFormat latent;
+    RowFormat indexer;
+    EntryRule rule;
+    PoolLayout layout;
+    int32_t swa_block;
+    bool whole_chunk;
+  };
+  constexpr EntryRule kPooled = EntryRule::kPooled;
+  constexpr PoolLayout kBlockMajor = PoolLayout::kBlockMajor;
+  const Variant variants[] = {
+      {RowFormat::kBf16, RowFormat::kIndexerFp8, kPooled, PoolLayout::kLayerMajor, 64, false},
+      {RowFormat::kFp8PerToken, RowFormat::kIndexerFp8, EntryRule::kStrided, kBlockMajor, 64,
+       false},
+      {RowFormat::kNvfp4, RowFormat::kIndexerMxfp4, kPooled, kBlockMajor, 128, false},
+      {RowFormat::kMxfp8V41, RowFormat::kIndexerMxfp4, kPooled, kBlockMajor, 16, true},
+  };
+  for (const Variant& asked : variants) {
+    SCOPED_TRACE(RowFormatName(asked.latent));
+    LayeredModelOptions variant;
+    variant.ratios = {0, 4, 128, 2, 1};
+    variant.latent_format = asked.latent;
+    variant.indexer_format = asked.indexer;
+    variant.rule = asked.rule;
+    variant.layout = asked.layout;
+    variant.swa_block_tokens = asked.swa_block;
+    variant.max_context_tokens = 8192;
+    const auto model = MakeModel(variant);
+    ASSERT_TRUE(model.ok()) << model.status();
+    ReplayOptions options = Options();
+    options.model = *model;
+    options.layers = "all";
+    options.store_whole_chunk = asked.whole_chunk;
+    options.verifier.store_whole_chunk = asked.whole_chunk;
+    ExpectRight(Run(options));
+  }
+}
+
+TEST_P(ReplayTest, ARowWrittenByAnotherIsFoundAndNamed) {
+  ReplayOptions options = Options();
+  // From the tenth step on, block 0 of CSA holds what block 1 holds: rows of another sequence or of
+  // other positions, all of them whole and of the right form.
+  int steps = 0;
+  options.after_write = [&](Store& store) {
+    return ++steps < 10 ? absl::OkStatus() : store.CopyBlocks({{1, 1, 0, 0}}, {});
+  };
+  const ReplayResult result = Run(options);
+  EXPECT_FALSE(result.ok());
+  EXPECT_GT(result.verifier.corrupt_rows, 0);
+  EXPECT_LT(result.verifier.corrupt_rows, result.verifier.verified_rows / 2);
+  ASSERT_THAT(result.verifier.first_corrupt, testing::SizeIs(VerifierStats::kMostReported));
+  for (const std::string& line : result.verifier.first_corrupt) {
+    EXPECT_THAT(line, HasSubstr("csa"));
+    EXPECT_THAT(line, HasSubstr("request "));
+    EXPECT_THAT(line, HasSubstr("position "));
+    EXPECT_THAT(line, HasSubstr("layer "));
+  }
+}
+
+TEST_P(ReplayTest, OneRowOverwrittenInTheWindowIsFound) {
+  ReplayOptions options = Options();
+  options.scheduler.serial = true;
+  int steps = 0;
+  options.after_write = [&](Store& store) -> absl::Status {
+    if (++steps != 5) return absl::OkStatus();
+    // Zeros over the row of the step's first token, layer 2.
+    Backend& backend = store.backend();
+    absl::StatusOr<void*> zeros = backend.Allocate(kLatentChannels * sizeof(uint16_t));
+    if (!zeros.ok()) return zeros.status();
+    absl::Status status =
+        store.WriteSlots(2, PoolKind::kWindow, PlaneKind::kLatent, {.data = *zeros},
+                         store.step_view().slots[0], store.step_view().token_position, 1, {});
+    status.Update(backend.Synchronize({}));
+    backend.Free(*zeros);
+    return status;
+  };
+  const ReplayResult result = Run(options);
+  EXPECT_GT(result.verifier.corrupt_rows, 0);
+  EXPECT_LT(result.verifier.corrupt_rows, 2000);
+  ASSERT_FALSE(result.verifier.first_corrupt.empty());
+  EXPECT_THAT(result.verifier.first_corrupt[0], HasSubstr("layer 2, swa latent"));
+}
+
+TEST_P(ReplayTest, TheLedgerAloneTakesTheSameSteps) {
+  ReplayOptions options = Options();
+  options.verifier.rate = 0;
+  const ReplayResult with_data = Run(options);
+  options.with_data = false;
+  const ReplayResult alone = Run(options);
+  EXPECT_EQ(alone.backend, "none");
+  EXPECT_EQ(alone.verifier.verified_rows, 0);
+  EXPECT_EQ(alone.scheduler.steps, with_data.scheduler.steps);
+  EXPECT_EQ(alone.scheduler.sequence_steps, with_data.scheduler.sequence_steps);
+  EXPECT_EQ(alone.scheduler.rejected_drafts, with_data.scheduler.rejected_drafts);
+  EXPECT_EQ(alone.occupancy.peak(), with_data.occupancy.peak());
+}
+
+TEST(ReplayWithoutDataTest, TenTebibytesCostNothing) {
+  ReplayOptions options;
+  options.model = DeepSeekV4Flash();
+  options.memory_bytes = int64_t{10} << 40;
+  options.with_data = false;
+  const std::vector<TraceRequest> workload = SmallWorkload();
+  const auto result = Replay(workload, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_TRUE(result->ok());
+  EXPECT_EQ(result->scheduler.completed, 24);
+  EXPECT_GT(result->capacity.max_tokens, 2'000'000'000);
+}
+
+TEST(ReplayWithoutDataTest, ImpossibleMemoryIsAnError) {
+  ReplayOptions options;
+  options.model = DeepSeekV4Flash();
+  options.memory_bytes = 1000;
+  options.with_data = false;
+  const auto result = Replay(SmallWorkload(), options);
+  EXPECT_TRUE(absl::IsOutOfRange(result.status())) << result.status();
+}
+
+}  // namespace
+}  // namespace terrace
