@@ -192,7 +192,7 @@ echo "== summary, $(((SECONDS - start) / 60)) min $(((SECONDS - start) % 60)) s"
 printf '%s\n' "${summary[@]}"
 if [[ -n "$release_log" ]]; then
   echo
-  sed -n '/tests passed,/,$p' "$release_log" | grep -v '^$'
+  sed -n '/tests passed,/,/^Total Test time/p' "$release_log" | grep -v '^$'
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
 ((failed == 0))
