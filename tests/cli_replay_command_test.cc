@@ -148,6 +148,9 @@ TEST(ReplayCommandTest, BadUsageExitsWithTwo) {
       {"--memory", "1GiB", "--acceptance", "1.5"},
       {"--memory", "1GiB", "--sequences", "0"},
       {"--memory", "1GiB", "--step-ms", "-1"},
+      {"--memory", "1GiB", "--step-ms", "nan"},
+      {"--memory", "1GiB", "--tokens-per-second", "inf"},
+      {"--memory", "1GiB", "--verify", "nan"},
       {"--memory", "1GiB", "--tokens-per-second", "0"},
       {"--memory", "1GiB", "--no-such-option"},
   };

@@ -40,7 +40,7 @@ TEST(WorkloadTest, HasTheShapeOfTheConversationTrace) {
     EXPECT_LE(request.output_length, 2000);
     EXPECT_EQ(request.hash_ids.size(),
               (request.input_length + kHashBlockTokens - 1) / kHashBlockTokens);
-    if (i > 0) EXPECT_GE(request.arrival_ms, requests[i - 1].arrival_ms);
+    EXPECT_GE(request.arrival_ms, requests[i > 0 ? i - 1 : 0].arrival_ms);
     input += request.input_length;
     output += request.output_length;
   }

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "cli/backend_memory.h"
 #include "cli/layer_range.h"
 #include "cli/row_source.h"
@@ -133,6 +135,26 @@ int32_t ContextOf(absl::Span<const TraceRequest> requests, const ModelSpec& mode
   return static_cast<int32_t>(std::min<int64_t>(whole, model.max_context_tokens));
 }
 
+// What the limits of a geometry do not check.
+absl::Status CheckNumbers(const ReplayOptions& options) {
+  const auto finite_from = [](double value, double least) {
+    return value >= least && std::isfinite(value);
+  };
+  const SchedulerOptions& scheduler = options.scheduler;
+  if (!finite_from(scheduler.step_ms, 0) || !finite_from(scheduler.tokens_per_second, 1e-3)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a step of %g ms plus its tokens / %g a second is no time",
+                        scheduler.step_ms, scheduler.tokens_per_second));
+  }
+  const auto share = [](double value) { return value >= 0 && value <= 1; };
+  if (!share(scheduler.acceptance) || !share(options.verifier.rate)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("acceptance %g and verify %g must be from 0 to 1", scheduler.acceptance,
+                        options.verifier.rate));
+  }
+  return absl::OkStatus();
+}
+
 int64_t PeakMemoryBytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -149,6 +171,7 @@ bool ReplayResult::ok() const {
 
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                     const ReplayOptions& options) {
+  if (absl::Status status = CheckNumbers(options); !status.ok()) return status;
   ReplayResult result;
   const int32_t sequences = options.scheduler.serial ? 1 : options.scheduler.sequences;
   absl::StatusOr<CapacityPlan> capacity =

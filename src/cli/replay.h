@@ -54,7 +54,8 @@ struct ReplayResult {
   bool ok() const;
 };
 
-// Errors: those of PlanCapacity, MakeBackend and Store::Create, and whatever a step failed with.
+// Errors: InvalidArgument for times or shares that are none; those of PlanCapacity, MakeBackend and
+// Store::Create, and whatever a step failed with.
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                     const ReplayOptions& options);
 

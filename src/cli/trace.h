@@ -25,7 +25,7 @@ struct TraceRequest {
   int32_t output_length = 0;  // tokens generated after it
   // One per 512 prompt tokens, the last one partial; equal ids at equal places share a prefix.
   // Empty where a trace says nothing of prefixes.
-  std::vector<int64_t> hash_ids;
+  std::vector<int64_t> hash_ids = {};
 };
 
 // Requests in order of arrival; the first arrives at 0.
