@@ -46,10 +46,12 @@ void Churn(benchmark::State& state) {
   for (auto _ : state) {
     const int32_t* const victim = &victims[round];
     for (int i = 0; i < kDistance; ++i) {
-      if (!pool.Free({&held[victim[i]], 1}).ok()) std::exit(1);
+      if (!pool.Free(held[victim[i]]).ok()) std::exit(1);
     }
     for (int i = 0; i < kDistance; ++i) {
-      if (!pool.Allocate({&held[victim[i]], 1}).ok()) std::exit(1);
+      const absl::StatusOr<BlockId> block = pool.Allocate();
+      if (!block.ok()) std::exit(1);
+      held[victim[i]] = *block;
     }
     round = (round + kDistance) % victims.size();
   }

@@ -18,18 +18,13 @@ BlockPool::BlockPool(int32_t capacity)
 }
 
 absl::StatusOr<BlockPool::Reservation> BlockPool::Reserve(int32_t count, int32_t returning) {
-  if (count < 0 || count > int64_t{num_available()} + returning) {
-    return absl::ResourceExhaustedError(absl::StrFormat("%d blocks asked for, %d of %d available",
-                                                        count, num_available(), capacity()));
-  }
+  if (count < 0 || count > int64_t{num_available()} + returning) return NotAvailable(count);
   return Reservation(this, count);
 }
 
 absl::Status BlockPool::Allocate(absl::Span<BlockId> blocks) {
-  if (static_cast<int64_t>(blocks.size()) > num_available()) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "%d blocks asked for, %d of %d available", blocks.size(), num_available(), capacity()));
-  }
+  const int64_t count = static_cast<int64_t>(blocks.size());
+  if (count > num_available()) return NotAvailable(count);
   for (BlockId& block : blocks) block = TakeFree();
   return absl::OkStatus();
 }
@@ -66,8 +61,7 @@ absl::Status BlockPool::Free(absl::Span<const BlockId> blocks, std::optional<Pla
       states_[id] = State::kDraining;
       queue_[QueueSlot(num_draining_++)] = {plan->value(), id};
     } else {
-      states_[id] = State::kFree;
-      free_[num_free_++] = id;
+      GiveBack(id);
     }
   }
   return absl::OkStatus();
@@ -100,14 +94,18 @@ void BlockPool::Retire(PlanNumber plan) {
     const int32_t block = queue_[queue_head_].block;
     queue_head_ = QueueSlot(1);
     --num_draining_;
-    states_[block] = State::kFree;
-    free_[num_free_++] = block;
+    GiveBack(block);
   }
 }
 
 int32_t BlockPool::QueueSlot(int32_t offset) const {
   const int64_t slot = int64_t{queue_head_} + offset;
   return static_cast<int32_t>(slot < capacity() ? slot : slot - capacity());
+}
+
+absl::Status BlockPool::NotAvailable(int64_t count) const {
+  return absl::ResourceExhaustedError(absl::StrFormat("%d blocks asked for, %d of %d available",
+                                                      count, num_available(), capacity()));
 }
 
 absl::Status BlockPool::NotLive(BlockId block) const {

@@ -56,7 +56,7 @@ absl::Status LargerThanPool(const Geometry& geometry, int pool, int64_t held) {
   return WithShortage(
       absl::OutOfRangeError(absl::StrFormat("larger than the pool: with this step its sequences "
                                             "would hold %d blocks of %s, which has "
-                                            "%d; plan more memory or ask for less",
+                                            "%d; step fewer sequences or plan more memory",
                                             held, PoolLabel(geometry, pool), capacity)),
       {.pool = pool, .missing_blocks = missing, .retry_later = false});
 }

@@ -36,6 +36,25 @@ TEST(BlockPoolTest, ReusesTheBlockFreedLast) {
   EXPECT_EQ(Take(pool, 2), (std::vector<BlockId>{blocks[6], blocks[3]}));
 }
 
+TEST(BlockPoolTest, OneBlockGoesByTheSameRulesAsMany) {
+  BlockPool pool(2);
+  const BlockId a = *pool.Allocate();
+  const BlockId b = *pool.Allocate();
+  EXPECT_EQ(pool.Allocate().status().code(), absl::StatusCode::kResourceExhausted);
+  ASSERT_TRUE(pool.AddReference(a).ok());
+  ASSERT_TRUE(pool.Free(a).ok());
+  EXPECT_EQ(pool.references(a), 1);
+  ASSERT_TRUE(pool.Free(a).ok());
+  EXPECT_EQ(pool.Free(a).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(pool.Free(BlockId(2)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(pool.num_free(), 1);
+  const BlockPool::Reservation all = *pool.Reserve(1);
+  EXPECT_FALSE(pool.Allocate().ok());
+  ASSERT_TRUE(pool.Free(b).ok());
+  EXPECT_EQ(*pool.Allocate(), b);
+  pool.CheckInvariants();
+}
+
 TEST(BlockPoolTest, AllocatesAllOrNothing) {
   BlockPool pool(4);
   Take(pool, 2);

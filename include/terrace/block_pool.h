@@ -48,6 +48,14 @@ class BlockPool {
   // Errors: ResourceExhausted; nothing is set aside then.
   absl::StatusOr<Reservation> Reserve(int32_t count, int32_t returning = 0);
 
+  // One live block with one reference.
+  // Errors: ResourceExhausted.
+  absl::StatusOr<BlockId> Allocate() {
+    if (num_available() > 0) [[likely]]
+      return TakeFree();
+    return NotAvailable(1);
+  }
+
   // Fills `blocks` with live blocks of one reference each: all of them or none.
   // Errors: ResourceExhausted.
   absl::Status Allocate(absl::Span<BlockId> blocks);
@@ -61,6 +69,14 @@ class BlockPool {
   // REQUIRES: `plan` is none that an earlier call was past.
   absl::Status Free(absl::Span<const BlockId> blocks,
                     std::optional<PlanNumber> plan = std::nullopt);
+
+  // The same for one block that drains for no plan.
+  absl::Status Free(BlockId block) {
+    if (StateOf(block) != State::kOwned) [[unlikely]]
+      return Free(absl::MakeConstSpan(&block, 1));
+    GiveBack(block.value());
+    return absl::OkStatus();
+  }
 
   // Frees what drained for plans up to `plan`.   Cost: O(blocks freed).
   void Retire(PlanNumber plan);
@@ -85,10 +101,18 @@ class BlockPool {
     int32_t block;
   };
 
+  // Of a block that is not of this pool: nothing.
+  std::optional<State> StateOf(BlockId block) const {
+    if (static_cast<uint32_t>(block.value()) >= states_.size()) return std::nullopt;
+    return states_[block.value()];
+  }
   bool IsLive(BlockId block) const {
-    if (static_cast<uint32_t>(block.value()) >= states_.size()) return false;
-    const State state = states_[block.value()];
+    const std::optional<State> state = StateOf(block);
     return state == State::kOwned || state == State::kShared;
+  }
+  void GiveBack(int32_t block) {
+    states_[block] = State::kFree;
+    free_[num_free_++] = block;
   }
   BlockId TakeFree() {
     TERRACE_CHECK_GT(num_free_, 0);
@@ -99,6 +123,7 @@ class BlockPool {
   int32_t QueueSlot(int32_t offset) const;  // of the draining queue, from its oldest
   void UndoFree(absl::Span<const BlockId> blocks);
   absl::Status NotLive(BlockId block) const;
+  absl::Status NotAvailable(int64_t count) const;
 
   std::vector<State> states_;
   std::unique_ptr<int32_t[]> references_;  // of shared blocks; untouched until one is shared
