@@ -206,9 +206,11 @@ absl::Status WriteNpy(const std::string& path, const NpyArray& array) {
   File file(std::fopen(path.c_str(), "wb"), &std::fclose);
   if (file == nullptr) return FileError(path, "create");
   const std::string header = FormatNpyHeader(array);
+  const auto write = [&file](const void* bytes, size_t size) {
+    return size == 0 || std::fwrite(bytes, 1, size, file.get()) == size;
+  };
   const bool written =
-      std::fwrite(header.data(), 1, header.size(), file.get()) == header.size() &&
-      std::fwrite(array.bytes.data(), 1, array.bytes.size(), file.get()) == array.bytes.size();
+      write(header.data(), header.size()) && write(array.bytes.data(), array.bytes.size());
   // Closing writes what is buffered, so it can fail too.
   if (std::fclose(file.release()) != 0 || !written) return FileError(path, "write");
   return absl::OkStatus();
