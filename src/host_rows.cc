@@ -39,6 +39,19 @@ TERRACE_HOST_DEVICE RowPlace<uint8_t> PlaceOf(const PlanePages& pages, int32_t s
           page + pages.scale_offset + in_block * kLayout.scale_bytes};
 }
 
+// Rows lie wherever their blocks do, so a row is asked for while the ones before it are worked on.
+constexpr int kRowsAhead = 4;
+
+template <RowFormat F, bool kForWriting>
+TERRACE_HOST_DEVICE void Prefetch(const PlanePages& pages, int32_t slot) {
+  constexpr int kCacheLine = 64;
+  const RowPlace<uint8_t> place = PlaceOf<F>(pages, slot);
+  for (int byte = 0; byte < LayoutOf(F).data_bytes; byte += kCacheLine) {
+    __builtin_prefetch(place.data + byte, kForWriting);
+  }
+  __builtin_prefetch(place.scale, kForWriting);
+}
+
 TERRACE_HOST_DEVICE bool HasPosition(const RopeTableView& rope, int32_t position) {
   return position >= 0 && position < rope.positions;
 }
@@ -51,6 +64,10 @@ template <RowFormat F>
 TERRACE_MULTIVERSION void WriteRows(const WriteSegment& segment, int64_t begin, int64_t end,
                                     Counters* raised) {
   for (int64_t row = begin; row < end; ++row) {
+    if (row + kRowsAhead < end) {
+      const int32_t next = segment.slots[row + kRowsAhead];
+      if (next >= 0 && next < segment.pages.num_slots) Prefetch<F, true>(segment.pages, next);
+    }
     const int32_t slot = segment.slots[row];
     if (slot < 0 || slot >= segment.pages.num_slots) {
       raised->skipped_slots += slot != kNoSlot;
@@ -88,6 +105,10 @@ TERRACE_MULTIVERSION void GatherRows(const GatherParams& params, int64_t begin, 
       raised->truncated_queries += selected.visible > select.rows_per_query;
     }
     uint16_t* out = params.out + query * params.out_query_pitch + row * params.out_row_pitch;
+    if (row + kRowsAhead < selected.rows) {
+      const SelectedRow next = SelectRow(select, selected, query, row + kRowsAhead);
+      if (next.slot >= 0) Prefetch<F, false>(params.pages, next.slot);
+    }
     SelectedRow found = {kNoSlot, 0, false};
     if (row < selected.rows) found = SelectRow(select, selected, query, row);
     if (found.skipped) {
