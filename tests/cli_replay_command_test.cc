@@ -130,9 +130,15 @@ TEST(ReplayCommandTest, ATruncatedTraceLineIsOneLineWithFileAndNumber) {
   const TempFile trace("_bad.jsonl");
   trace.Write("{\"timestamp\": 0, \"input_length\": 600, \"output_le");
   const Outcome outcome = SmallReplay({"--trace", trace.path()});
-  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr(trace.path() + ":1: "));
   EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+}
+
+TEST(ReplayCommandTest, ATraceThatIsNotThereExitsWithOne) {
+  const Outcome outcome = SmallReplay({"--trace", "/no/such/trace"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("/no/such/trace: "));
 }
 
 TEST(ReplayCommandTest, BadUsageExitsWithTwo) {
@@ -143,7 +149,6 @@ TEST(ReplayCommandTest, BadUsageExitsWithTwo) {
       {"--memory", "1GiB", "--data", "some"},
       {"--memory", "1GiB", "--model", "no-such-model"},
       {"--memory", "1GiB", "--layers", "1-99"},
-      {"--memory", "1GiB", "--trace", "/no/such/file"},
       {"--memory", "1GiB", "--plot", "figure.pdf"},
       {"--memory", "1GiB", "--acceptance", "1.5"},
       {"--memory", "1GiB", "--sequences", "0"},
