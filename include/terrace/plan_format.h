@@ -49,7 +49,7 @@ static_assert(std::is_trivially_copyable_v<PlanHeader> && sizeof(PlanHeader) == 
 // One sequence's part in a step. After it the sequence has first + count rows.
 struct LaneRecord {
   int32_t lane;
-  int32_t settled;               // tokens whose ids were final when the plan was made
+  int32_t settled;               // rows after this step whose ids were final when the plan was made
   int32_t first;                 // position of the step's first token
   int32_t count;                 // tokens in this step, drafts included; at least 1
   int32_t drafts;                // the last `drafts` of them may be taken back
