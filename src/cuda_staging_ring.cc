@@ -64,7 +64,9 @@ absl::Status CudaStagingRing::UploadPiece(void* to, const void* from, int64_t by
                           "cudaMemcpyAsync");
   if (!status.ok()) return status;
   next_ = (next_ + 1) % buffers_.size();
-  return StatusFromCuda(cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
+  status = StatusFromCuda(cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
+  if (!status.ok()) cudaStreamSynchronize(stream);  // nothing else tells when the copy is done
+  return status;
 }
 
 }  // namespace terrace

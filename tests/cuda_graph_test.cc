@@ -56,8 +56,8 @@ class Side {
     store_ = *std::move(store);
     std::vector<RopeTableView> views;
     for (const RopeSpec& rope : scenario.model.ropes) {
-      tables_.push_back(std::make_unique<BackendArray<float>>(
-          *backend_, MakeRopeTable(kContext, rope.base)));
+      tables_.push_back(
+          std::make_unique<BackendArray<float>>(*backend_, MakeRopeTable(kContext, rope.base)));
       views.push_back({tables_.back()->data(), kContext});
     }
     ExpectOk(store_->SetRopeTables(views));
