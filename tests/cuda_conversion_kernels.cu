@@ -1,7 +1,5 @@
 // Grid: a thread takes every kStride-th of the 2^32 floats.
 
-#include <cuda_bf16.h>
-
 #include "kernels/launch.cuh"
 #include "terrace/bf16.h"
 #include "terrace/e2m1.h"
@@ -52,9 +50,7 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     CompareE2m1Kernel(const __grid_constant__ Comparison comparison) {
-#if defined(TERRACE_HARDWARE_E2M1)
   comparison.result->hardware = 1;
-#endif
   CompareAll(comparison.result, [](uint32_t bits) {
     if (IsNan(bits)) return true;  // e2m1 has no NaN
     const float values[2] = {FloatFromBits(bits), FloatFromBits(bits ^ 0x80000000u)};
@@ -68,9 +64,46 @@ __global__ void __launch_bounds__(kThreads)
     CompareBf16Kernel(const __grid_constant__ Comparison comparison) {
   comparison.result->hardware = 1;
   CompareAll(comparison.result, [](uint32_t bits) {
-    const uint16_t converted = __bfloat16_as_ushort(__float2bfloat16_rn(FloatFromBits(bits)));
-    if ((converted & 0x7FFF) >= 0x7F80) return true;
-    return Bf16FromFloat(FloatFromBits(bits)) == converted;
+    const float value = FloatFromBits(bits);
+    return Bf16FromFloat(value) == Bf16FromFloatSoftware(value);
+  });
+}
+
+__global__ void __launch_bounds__(kThreads)
+    CompareCodesKernel(const __grid_constant__ Comparison comparison) {
+  comparison.result->hardware = 1;
+  CompareAll(comparison.result, [](uint32_t code) {
+    if (code > 255) return true;
+    const uint8_t codes[2] = {static_cast<uint8_t>(code), static_cast<uint8_t>(~code)};
+    float e4m3[2];
+    float e2m1[2];
+    DecodeE4m3<2>(codes, e4m3);
+    DecodeE2m1<2>(codes, e2m1);
+    const float wanted = FloatFromE4m3(codes[0]);
+    return (BitsFromFloat(e4m3[0]) == BitsFromFloat(wanted) || IsNan(BitsFromFloat(wanted))) &&
+           IsNan(BitsFromFloat(e4m3[0])) == IsNan(BitsFromFloat(wanted)) &&
+           BitsFromFloat(e2m1[0]) == BitsFromFloat(FloatFromE2m1(code)) &&
+           BitsFromFloat(e2m1[1]) == BitsFromFloat(FloatFromE2m1(code >> 4));
+  });
+}
+
+__global__ void __launch_bounds__(kThreads)
+    CompareQuotientsKernel(const __grid_constant__ Comparison comparison) {
+  comparison.result->hardware = 1;
+  CompareAll(comparison.result, [](uint32_t bits) {
+    const float divisor = FloatFromBits(0x3F800000u | (bits & 0x7FFFFFu));  // 1 .. 2
+    const uint32_t sign_and_mantissa = ((bits & 0x80000000u) | (bits >> 23 & 0x7Fu) << 16);
+    for (uint32_t exponent = 125; exponent < 131; ++exponent) {
+      const float value = FloatFromBits(sign_and_mantissa | exponent << 23);
+      float values[2] = {value, -value};
+      DivideForE2m1<2>(values, divisor);
+      const float quotient = DivRn(value, divisor);
+      if (E2m1FromFloatSoftware(values[0]) != E2m1FromFloatSoftware(quotient) ||
+          E2m1FromFloatSoftware(values[1]) != E2m1FromFloatSoftware(-quotient)) {
+        return false;
+      }
+    }
+    return true;
   });
 }
 
@@ -83,5 +116,7 @@ int Compare(void (*kernel)(const Comparison), ConversionResult* result) {
 int CompareE4m3(ConversionResult* result) { return Compare(CompareE4m3Kernel, result); }
 int CompareE2m1(ConversionResult* result) { return Compare(CompareE2m1Kernel, result); }
 int CompareBf16(ConversionResult* result) { return Compare(CompareBf16Kernel, result); }
+int CompareCodes(ConversionResult* result) { return Compare(CompareCodesKernel, result); }
+int CompareQuotients(ConversionResult* result) { return Compare(CompareQuotientsKernel, result); }
 
 }  // namespace terrace

@@ -7,21 +7,24 @@
 
 namespace terrace {
 
-// What one kernel found. `hardware` is 0 where the code that ran has no such instruction.
+// What one kernel found.
 struct ConversionResult {
   uint64_t mismatches;
-  uint32_t example;  // bits of a float that converts differently, if any does
-  uint32_t hardware;
+  uint32_t example;   // bits of a value that converts differently, if any does
+  uint32_t hardware;  // 0 where the architecture leaves the conversion to software
 };
 
-// Convert all 2^32 floats both ways and compare, on the current device. `result` is device memory,
-// zero. The sign of a NaN code is left open: no row holds a NaN. Return a cudaError_t.
+// Convert every float, or every code, both ways and compare, on the current device. `result` is
+// device memory, zero. The sign of a NaN's e4m3 code is left open: no row holds a NaN. Return a
+// cudaError_t.
 int CompareE4m3(ConversionResult* result);
 int CompareE2m1(ConversionResult* result);
-
-// Bits of every bf16 that float32 bits round to, software against __float2bfloat16_rn; infinities
-// and what overflows saturate in ours and are left out.
 int CompareBf16(ConversionResult* result);
+int CompareCodes(ConversionResult* result);  // e4m3 and e2m1 to float
+
+// The e2m1 codes of quotients: every bf16 mantissa over every float32 mantissa, at quotients around
+// 0.5, 1, 2 and 4, against IEEE division.
+int CompareQuotients(ConversionResult* result);
 
 }  // namespace terrace
 

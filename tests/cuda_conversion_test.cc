@@ -1,4 +1,5 @@
-// The device's conversions equal the software's for every one of the 2^32 floats.
+// The device's conversions equal the software's for every one of the 2^32 floats and for every
+// code.
 
 #include <vector>
 
@@ -15,6 +16,11 @@ class CudaConversionTest : public CudaTest {
     EXPECT_EQ(compare(result.data()), 0);
     return result.Read()[0];
   }
+  void ExpectNone(int (*compare)(ConversionResult*)) {
+    const ConversionResult result = Run(compare);
+    EXPECT_EQ(result.hardware, 1u);
+    EXPECT_EQ(result.mismatches, 0u) << "for example the value of bits " << result.example;
+  }
 };
 
 TEST_F(CudaConversionTest, HardwareE4m3EqualsSoftwareForEveryFloat) {
@@ -23,16 +29,14 @@ TEST_F(CudaConversionTest, HardwareE4m3EqualsSoftwareForEveryFloat) {
   if (result.hardware == 0) GTEST_SKIP() << "this architecture has no e4m3 instruction";
 }
 
-TEST_F(CudaConversionTest, HardwareE2m1EqualsSoftwareForEveryFloat) {
-  const ConversionResult result = Run(CompareE2m1);
-  EXPECT_EQ(result.mismatches, 0u) << "for example the float of bits " << result.example;
-  if (result.hardware == 0) GTEST_SKIP() << "this architecture has no e2m1 instruction";
-}
+TEST_F(CudaConversionTest, DeviceE2m1EqualsSoftwareForEveryFloat) { ExpectNone(CompareE2m1); }
 
-TEST_F(CudaConversionTest, HardwareBf16EqualsSoftwareForEveryFloatThatDoesNotOverflow) {
-  const ConversionResult result = Run(CompareBf16);
-  EXPECT_EQ(result.hardware, 1u);
-  EXPECT_EQ(result.mismatches, 0u) << "for example the float of bits " << result.example;
+TEST_F(CudaConversionTest, DeviceBf16EqualsSoftwareForEveryFloat) { ExpectNone(CompareBf16); }
+
+TEST_F(CudaConversionTest, DeviceValuesOfEveryCodeEqualSoftware) { ExpectNone(CompareCodes); }
+
+TEST_F(CudaConversionTest, QuotientsByAReciprocalHaveTheCodesOfDivision) {
+  ExpectNone(CompareQuotients);
 }
 
 }  // namespace

@@ -24,6 +24,7 @@
 namespace terrace {
 
 inline constexpr float kE2m1Largest = 6.0f;
+inline constexpr uint32_t kE2m1LargestBf16 = 0x40C0;
 
 // Round to nearest even, saturating at 6; a zero keeps its sign. NaN becomes 6 of its sign: callers
 // sanitize first.
@@ -52,12 +53,59 @@ __device__ __forceinline__ uint8_t E2m1PairFromFloats(float low, float high) {
 }
 #endif
 
+#if defined(__CUDA_ARCH__)
+// Codes of `low` (bits 0-3) and `high` (bits 16-19), both halves of a word at once. Each float32 is
+// first cut to bf16 with its last bit set if anything was cut off, which keeps it on its side of
+// every tie. Adding 2^6 of its own binade (at least that of 1) then rounds to nearest even at the
+// step of e2m1 there, because that is the last place of the bf16 sum; what the sum has beyond the
+// power of two counts steps, and a step is a code.
+__device__ __forceinline__ uint32_t E2m1HalvesFromFloats(float low, float high) {
+  constexpr uint32_t kOne = 0x3F803F80u;
+  constexpr uint32_t kSix = 0x40C040C0u;
+  const uint32_t cut = __byte_perm(BitsFromFloat(low), BitsFromFloat(high), 0x5410);
+  const uint32_t values =
+      __byte_perm(BitsFromFloat(low), BitsFromFloat(high), 0x7632) | __vminu2(cut, 0x00010001u);
+  const uint32_t magnitudes = __vminu2(values & 0x7FFF7FFFu, kSix);
+  const uint32_t binades = __vmaxu2(magnitudes & 0x7F807F80u, kOne);
+  const uint32_t anchors = binades + 0x03000300u;
+  uint32_t sums;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sums) : "r"(magnitudes), "r"(kOne), "r"(anchors));
+  return (sums - anchors + ((binades - kOne) >> 6)) | ((values >> 12) & 0x00080008u);
+}
+
+// fl32(value / divisor) as far as its e2m1 code depends on it, from inverse = fl32(1 / divisor):
+// with the remainder, which is exact, one step corrects the product to the rounded quotient
+// (Markstein 1990). Far beyond 6 the product does. REQUIRES: divisor and inverse are far from the
+// ends of the range of float32.
+__device__ __forceinline__ float QuotientForE2m1(float value, float divisor, float inverse) {
+  const float product = MulRn(value, inverse);
+  const float corrected = __fmaf_rn(__fmaf_rn(-product, divisor, value), inverse, product);
+  return copysignf(fabsf(product) < 16.0f ? corrected : product, value);
+}
+#endif
+
+// values[i] = fl32(values[i] / divisor), or what has the same e2m1 code. REQUIRES: divisor > 0.
+template <int kCount>
+TERRACE_HOST_DEVICE void DivideForE2m1(float* values, float divisor) {
+#if defined(__CUDA_ARCH__)
+  if (divisor > 0x1p-60f && divisor < 0x1p60f) {
+    const float inverse = DivRn(1.0f, divisor);
+    for (int i = 0; i < kCount; ++i) values[i] = QuotientForE2m1(values[i], divisor, inverse);
+    return;
+  }
+#endif
+  for (int i = 0; i < kCount; ++i) values[i] = DivRn(values[i], divisor);
+}
+
 // Shape: values [kCount], packed [kCount / 2].
 template <int kCount>
 TERRACE_HOST_DEVICE void EncodeE2m1(const float* values, uint8_t* packed) {
   for (int i = 0; i < kCount / 2; ++i) {
 #if defined(TERRACE_HARDWARE_E2M1)
     packed[i] = E2m1PairFromFloats(values[2 * i], values[2 * i + 1]);
+#elif defined(__CUDA_ARCH__)
+    const uint32_t halves = E2m1HalvesFromFloats(values[2 * i], values[2 * i + 1]);
+    packed[i] = static_cast<uint8_t>(halves | (halves >> 12));
 #else
     packed[i] = static_cast<uint8_t>(E2m1FromFloatSoftware(values[2 * i]) |
                                      (E2m1FromFloatSoftware(values[2 * i + 1]) << 4));
@@ -69,8 +117,19 @@ template <int kCount>
 TERRACE_HOST_DEVICE void DecodeE2m1(const uint8_t* packed, float* values) {
   for (int i = 0; i < kCount / 2; ++i) {
     const uint32_t pair = packed[i];
+#if defined(__CUDA_ARCH__)
+    // An e2m1 code is an f16 without 2^14 of its exponent: sign, exponent and mantissa bit keep
+    // their order, subnormals included.
+    const uint32_t codes = (pair & 0x0Fu) | ((pair & 0xF0u) << 12);
+    const uint32_t halves = ((codes << 12) & 0x80008000u) | ((codes << 9) & 0x0E000E00u);
+    asm("{ .reg .b32 pair; .reg .b16 low, high; mul.rn.f16x2 pair, %2, %3; "
+        "mov.b32 {low, high}, pair; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+        : "=f"(values[2 * i]), "=f"(values[2 * i + 1])
+        : "r"(halves), "r"(0x74007400u));
+#else
     values[2 * i] = FloatFromE2m1(pair);
     values[2 * i + 1] = FloatFromE2m1(pair >> 4);
+#endif
   }
 }
 

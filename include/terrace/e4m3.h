@@ -6,6 +6,7 @@
 #define TERRACE_E4M3_H_
 
 #include <cstdint>
+#include <cstring>
 
 #include "terrace/float_bits.h"
 #include "terrace/host_device.h"
@@ -20,6 +21,7 @@
 namespace terrace {
 
 inline constexpr float kE4m3Largest = 448.0f;
+inline constexpr uint32_t kE4m3LargestBf16 = 0x43E0;
 
 // Round to nearest even, saturating at 448; a zero keeps its sign. REQUIRES: |value| < 2^30.
 TERRACE_HOST_DEVICE uint8_t E4m3FromBoundedFloat(float value) {
@@ -67,8 +69,7 @@ TERRACE_HOST_DEVICE void EncodeE4m3(const float* values, uint8_t* codes) {
 #if defined(TERRACE_HARDWARE_E4M3)
   for (int i = 0; i < kCount; i += 2) {
     const uint16_t pair = E4m3PairFromFloats(values[i], values[i + 1]);
-    codes[i] = static_cast<uint8_t>(pair);
-    codes[i + 1] = static_cast<uint8_t>(pair >> 8);
+    std::memcpy(codes + i, &pair, sizeof(pair));
   }
 #else
   for (int i = 0; i < kCount; ++i) codes[i] = E4m3FromBoundedFloat(values[i]);
@@ -77,7 +78,19 @@ TERRACE_HOST_DEVICE void EncodeE4m3(const float* values, uint8_t* codes) {
 
 template <int kCount>
 TERRACE_HOST_DEVICE void DecodeE4m3(const uint8_t* codes, float* values) {
+#if defined(TERRACE_HARDWARE_E4M3)
+  for (int i = 0; i < kCount; i += 2) {
+    uint16_t pair;
+    std::memcpy(&pair, codes + i, sizeof(pair));
+    // By way of f16, which holds every e4m3 value.
+    asm("{ .reg .b32 pair; .reg .b16 low, high; cvt.rn.f16x2.e4m3x2 pair, %2; "
+        "mov.b32 {low, high}, pair; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+        : "=f"(values[i]), "=f"(values[i + 1])
+        : "h"(pair));
+  }
+#else
   for (int i = 0; i < kCount; ++i) values[i] = FloatFromE4m3(codes[i]);
+#endif
 }
 
 }  // namespace terrace

@@ -37,9 +37,8 @@ TERRACE_HOST_DEVICE void RotatePairs(uint16_t* channels, const float* cosines, c
     const float odd = FloatFromBits(pair & 0xFFFF0000u);
     const float cosine = cosines[i];
     const float sine = sines[i];
-    const uint32_t low = Bf16FromFloat(SubRn(MulRn(even, cosine), MulRn(odd, sine)));
-    const uint32_t high = Bf16FromFloat(AddRn(MulRn(even, sine), MulRn(odd, cosine)));
-    pair = low | (high << 16);
+    pair = Bf16PairFromFloats(SubRn(MulRn(even, cosine), MulRn(odd, sine)),
+                              AddRn(MulRn(even, sine), MulRn(odd, cosine)));
     std::memcpy(channels + 2 * i, &pair, sizeof(pair));
   }
 }

@@ -73,7 +73,7 @@ struct RowShape {
 
 // What EncodePacket needs of a group's scale, and what its scale row keeps.
 struct GroupScale {
-  float factor;     // e4m3 formats multiply by it, e2m1 formats divide by it
+  float factor;     // nvfp4 divides by it, the other formats multiply
   uint32_t stored;  // the bits of the scale: UE8M0, e4m3, bf16 or float32
 };
 
@@ -95,24 +95,17 @@ TERRACE_HOST_DEVICE GroupScale MakeGroupScale(int group, uint16_t largest, float
     // the same codes, and no 0 / 0.
     const float product = MulRn(FloatFromE4m3(code), global_scale);
     return {product > 0x1p-149f ? product : 0x1p-149f, code};
-  } else if constexpr (F == RowFormat::kIndexerMxfp4) {
-    constexpr float kFloor = 6 * 0x1p-126f;
-    constexpr int32_t kLargestByte = 125 + 127;
-    const float floored = magnitude > kFloor ? magnitude : kFloor;
-    const int32_t byte = Ue8m0AtLeast(DivRn(floored, kE2m1Largest));
-    const uint32_t stored = static_cast<uint32_t>(byte < kLargestByte ? byte : kLargestByte);
-    return {FloatFromUe8m0(stored), stored};
   } else if constexpr (F == RowFormat::kBf16) {
     return {1.0f, 0};
-  } else {                                       // e4m3 with a power-of-two scale
-    constexpr int32_t kLargestByte = 119 + 127;  // every code decodes to a finite bf16
-    const float floored = magnitude > 1e-4f ? magnitude : 1e-4f;
-    const int32_t byte = Ue8m0AtLeast(DivRn(floored, kE4m3Largest));
-    const uint32_t clamped = static_cast<uint32_t>(byte < kLargestByte ? byte : kLargestByte);
+  } else if constexpr (F == RowFormat::kIndexerMxfp4) {
+    const uint32_t byte = Ue8m0Scale<kE2m1LargestBf16, 1, 125 + 127>(largest);
+    return {InverseUe8m0(byte), byte};
+  } else {  // e4m3 with a power-of-two scale; every code decodes to a finite bf16
+    const uint32_t byte = Ue8m0Scale<kE4m3LargestBf16, 105, 119 + 127>(largest);
     if constexpr (F == RowFormat::kIndexerFp8) {
-      return {InverseUe8m0(clamped), BitsFromFloat(FloatFromUe8m0(clamped))};
+      return {InverseUe8m0(byte), BitsFromFloat(FloatFromUe8m0(byte))};
     }
-    return {InverseUe8m0(clamped), group < RowShape<F>::kQuantizedGroups ? clamped : 0};
+    return {InverseUe8m0(byte), group < RowShape<F>::kQuantizedGroups ? byte : 0};
   }
 }
 
@@ -179,9 +172,11 @@ TERRACE_HOST_DEVICE float ScaleValue(uint32_t stored) {
 // those of the scale stay within one group.
 template <RowFormat F, int kCount>
 TERRACE_HOST_DEVICE void ScaleDown(const uint16_t* channels, GroupScale scale, float* values) {
-  for (int i = 0; i < kCount; ++i) {
-    const float value = FloatFromBf16(channels[i]);
-    values[i] = RowShape<F>::kE2m1 ? DivRn(value, scale.factor) : MulRn(value, scale.factor);
+  for (int i = 0; i < kCount; ++i) values[i] = FloatFromBf16(channels[i]);
+  if constexpr (F == RowFormat::kNvfp4) {
+    DivideForE2m1<kCount>(values, scale.factor);
+  } else {
+    for (int i = 0; i < kCount; ++i) values[i] = MulRn(values[i], scale.factor);
   }
 }
 
@@ -213,7 +208,14 @@ TERRACE_HOST_DEVICE void ScaleUp(float* values, float scale, float global_scale)
 
 template <int kCount>
 TERRACE_HOST_DEVICE void RoundToBf16(const float* values, uint16_t* channels) {
-  for (int i = 0; i < kCount; ++i) channels[i] = Bf16FromFloat(values[i]);
+#if defined(__CUDA_ARCH__)
+  for (int i = 0; i < kCount; i += 2) {
+    const uint32_t pair = Bf16PairFromFloats(values[i], values[i + 1]);
+    std::memcpy(channels + i, &pair, sizeof(pair));
+  }
+#else
+  for (int i = 0; i < kCount; ++i) channels[i] = Bf16FromFloatSoftware(values[i]);
+#endif
 }
 
 // Packet `packet` of a row to its RowShape<F>::PacketBytes(packet) bytes, and back.

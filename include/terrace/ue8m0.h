@@ -10,10 +10,17 @@
 
 namespace terrace {
 
-// The byte of the smallest power of two that is not below `value`.
-// REQUIRES: value is positive, normal and at most 2^127.
-TERRACE_HOST_DEVICE int32_t Ue8m0AtLeast(float value) {
-  return static_cast<int32_t>((BitsFromFloat(value) + 0x7FFFFFu) >> 23);
+// The UE8M0 byte of the smallest power of two 2^e with largest / top <= 2^e, between two bounds. A
+// bf16 is either at least 2^-8 of itself away from top * 2^e or equal to it, so that the quotient
+// rounded to float32 gives the same e as the exact one, and comparing mantissas is enough: adding
+// what top's mantissa lacks to a full one carries into the exponent iff a larger power is needed.
+template <uint32_t kTopBits, int kSmallest, int kLargest>
+TERRACE_HOST_DEVICE uint32_t Ue8m0Scale(uint16_t largest) {
+  constexpr int kTopExponent = static_cast<int>(kTopBits >> 7) - 127;
+  constexpr int kToFull = 0x7F - static_cast<int>(kTopBits & 0x7F);
+  const int byte = ((largest + kToFull) >> 7) - kTopExponent;
+  const int floored = byte > kSmallest ? byte : kSmallest;
+  return static_cast<uint32_t>(floored < kLargest ? floored : kLargest);
 }
 
 // The power of two of a byte, exactly: 0 is the float32 subnormal 2^-127, 255 is NaN.
