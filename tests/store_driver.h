@@ -13,10 +13,9 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "terrace/rope.h"
 #include "terrace/store.h"
 #include "tests/backend_array.h"
-#include "tests/store_oracle.h"
+#include "tests/store_contents.h"
 #include "tests/store_scenario.h"
 
 namespace terrace {
@@ -32,33 +31,23 @@ class StoreDriver {
         layers_(layers),
         backend_(std::move(backend)),
         random_(scenario.seed + layers.first),
-        oracle_(scenario) {
+        held_(scenario, layers, random_) {
     auto store = Store::Create(
         {.model = scenario.model, .geometry = scenario.geometry, .layers = layers}, backend_);
     EXPECT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
-    const int32_t positions = scenario.geometry.max_context_tokens;
     std::vector<RopeTableView> views;
-    for (const RopeSpec& rope : scenario.model.ropes) {
-      host_ropes_.push_back(MakeRopeTable(positions, rope.base));
-      ropes_.push_back(std::make_unique<BackendArray<float>>(*backend_, host_ropes_.back()));
-      views.push_back({ropes_.back()->data(), positions});
+    for (const std::vector<float>& rope : held_.ropes()) {
+      ropes_.push_back(std::make_unique<BackendArray<float>>(*backend_, rope));
+      views.push_back({ropes_.back()->data(), scenario.geometry.max_context_tokens});
     }
     EXPECT_TRUE(store_->SetRopeTables(views).ok());
     for (int l = layers.first; l < layers.first + layers.count; ++l) {
-      for (const LayerPool& use : scenario.model.layers[l].pools) {
-        if (!use.writes) continue;
-        writer_[{use.pool, use.row}] = l;
-        global_scale_[{use.pool, use.row}] = 1.0f;
-        if (Chance(random_, 60)) continue;
-        const float scale = 0.001f * Draw(random_, 1, 4000);
-        global_scale_[{use.pool, use.row}] = scale;
-        EXPECT_TRUE(store_->SetGlobalScale(l, scenario.model.pools[use.pool].kind, scale).ok());
+      for (const PoolKind kind : {PoolKind::kWindow, PoolKind::kFull}) {
+        const auto place = held_.FindPlace(l, kind);
+        if (!place.has_value() || held_.GlobalScale(*place, 0) == 1.0f) continue;
+        EXPECT_TRUE(store_->SetGlobalScale(l, kind, held_.GlobalScale(*place, 0)).ok());
       }
-    }
-    for (int p = 0; p < scenario.geometry.num_pools; ++p) {
-      images_.emplace_back(scenario.model.pools[p], NumRows(p),
-                           scenario.geometry.pools[p].capacity_blocks);
     }
   }
 
@@ -66,8 +55,8 @@ class StoreDriver {
 
   // One whole step: begin, write every layer, read some queries back.
   void Run(const TrafficStep& step) {
-    oracle_.Advance(step);
-    const int32_t tokens = oracle_.num_tokens();
+    held_.oracle().Advance(step);
+    const int32_t tokens = held_.oracle().num_tokens();
     padded_ = Chance(random_, 50)
                   ? 0
                   : Draw(random_, tokens, std::min(tokens + 9, scenario_.geometry.max_step_tokens));
@@ -86,11 +75,11 @@ class StoreDriver {
   std::vector<std::vector<uint8_t>> PoolBytes() {
     std::vector<std::vector<uint8_t>> pools;
     for (int p = 0; p < scenario_.geometry.num_pools; ++p) {
-      if (NumRows(p) == 0) continue;
+      if (held_.NumRows(p) == 0) continue;
       const PoolKind kind = scenario_.model.pools[p].kind;
-      absl::StatusOr<PageView> view = store_->Pages(writer_.at({p, FirstRow(p)}), kind);
+      absl::StatusOr<PageView> view = store_->Pages(held_.FirstWriter(p), kind);
       EXPECT_TRUE(view.ok()) << view.status();
-      pools.push_back(DownloadArray<uint8_t>(*backend_, view->base, images_[p].bytes().size()));
+      pools.push_back(DownloadArray<uint8_t>(*backend_, view->base, held_.image(p).bytes().size()));
     }
     return pools;
   }
@@ -99,8 +88,8 @@ class StoreDriver {
     const std::vector<std::vector<uint8_t>> pools = PoolBytes();
     size_t next = 0;
     for (int p = 0; p < scenario_.geometry.num_pools; ++p) {
-      if (NumRows(p) == 0) continue;
-      const std::vector<uint8_t>& expected = images_[p].bytes();
+      if (held_.NumRows(p) == 0) continue;
+      const std::vector<uint8_t>& expected = held_.image(p).bytes();
       const auto [image, pool] =
           std::mismatch(expected.begin(), expected.end(), pools[next++].begin());
       ASSERT_TRUE(image == expected.end())
@@ -110,62 +99,12 @@ class StoreDriver {
   }
 
  private:
-  struct Place {
-    int pool;
-    int row;    // of the model
-    int layer;  // that writes it
-  };
-
-  std::optional<Place> FindPlace(int layer, PoolKind kind) const {
-    for (const LayerPool& use : scenario_.model.layers[layer].pools) {
-      if (scenario_.model.pools[use.pool].kind != kind) continue;
-      return Place{use.pool, use.row, writer_.at({use.pool, use.row})};
-    }
-    return std::nullopt;
-  }
-
-  // Rows of this store's memory: those that its layers write, in the model's order.
-  int32_t NumRows(int pool) const {
-    return std::count_if(writer_.begin(), writer_.end(),
-                         [&](const auto& row) { return row.first.first == pool; });
-  }
-  int32_t FirstRow(int pool) const { return writer_.lower_bound({pool, 0})->first.second; }
-  int32_t LocalRow(const Place& place) const {
-    return std::distance(writer_.lower_bound({place.pool, 0}),
-                         writer_.find({place.pool, place.row}));
-  }
-
-  const PlaneSpec& Plane(const Place& place, int plane) const {
-    return scenario_.model.pools[place.pool].planes[plane];
-  }
-  float GlobalScale(const Place& place, int plane) const {
-    return plane == 0 ? global_scale_.at({place.pool, place.row}) : 1.0f;
-  }
-  const float* RopeRow(int layer, const Place& place, int32_t entry) const {
-    const int32_t position = entry * scenario_.model.pools[place.pool].ratio;
-    return host_ropes_[scenario_.model.layers[layer].rope].data() + int64_t{position} * 64;
-  }
-
-  // Whether the caller rotated the rows of a layer itself in plan `version`.
-  bool ComesRotated(const Place& place, int plane, uint64_t version) const {
-    return Plane(place, plane).rope_before_store && (version + place.layer + plane) % 5 == 0;
-  }
-
-  // Encodes what `place` holds of an entry. Returns how many bad values were mended.
-  int Encode(const Place& place, int plane, const StepLane& lane, int32_t entry, uint8_t* data,
-             uint8_t* scale) const {
-    const PlaneSpec& spec = Plane(place, plane);
-    const uint64_t version = oracle_.Version(lane.sequence, place.pool, entry);
-    const RowBits row = RowContent(lane.sequence, entry, place.layer, plane, version);
-    const bool rotate = spec.rope_before_store && !ComesRotated(place, plane, version);
-    return EncodeContent(spec.format, row, rotate ? RopeRow(place.layer, place, entry) : nullptr,
-                         GlobalScale(place, plane), data, scale);
-  }
+  using Place = StoreContents::Place;
 
   // The step's rows as other kernels find them.
   void CheckExpansion() {
     const StepView& view = store_->step_view();
-    const int32_t tokens = oracle_.num_tokens();
+    const int32_t tokens = held_.oracle().num_tokens();
     ASSERT_EQ(store_->step().num_token_rows, tokens);
     const auto records = DownloadArray<int32_t>(*backend_, view.token_record, padded_);
     const auto positions = DownloadArray<int32_t>(*backend_, view.token_position, padded_);
@@ -176,7 +115,7 @@ class StoreDriver {
     for (int p = 0; p < scenario_.geometry.num_pools; ++p) {
       const PoolSpec& pool = scenario_.model.pools[p];
       const bool is_window = pool.kind == PoolKind::kWindow;
-      const std::vector<StepOracle::EntryRow>& rows = oracle_.Rows(p);
+      const std::vector<StepOracle::EntryRow>& rows = held_.oracle().Rows(p);
       const int32_t count = static_cast<int32_t>(rows.size());
       const auto slots = DownloadArray<int32_t>(*backend_, view.slots[p],
                                                 is_window ? std::max(padded_, count) : count);
@@ -184,8 +123,8 @@ class StoreDriver {
           *backend_, is_window ? view.token_position : view.entry_position[p], count);
       for (int32_t r = 0; r < count; ++r) {
         const auto& [lane, entry] = rows[r];
-        const bool stored = oracle_.IsStored(p, lane, entry);
-        ASSERT_EQ(slots[r], stored ? oracle_.SlotOf(p, lane, entry) : -1) << "row " << r;
+        const bool stored = held_.oracle().IsStored(p, lane, entry);
+        ASSERT_EQ(slots[r], stored ? held_.oracle().SlotOf(p, lane, entry) : -1) << "row " << r;
         ASSERT_EQ(first[r], entry * pool.ratio) << "row " << r;
       }
       for (size_t r = count; r < slots.size(); ++r) ASSERT_EQ(slots[r], -1) << "row " << r;
@@ -196,7 +135,7 @@ class StoreDriver {
     std::vector<std::unique_ptr<BackendArray<uint16_t>>> inputs;
     LayerRows rows;
     for (const PoolKind kind : {PoolKind::kWindow, PoolKind::kFull}) {
-      const std::optional<Place> place = FindPlace(layer, kind);
+      const std::optional<Place> place = held_.FindPlace(layer, kind);
       if (!place.has_value() || place->layer != layer) continue;
       const int planes = static_cast<int>(scenario_.model.pools[place->pool].planes.size());
       for (int plane = 0; plane < planes; ++plane) {
@@ -212,8 +151,8 @@ class StoreDriver {
 
   RowsIn Input(const Place& place, int plane,
                std::vector<std::unique_ptr<BackendArray<uint16_t>>>* inputs) {
-    const std::vector<StepOracle::EntryRow>& rows = oracle_.Rows(place.pool);
-    const int32_t channels = LayoutOf(Plane(place, plane).format).channels;
+    const std::vector<StepOracle::EntryRow>& rows = held_.oracle().Rows(place.pool);
+    const int32_t channels = LayoutOf(held_.Plane(place, plane).format).channels;
     const int64_t pitch = channels + 8 * Draw(random_, 0, 2);
     std::vector<uint16_t> bits(rows.size() * pitch, kUntouched);
     const uint64_t version = store_->step().number;
@@ -221,13 +160,13 @@ class StoreDriver {
       const auto& [lane, entry] = rows[r];
       const RowBits row = RowContent(lane.sequence, entry, place.layer, plane, version);
       std::copy(row.begin(), row.end(), bits.begin() + r * pitch);
-      if (!oracle_.IsStored(place.pool, lane, entry)) continue;
-      const int32_t slot = oracle_.SlotOf(place.pool, lane, entry);
-      PoolImage& image = images_[place.pool];
-      const int32_t local = LocalRow(place);
+      if (!held_.oracle().IsStored(place.pool, lane, entry)) continue;
+      const int32_t slot = held_.oracle().SlotOf(place.pool, lane, entry);
+      PoolImage& image = held_.image(place.pool);
+      const int32_t local = held_.LocalRow(place);
       expected_.nonfinite_values +=
-          Encode(place, plane, lane, entry, image.Data(local, plane, slot),
-                 image.Scale(local, plane, slot));
+          held_.Encode(place, plane, lane, entry, image.Data(local, plane, slot),
+                       image.Scale(local, plane, slot));
     }
     inputs->push_back(std::make_unique<BackendArray<uint16_t>>(*backend_, bits));
     const bool is_window = scenario_.model.pools[place.pool].kind == PoolKind::kWindow;
@@ -236,7 +175,7 @@ class StoreDriver {
     const int32_t count = static_cast<int32_t>(rows.size());
     return {.data = inputs->back()->data(),
             .pitch = pitch == channels && Chance(random_, 50) ? 0 : pitch,
-            .rotated = ComesRotated(place, plane, version),
+            .rotated = held_.ComesRotated(place, plane, version),
             .capacity = Chance(random_, 50)
                             ? 0
                             : Draw(random_, count, std::min<int32_t>(most, count + 300))};
@@ -244,7 +183,7 @@ class StoreDriver {
 
   // A few token rows of the step, some of them out of it.
   std::vector<int32_t> SomeQueries() {
-    const int32_t tokens = oracle_.num_tokens();
+    const int32_t tokens = held_.oracle().num_tokens();
     std::vector<int32_t> queries = {0, tokens - 1};
     for (int i = Draw(random_, 0, 3); i > 0; --i) queries.push_back(Draw(random_, 0, tokens - 1));
     if (Chance(random_, 30)) queries.push_back(Draw(random_, tokens, tokens + 1000));
@@ -275,10 +214,10 @@ class StoreDriver {
     reading.chosen_pitch = reading.rows + Draw(random_, 0, 3);
     for (const int32_t query : reading.queries) {
       if (kind == ReadKind::kWindow) {
-        reading.entries.push_back(oracle_.Window(place.pool, query));
+        reading.entries.push_back(held_.oracle().Window(place.pool, query));
         continue;
       }
-      const int32_t visible = oracle_.NumVisible(place.pool, query);
+      const int32_t visible = held_.oracle().NumVisible(place.pool, query);
       std::vector<int32_t> entries;
       if (kind == ReadKind::kVisible) {
         reading.truncated += visible > reading.rows;
@@ -290,7 +229,7 @@ class StoreDriver {
           if (percent <= 8) entry = -1;
           if (percent > 96) entry = percent % 2 == 0 ? visible + percent : -percent;
           reading.chosen.push_back(entry);
-          if (r >= reading.rows || !oracle_.IsToken(query)) continue;
+          if (r >= reading.rows || !held_.oracle().IsToken(query)) continue;
           const bool seen = entry >= 0 && entry < visible;
           reading.skipped += !seen && entry != -1;
           entries.push_back(seen ? entry : -1);
@@ -302,11 +241,11 @@ class StoreDriver {
   }
 
   void ReadLayer(int layer) {
-    if (const std::optional<Place> window = FindPlace(layer, PoolKind::kWindow)) {
+    if (const std::optional<Place> window = held_.FindPlace(layer, PoolKind::kWindow)) {
       CheckTranslate(layer, ChooseReading(ReadKind::kWindow, *window));
       if (Chance(random_, 50)) CheckGather(layer, ChooseReading(ReadKind::kWindow, *window), 0);
     }
-    const std::optional<Place> full = FindPlace(layer, PoolKind::kFull);
+    const std::optional<Place> full = held_.FindPlace(layer, PoolKind::kFull);
     if (!full.has_value()) return;
     const int planes = static_cast<int>(scenario_.model.pools[full->pool].planes.size());
     for (const ReadKind kind : {ReadKind::kTopK, ReadKind::kVisible}) {
@@ -329,7 +268,8 @@ class StoreDriver {
       for (size_t r = 0; r < reading.entries[q].size(); ++r) {
         const int32_t entry = reading.entries[q][r];
         if (entry < 0) continue;
-        slots[r] = oracle_.SlotOf(reading.place.pool, oracle_.LaneOf(reading.queries[q]), entry);
+        slots[r] = held_.oracle().SlotOf(reading.place.pool,
+                                         held_.oracle().LaneOf(reading.queries[q]), entry);
         expected_lengths[q] = static_cast<int32_t>(r) + 1;
       }
     }
@@ -356,7 +296,7 @@ class StoreDriver {
 
   void CheckGather(int layer, const Reading& reading, int plane) {
     const Place& place = reading.place;
-    const PlaneSpec& spec = Plane(place, plane);
+    const PlaneSpec& spec = held_.Plane(place, plane);
     const RowLayout layout = LayoutOf(spec.format);
     const int32_t count = static_cast<int32_t>(reading.queries.size());
     const bool rotate = !spec.rope_before_store && Chance(random_, 50);
@@ -374,10 +314,10 @@ class StoreDriver {
         }
         uint8_t data[1024];
         uint8_t scale[32];
-        Encode(place, plane, oracle_.LaneOf(reading.queries[q]), entry, data, scale);
-        const RowBits bits =
-            DecodeContent(spec.format, data, scale, rotate ? RopeRow(layer, place, entry) : nullptr,
-                          GlobalScale(place, plane));
+        held_.Encode(place, plane, held_.oracle().LaneOf(reading.queries[q]), entry, data, scale);
+        const RowBits bits = DecodeContent(spec.format, data, scale,
+                                           rotate ? held_.RopeRow(layer, place, entry) : nullptr,
+                                           held_.GlobalScale(place, plane));
         std::copy(bits.begin(), bits.end(), row);
       }
     }
@@ -425,13 +365,9 @@ class StoreDriver {
   LayerRange layers_;
   std::shared_ptr<Backend> backend_;
   Random random_;
-  StepOracle oracle_;
+  StoreContents held_;
   std::unique_ptr<Store> store_;
-  std::vector<std::vector<float>> host_ropes_;
   std::vector<std::unique_ptr<BackendArray<float>>> ropes_;
-  std::map<std::pair<int, int>, int> writer_;  // (pool, row) -> layer
-  std::map<std::pair<int, int>, float> global_scale_;
-  std::vector<PoolImage> images_;
   Counters expected_;
   int32_t padded_ = 0;
 };
