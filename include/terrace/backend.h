@@ -30,8 +30,8 @@ struct CopyParams;
 // A cudaStream_t, or nothing for the host backend and the default stream.
 struct Stream {
   constexpr Stream() = default;
-  constexpr Stream(void* cuda_stream)
-      : handle(cuda_stream) {}  // NOLINT: a stream is passed as it is
+  // NOLINTNEXTLINE(google-explicit-constructor): a stream is passed as it is
+  constexpr Stream(void* cuda_stream) : handle(cuda_stream) {}
   void* handle = nullptr;
 };
 

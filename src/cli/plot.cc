@@ -70,8 +70,7 @@ std::string Panel(const ReplayResult& result, size_t p, double bottom, double to
       top, bottom, Quoted(pool.name), color,
       Quoted(absl::StrFormat("peak %s of %s blocks (%.1f %%), %s a block", WithCommas(peak),
                              WithCommas(pool.blocks), 100.0 * peak / pool.blocks,
-                             FormatBytes(pool.place.reserved_bytes_per_block()))),
-      color);
+                             FormatBytes(pool.place.reserved_bytes_per_block()))));
   absl::StrAppend(&script, last ? "set format x '%g'\nset xlabel 'simulated minutes' offset 0,0.3\n"
                                 : "set format x ''\nunset xlabel\n");
   absl::StrAppend(&script,

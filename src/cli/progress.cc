@@ -1,6 +1,7 @@
 #include "cli/progress.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -13,7 +14,7 @@ constexpr std::chrono::milliseconds kPlainLine(5000);
 constexpr int kBarCells = 30;
 
 std::string MinutesSeconds(double seconds) {
-  const int64_t whole = static_cast<int64_t>(seconds + 0.5);
+  const int64_t whole = std::llround(seconds);
   return absl::StrFormat("%d:%02d", whole / 60, whole % 60);
 }
 

@@ -17,6 +17,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -90,7 +91,9 @@ class Scheduler {
             const SchedulerOptions& options);
 
   // Called after every step, and once at the end.
-  void OnStep(std::function<void(const SchedulerStats&)> callback) { on_step_ = callback; }
+  void OnStep(std::function<void(const SchedulerStats&)> callback) {
+    on_step_ = std::move(callback);
+  }
 
   // Serves all requests. Errors: what the ledger or the runner fails with, other than a shortage.
   absl::Status Run();
