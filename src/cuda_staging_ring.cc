@@ -38,7 +38,7 @@ CudaStagingRing::~CudaStagingRing() {
 absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
                                      cudaStream_t stream) {
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  const absl::Status status =
+  absl::Status status =
       StatusFromCuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
   if (!status.ok()) return status;
   if (capture != cudaStreamCaptureStatusNone) {
@@ -46,7 +46,7 @@ absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
         "the stream is being captured: begin a step before the capture, not in it");
   }
   for (int64_t done = 0; done < bytes; done += buffer_bytes_) {
-    const absl::Status piece =
+    absl::Status piece =
         UploadPiece(static_cast<std::byte*>(to) + done, static_cast<const std::byte*>(from) + done,
                     std::min(buffer_bytes_, bytes - done), stream);
     if (!piece.ok()) return piece;
