@@ -133,6 +133,7 @@ TEST_P(ReplayTest, EveryFormatLayoutAndRuleComesBackBitForBit) {
     ReplayOptions options = Options();
     options.model = *model;
     options.layers = "all";
+    options.verifier.rate = 0.25;
     options.store_whole_chunk = asked.whole_chunk;
     options.verifier.store_whole_chunk = asked.whole_chunk;
     ExpectRight(Run(options));
@@ -177,7 +178,7 @@ TEST_P(ReplayTest, OneRowOverwrittenInTheWindowIsFound) {
     backend.Free(*zeros);
     return status;
   };
-  const ReplayResult result = Run(options);
+  const ReplayResult result = Run(options, /*requests=*/5);
   EXPECT_GT(result.verifier.corrupt_rows, 0);
   EXPECT_LT(result.verifier.corrupt_rows, 2000);
   ASSERT_FALSE(result.verifier.first_corrupt.empty());
