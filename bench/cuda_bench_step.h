@@ -148,6 +148,7 @@ class BenchStep {
     StepView& view = expand.step;
     view.header = reinterpret_cast<const PlanHeader*>(device_plan);
     view.counters = backend.counters();
+    view.tokens = OnDevice<TokenRow>(backend, header.num_token_rows);
     view.token_record = OnDevice<int32_t>(backend, header.num_token_rows);
     view.token_position = OnDevice<int32_t>(backend, header.num_token_rows);
     std::mt19937_64 random(2);

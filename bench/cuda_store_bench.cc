@@ -258,12 +258,11 @@ class StoreBench {
   Selection Select(const BenchStep& step, SelectKind kind, int32_t queries, int32_t rows) const {
     Selection select{};
     select.kind = kind;
-    select.pool = kind == SelectKind::kWindow ? kWindowPool : kCsaPool;
+    SelectFromStep(step.expand.geometry, step.expand.step,
+                   kind == SelectKind::kWindow ? kWindowPool : kCsaPool, select);
     select.num_queries = queries;
     select.rows_per_query = rows;
     select.num_slots = pool_.blocks() * 64;
-    select.geometry = step.expand.geometry;
-    select.step = step.expand.step;
     return select;
   }
 

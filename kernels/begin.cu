@@ -18,6 +18,7 @@ struct ExpandLaunch {
 
 __global__ void __launch_bounds__(kThreads)
     PatchKernel(const __grid_constant__ PatchParams params) {
+  AwaitPrecedingKernel();
   const int32_t index = blockIdx.x * kThreads + threadIdx.x;
   if (index >= params.count) return;
   const int4 words = reinterpret_cast<const int4*>(params.patches)[index];
@@ -39,19 +40,24 @@ __device__ __forceinline__ const int32_t* LaneBlocks(const ExpandParams& params,
 __device__ __forceinline__ void ExpandTokenRow(const ExpandParams& params, int32_t row) {
   const StepView& step = params.step;
   const int window = params.geometry.window_pool;
+  TokenRow token = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
   int32_t record = -1;
-  int32_t position = 0;
   int32_t slot = kNoSlot;
   if (row < params.num_token_rows) {
     record = LaneOfTokenRow(Lanes(step), step.header->num_lanes, row);
     const LaneRecord& lane = Lanes(step)[record];
-    position = lane.first + row - lane.token_row;
-    if (window >= 0 && position >= FirstStoredPosition(params.geometry, lane)) {
-      slot = SlotOf(params.geometry.pools[window], LaneBlocks(params, window, lane), position);
+    token = {.lane = lane.lane,
+             .position = lane.first + row - lane.token_row,
+             .first = lane.first,
+             .first_stored = FirstStoredPosition(params.geometry, lane)};
+    if (window >= 0 && token.position >= token.first_stored) {
+      slot =
+          SlotOf(params.geometry.pools[window], LaneBlocks(params, window, lane), token.position);
     }
   }
+  step.tokens[row] = token;
   step.token_record[row] = record;
-  step.token_position[row] = position;
+  step.token_position[row] = token.position;
   if (window >= 0) step.slots[window][row] = slot;
 }
 
@@ -67,6 +73,7 @@ __device__ __forceinline__ void ExpandEntryRow(const ExpandParams& params, int p
 
 __global__ void __launch_bounds__(kThreads)
     ExpandKernel(const __grid_constant__ ExpandLaunch launch) {
+  AwaitPrecedingKernel();
   const ExpandParams& params = launch.params;
   int32_t row = blockIdx.x * kThreads + threadIdx.x;
   if (row >= launch.total_rows) return;
@@ -82,16 +89,17 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-int LaunchPatch(const PatchParams& params, CUstream_st* stream) {
-  return Launch(PatchKernel, {CeilDiv(params.count, kThreads), 1, kThreads}, stream, params);
+int LaunchPatch(const PatchParams& params, LaunchTarget target) {
+  return LaunchAwaiting(PatchKernel, {CeilDiv(params.count, kThreads), 1, kThreads}, target,
+                        params);
 }
 
-int LaunchExpand(const ExpandParams& params, CUstream_st* stream) {
+int LaunchExpand(const ExpandParams& params, LaunchTarget target) {
   int64_t total = params.padded_token_rows;
   for (const int32_t rows : params.num_entry_rows) total += rows;
   if (total > kMaxGridX) return cudaErrorInvalidValue;
   const ExpandLaunch launch = {params, static_cast<int32_t>(total)};
-  return Launch(ExpandKernel, {CeilDiv(total, kThreads), 1, kThreads}, stream, launch);
+  return LaunchAwaiting(ExpandKernel, {CeilDiv(total, kThreads), 1, kThreads}, target, launch);
 }
 
 }  // namespace terrace

@@ -6,11 +6,10 @@
 
 #include <cstdint>
 
+#include "kernels/launch_target.h"
 #include "terrace/geometry.h"
 #include "terrace/plan_format.h"
 #include "terrace/step_view.h"
-
-struct CUstream_st;
 
 namespace terrace {
 
@@ -33,8 +32,8 @@ struct ExpandParams {
 };
 
 // Stream-ordered; return a cudaError_t.
-int LaunchPatch(const PatchParams& params, CUstream_st* stream);
-int LaunchExpand(const ExpandParams& params, CUstream_st* stream);
+int LaunchPatch(const PatchParams& params, LaunchTarget target);
+int LaunchExpand(const ExpandParams& params, LaunchTarget target);
 
 }  // namespace terrace
 

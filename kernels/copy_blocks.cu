@@ -36,6 +36,7 @@ __device__ __forceinline__ void CopyTile(const uint8_t* from, uint8_t* to, int64
 
 __global__ void __launch_bounds__(kThreads)
     CopyBlocksKernel(const __grid_constant__ CopyLaunch launch) {
+  AwaitPrecedingKernel();
   for (int64_t tile = blockIdx.x; tile < launch.tiles; tile += gridDim.x) {
     const BlockCopy& copy = launch.params.copies[tile / launch.tiles_per_copy];
     const CopyPool& pool = launch.params.pools[copy.pool];
@@ -52,7 +53,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-int LaunchCopyBlocks(const CopyParams& params, CUstream_st* stream) {
+int LaunchCopyBlocks(const CopyParams& params, LaunchTarget target) {
   CopyLaunch launch = {.params = params, .tiles_per_copy = 0, .tiles = 0};
   for (const CopyPool& pool : params.pools) {
     const int64_t tiles = CeilDiv(pool.piece_bytes, kTileBytes) * pool.pieces;
@@ -60,7 +61,7 @@ int LaunchCopyBlocks(const CopyParams& params, CUstream_st* stream) {
   }
   launch.tiles = launch.tiles_per_copy * params.count;
   const int64_t blocks = launch.tiles < kMaxBlocks ? launch.tiles : kMaxBlocks;
-  return Launch(CopyBlocksKernel, {blocks, 1, kThreads}, stream, launch);
+  return LaunchAwaiting(CopyBlocksKernel, {blocks, 1, kThreads}, target, launch);
 }
 
 }  // namespace terrace

@@ -5,9 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/launch_target.h"
 #include "terrace/plan_format.h"
-
-struct CUstream_st;
 
 namespace terrace {
 
@@ -28,7 +27,7 @@ struct CopyParams {
 };
 
 // Stream-ordered; returns a cudaError_t.
-int LaunchCopyBlocks(const CopyParams& params, CUstream_st* stream);
+int LaunchCopyBlocks(const CopyParams& params, LaunchTarget target);
 
 }  // namespace terrace
 

@@ -20,6 +20,12 @@ int CheckKernelsRunHere() {
   return cudaFuncGetAttributes(&attributes, EmptyKernel);
 }
 
+bool KernelsCanLaunchEarly() {
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, EmptyKernel) == cudaSuccess &&
+         attributes.ptxVersion >= 90;
+}
+
 int LaunchEmpty(CUstream_st* stream) { return Launch(EmptyKernel, {1, 1, 32}, stream, Nothing{}); }
 
 }  // namespace terrace

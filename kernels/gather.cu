@@ -58,11 +58,29 @@ __device__ __forceinline__ Packet FinishRow(const GatherParams& params, int inde
   return row.live ? packet : Packet{};
 }
 
-// The warp's rows are first .. first + rows_per_warp - 1 of `query`.
+// First row of this warp in `tile`.
+__device__ __forceinline__ int32_t FirstRow(const GatherLaunch& launch, int32_t tile) {
+  return (tile * kWarps + static_cast<int32_t>(threadIdx.x / kWarpLanes)) * launch.rows_per_warp;
+}
+
+// What the query's list has for this lane's row, on its way while the query is looked up.
+__device__ __forceinline__ int32_t LoadListed(const GatherLaunch& launch, int32_t query,
+                                              int32_t first) {
+  const Selection& select = launch.params.select;
+  const int32_t lane = threadIdx.x % kWarpLanes;
+  const int32_t row = first + lane;
+  if (!ListsRows(select) || lane >= launch.rows_per_warp || row >= select.rows_per_query) {
+    return kNoSlot;
+  }
+  return select.entries[query * select.entries_pitch + row];
+}
+
+// The warp's rows are first .. first + rows_per_warp - 1 of `query`; lane r was given what is
+// listed for the r-th.
 template <RowFormat F>
 __device__ __forceinline__ void GatherRows(const GatherLaunch& launch,
                                            const SelectedQuery& selected, int32_t query,
-                                           int32_t first) {
+                                           int32_t first, int32_t listed) {
   using Shape = RowShape<F>;
   constexpr int kSide = kWarpLanes / Shape::kPackets;  // rows side by side in a warp
   const GatherParams& params = launch.params;
@@ -72,9 +90,9 @@ __device__ __forceinline__ void GatherRows(const GatherLaunch& launch,
 
   SelectedRow mine = {kNoSlot, 0, false};
   if (lane < launch.rows_per_warp && first + lane < selected.rows) {
-    mine = SelectRow(select, selected, query, first + lane);
+    mine = SelectListedRow(select, selected, query, first + lane, listed);
   }
-  Counters* counters = select.step.counters;
+  Counters* counters = select.counters;
   CountRare(mine.skipped, select.kind == SelectKind::kSlots ? &counters->skipped_slots
                                                             : &counters->skipped_entries);
   if (params.rope.data != nullptr) {
@@ -110,18 +128,21 @@ __device__ __forceinline__ void GatherRows(const GatherLaunch& launch,
 template <RowFormat F>
 __global__ void __launch_bounds__(kThreads, kBlocksPerSm)
     GatherKernel(const __grid_constant__ GatherLaunch launch) {
+  AwaitPrecedingKernel();
   const Selection& select = launch.params.select;
   const int32_t query = blockIdx.x;
+  int32_t tile = blockIdx.y;
+  int32_t listed = LoadListed(launch, query, FirstRow(launch, tile));
   const SelectedQuery selected = SelectQuery(select, query);
   if (select.kind == SelectKind::kVisible && selected.visible > select.rows_per_query &&
       blockIdx.y == 0 && threadIdx.x == 0) {
-    atomicAdd_system(
-        reinterpret_cast<unsigned long long*>(&select.step.counters->truncated_queries), 1ull);
+    AddToCounter(&select.counters->truncated_queries, 1);
   }
-  for (int32_t tile = blockIdx.y; tile < launch.tiles; tile += gridDim.y) {
-    const int32_t warp = tile * kWarps + threadIdx.x / kWarpLanes;
-    const int32_t first = warp * launch.rows_per_warp;
-    if (first < select.rows_per_query) GatherRows<F>(launch, selected, query, first);
+  while (tile < launch.tiles) {
+    const int32_t first = FirstRow(launch, tile);
+    if (first < select.rows_per_query) GatherRows<F>(launch, selected, query, first, listed);
+    tile += gridDim.y;
+    if (tile < launch.tiles) listed = LoadListed(launch, query, FirstRow(launch, tile));
   }
 }
 
@@ -135,16 +156,16 @@ int32_t RowsPerWarp(int64_t rows, int32_t rows_side_by_side) {
 
 }  // namespace
 
-int LaunchGather(const GatherParams& params, CUstream_st* stream) {
+int LaunchGather(const GatherParams& params, LaunchTarget target) {
   const Selection& select = params.select;
   const int64_t rows = int64_t{select.num_queries} * select.rows_per_query;
   return DispatchRowFormat(params.pages.format, [&]<RowFormat F>() {
     const int32_t rows_per_warp = RowsPerWarp(rows, kWarpLanes / RowShape<F>::kPackets);
     const int64_t tiles = CeilDiv(select.rows_per_query, kWarps * rows_per_warp);
     const GatherLaunch launch = {params, rows_per_warp, static_cast<int32_t>(tiles)};
-    return Launch(GatherKernel<F>,
-                  {select.num_queries, tiles < kMaxGridY ? tiles : kMaxGridY, kThreads}, stream,
-                  launch);
+    return LaunchAwaiting(GatherKernel<F>,
+                          {select.num_queries, tiles < kMaxGridY ? tiles : kMaxGridY, kThreads},
+                          target, launch);
   });
 }
 

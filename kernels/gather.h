@@ -6,11 +6,10 @@
 
 #include <cstdint>
 
+#include "kernels/launch_target.h"
 #include "kernels/pages.h"
 #include "kernels/select.h"
 #include "terrace/rope_table.h"
-
-struct CUstream_st;
 
 namespace terrace {
 
@@ -24,7 +23,7 @@ struct GatherParams {
 };
 
 // Stream-ordered; returns a cudaError_t.
-int LaunchGather(const GatherParams& params, CUstream_st* stream);
+int LaunchGather(const GatherParams& params, LaunchTarget target);
 
 }  // namespace terrace
 

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "kernels/launch_target.h"
+
 namespace terrace {
 
 inline constexpr int64_t kMaxGridX = 0x7FFFFFFF;
@@ -21,9 +23,22 @@ struct LaunchShape {
   int threads;
 };
 
+// What a kernel started by LaunchAwaiting calls before it touches memory: waits until the kernel
+// before it in the stream has ended and its writes are visible, and lets the next launch begin in
+// turn.
+__device__ __forceinline__ void AwaitPrecedingKernel() {
+#if __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
+#endif
+}
+
+namespace internal {
+
 template <typename Params>
-int Launch(void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t stream,
-           const Params& params) {
+int LaunchWith(cudaLaunchAttribute* attributes, unsigned num_attributes,
+               void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t stream,
+               const Params& params) {
   if (shape.blocks_x <= 0 || shape.blocks_y <= 0) return cudaSuccess;
   if (shape.blocks_x > kMaxGridX || shape.blocks_y > kMaxGridY) return cudaErrorInvalidValue;
   cudaLaunchConfig_t config = {};
@@ -31,7 +46,27 @@ int Launch(void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t 
       dim3(static_cast<unsigned>(shape.blocks_x), static_cast<unsigned>(shape.blocks_y));
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = num_attributes;
   return cudaLaunchKernelEx(&config, kernel, params);
+}
+
+}  // namespace internal
+
+template <typename Params>
+int Launch(void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t stream,
+           const Params& params) {
+  return internal::LaunchWith(nullptr, 0, kernel, shape, stream, params);
+}
+
+// REQUIRES: the kernel calls AwaitPrecedingKernel first.
+template <typename Params>
+int LaunchAwaiting(void (*kernel)(const Params), const LaunchShape& shape, LaunchTarget target,
+                   const Params& params) {
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  return internal::LaunchWith(&early, target.early ? 1 : 0, kernel, shape, target.stream, params);
 }
 
 inline constexpr int64_t CeilDiv(int64_t value, int64_t divisor) {

@@ -22,24 +22,40 @@ enum class SelectKind : int32_t {
 
 struct Selection {
   SelectKind kind;
-  int32_t pool;
   int32_t num_queries;
   int32_t rows_per_query;     // top-k, most visible entries, or the window
+  int32_t num_slots;          // of the pool
   const int32_t* query_rows;  // [num_queries] token rows of the step; null: 0, 1, 2, ...
   const int32_t* entries;     // kTopK, kSlots: [num_queries, entries_pitch]
   int64_t entries_pitch;      // elements
   const int32_t* positions;   // kSlots with rotation: [num_queries, entries_pitch]; else null
-  int32_t num_slots;          // of the pool
-  Geometry geometry;
-  StepView step;
+  PoolGeometry pool;
+  int32_t window_tokens;
+  const PlanHeader* header;    // of the step
+  const TokenRow* tokens;      // [max_step_tokens]
+  const int32_t* block_table;  // [max_sequences, blocks_per_lane] of the pool
+  Counters* counters;
 };
+
+// Points `select` at the rows that the step in `step` has in `pool`.
+inline void SelectFromStep(const Geometry& geometry, const StepView& step, int pool,
+                           Selection& select) {
+  select.pool = geometry.pools[pool];
+  select.window_tokens = geometry.window_tokens;
+  select.num_slots = select.pool.capacity_blocks * select.pool.entries_per_block;
+  select.header = step.header;
+  select.tokens = step.tokens;
+  select.block_table = step.block_table[pool];
+  select.counters = step.counters;
+}
 
 // What is the same for all rows of one query. `rows` of them may be selected; 0 for a padded query.
 struct SelectedQuery {
   int32_t rows;
   int32_t visible;  // entries in sight (kTopK, kVisible), before any truncation
   int32_t begin;    // first position (kWindow)
-  LaneRecord lane;
+  int32_t first;    // of the step's tokens (kWindow), and the first of them that is stored
+  int32_t first_stored;
   const int32_t* lane_blocks;  // the lane's row of the block table
 };
 
@@ -55,48 +71,58 @@ TERRACE_HOST_DEVICE SelectedQuery SelectQuery(const Selection& select, int32_t q
     result.rows = select.rows_per_query;
     return result;
   }
-  const PlanHeader& header = *select.step.header;
+  const int32_t token_rows = select.header->num_token_rows;
   const int32_t token_row = select.query_rows == nullptr ? query : select.query_rows[query];
-  if (token_row < 0 || token_row >= header.num_token_rows) return result;
-  const LaneRecord* lanes = reinterpret_cast<const LaneRecord*>(select.step.header + 1);
-  result.lane = lanes[select.step.token_record[token_row]];
-  const int32_t position = select.step.token_position[token_row];
-  const PoolGeometry& pool = select.geometry.pools[select.pool];
-  result.lane_blocks =
-      select.step.block_table[select.pool] + int64_t{result.lane.lane} * pool.blocks_per_lane;
+  if (token_row < 0 || token_row >= token_rows) return result;
+  const TokenRow token = select.tokens[token_row];
+  result.lane_blocks = select.block_table + int64_t{token.lane} * select.pool.blocks_per_lane;
   if (select.kind == SelectKind::kWindow) {
-    result.begin = WindowBegin(select.geometry, position);
-    result.rows = position - result.begin + 1;
+    result.begin = WindowBegin(select.window_tokens, token.position);
+    result.first = token.first;
+    result.first_stored = token.first_stored;
+    result.rows = token.position - result.begin + 1;
   } else {
-    result.visible = EntriesVisible(pool, position);
+    result.visible = EntriesVisible(select.pool, token.position);
     result.rows = select.kind == SelectKind::kTopK ? select.rows_per_query : result.visible;
   }
   if (result.rows > select.rows_per_query) result.rows = select.rows_per_query;
   return result;
 }
 
+// Row `row` of a query, `listed` being what `entries` has there (kTopK, kSlots; else unused).
 // REQUIRES: 0 <= row < SelectQuery(query).rows.
-TERRACE_HOST_DEVICE SelectedRow SelectRow(const Selection& select, const SelectedQuery& selected,
-                                          int32_t query, int32_t row) {
+TERRACE_HOST_DEVICE SelectedRow SelectListedRow(const Selection& select,
+                                                const SelectedQuery& selected, int32_t query,
+                                                int32_t row, int32_t listed) {
   if (select.kind == SelectKind::kSlots) {
-    const int64_t at = query * select.entries_pitch + row;
-    const int32_t slot = select.entries[at];
-    const int32_t position = select.positions == nullptr ? 0 : select.positions[at];
-    if (slot >= 0 && slot < select.num_slots) return {slot, position, false};
-    return {kNoSlot, position, slot != kNoSlot};
+    const int32_t position =
+        select.positions == nullptr ? 0 : select.positions[query * select.entries_pitch + row];
+    if (listed >= 0 && listed < select.num_slots) return {listed, position, false};
+    return {kNoSlot, position, listed != kNoSlot};
   }
-  const PoolGeometry& pool = select.geometry.pools[select.pool];
   if (select.kind == SelectKind::kWindow) {
     const int32_t position = selected.begin + row;
-    const bool stored = WindowRowStored(select.geometry, selected.lane, position);
-    return {stored ? SlotOf(pool, selected.lane_blocks, position) : kNoSlot, position, false};
+    const bool stored = position < selected.first || position >= selected.first_stored;
+    return {stored ? SlotOf(select.pool, selected.lane_blocks, position) : kNoSlot, position,
+            false};
   }
   int32_t entry = row;
   if (select.kind == SelectKind::kTopK) {
-    entry = select.entries[query * select.entries_pitch + row];
+    entry = listed;
     if (entry < 0 || entry >= selected.visible) return {kNoSlot, 0, entry != kNoSlot};
   }
-  return {SlotOf(pool, selected.lane_blocks, entry), entry * pool.ratio, false};
+  return {SlotOf(select.pool, selected.lane_blocks, entry), entry * select.pool.ratio, false};
+}
+
+TERRACE_HOST_DEVICE bool ListsRows(const Selection& select) {
+  return select.kind == SelectKind::kTopK || select.kind == SelectKind::kSlots;
+}
+
+TERRACE_HOST_DEVICE SelectedRow SelectRow(const Selection& select, const SelectedQuery& selected,
+                                          int32_t query, int32_t row) {
+  const int32_t listed =
+      ListsRows(select) ? select.entries[query * select.entries_pitch + row] : kNoSlot;
+  return SelectListedRow(select, selected, query, row, listed);
 }
 
 }  // namespace terrace

@@ -5,9 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/launch_target.h"
 #include "kernels/select.h"
-
-struct CUstream_st;
 
 namespace terrace {
 
@@ -21,7 +20,7 @@ struct TranslateParams {
 };
 
 // Stream-ordered; returns a cudaError_t.
-int LaunchTranslate(const TranslateParams& params, CUstream_st* stream);
+int LaunchTranslate(const TranslateParams& params, LaunchTarget target);
 
 }  // namespace terrace
 

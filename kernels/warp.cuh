@@ -25,14 +25,15 @@ __device__ __forceinline__ uint32_t GroupMax(uint32_t value) {
   }
 }
 
-// Adds the lanes' `amount`s to a counter in host memory. Nearly always all are zero, and then it
-// costs a vote.
+__device__ __forceinline__ void AddToCounter(uint64_t* counter, uint32_t amount) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(counter), amount);
+}
+
+// Adds the lanes' `amount`s to a counter. Nearly always all are zero, and then it costs a vote.
 __device__ __forceinline__ void CountRare(uint32_t amount, uint64_t* counter) {
   if (!__any_sync(kAllLanes, amount != 0)) return;
   const uint32_t sum = __reduce_add_sync(kAllLanes, amount);
-  if (threadIdx.x % kWarpLanes == 0) {
-    atomicAdd_system(reinterpret_cast<unsigned long long*>(counter), sum);
-  }
+  if (threadIdx.x % kWarpLanes == 0) AddToCounter(counter, sum);
 }
 
 }  // namespace terrace

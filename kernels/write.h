@@ -6,11 +6,10 @@
 
 #include <cstdint>
 
+#include "kernels/launch_target.h"
 #include "kernels/pages.h"
 #include "terrace/rope_table.h"
 #include "terrace/step_view.h"
-
-struct CUstream_st;
 
 namespace terrace {
 
@@ -34,7 +33,7 @@ struct WriteParams {
 };
 
 // Stream-ordered; returns a cudaError_t. Zero rows return before launching.
-int LaunchWrite(const WriteParams& params, CUstream_st* stream);
+int LaunchWrite(const WriteParams& params, LaunchTarget target);
 
 }  // namespace terrace
 

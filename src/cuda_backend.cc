@@ -34,23 +34,25 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override {
     CudaDeviceGuard guard(device_);
     ring_.reset();
-    if (host_counters_ == nullptr) return;
-    cudaDeviceSynchronize();  // kernels may still raise counters
+    if (counter_stream_ != nullptr) cudaStreamDestroy(counter_stream_);
+    cudaFree(device_counters_);  // waits for kernels that may still raise them
     cudaFreeHost(host_counters_);
   }
 
   absl::Status Init() {
     CudaDeviceGuard guard(device_);
-    void* counters = nullptr;
+    early_ = KernelsCanLaunchEarly();
+    absl::StatusOr<void*> counters = Allocate(sizeof(Counters));
+    if (!counters.ok()) return counters.status();
+    device_counters_ = static_cast<Counters*>(*counters);
+    void* pinned = nullptr;
     absl::Status status = StatusFromCuda(
-        cudaHostAlloc(&counters, sizeof(Counters), cudaHostAllocMapped), "cudaHostAlloc");
+        cudaHostAlloc(&pinned, sizeof(Counters), cudaHostAllocDefault), "cudaHostAlloc");
     if (!status.ok()) return status;
-    host_counters_ = new (counters) Counters();
-    void* mapped = nullptr;
-    status =
-        StatusFromCuda(cudaHostGetDevicePointer(&mapped, counters, 0), "cudaHostGetDevicePointer");
+    host_counters_ = new (pinned) Counters();
+    status = StatusFromCuda(cudaStreamCreateWithFlags(&counter_stream_, cudaStreamNonBlocking),
+                            "cudaStreamCreateWithFlags");
     if (!status.ok()) return status;
-    device_counters_ = static_cast<Counters*>(mapped);
     auto ring = CudaStagingRing::Create(kStagingBuffers, kStagingBufferBytes);
     if (!ring.ok()) return ring.status();
     ring_ = *std::move(ring);
@@ -133,23 +135,29 @@ class CudaBackend final : public Backend {
 
   Counters* counters() override { return device_counters_; }
 
+  // Where the copy fails they are those of the last reading.
   Counters ReadCounters() const override {
-    const volatile Counters& now = *host_counters_;
-    return {now.nonfinite_values, now.skipped_slots, now.skipped_entries, now.skipped_positions,
-            now.truncated_queries};
+    CudaDeviceGuard guard(device_);
+    cudaMemcpyAsync(host_counters_, device_counters_, sizeof(Counters), cudaMemcpyDeviceToHost,
+                    counter_stream_);
+    cudaStreamSynchronize(counter_stream_);
+    return *host_counters_;
   }
 
  private:
   template <typename Params>
-  absl::Status Run(int (*launch)(const Params&, CUstream_st*), const Params& params, Stream stream,
+  absl::Status Run(int (*launch)(const Params&, LaunchTarget), const Params& params, Stream stream,
                    const char* call) {
     CudaDeviceGuard guard(device_);
-    return StatusFromCuda(static_cast<cudaError_t>(launch(params, StreamOf(stream))), call);
+    return StatusFromCuda(static_cast<cudaError_t>(launch(params, {StreamOf(stream), early_})),
+                          call);
   }
 
   const int device_;
-  Counters* host_counters_ = nullptr;
-  Counters* device_counters_ = nullptr;  // the same memory, as kernels see it
+  bool early_ = false;  // KernelsCanLaunchEarly
+  Counters* device_counters_ = nullptr;
+  Counters* host_counters_ = nullptr;  // what was read last, pinned
+  cudaStream_t counter_stream_ = nullptr;
   std::unique_ptr<CudaStagingRing> ring_;
 };
 

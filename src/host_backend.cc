@@ -88,7 +88,9 @@ absl::Status HostBackend::Expand(const ExpandParams& params, Stream /*stream*/) 
   const int window = geometry.window_pool;
   for (int32_t l = 0; l < step.header->num_lanes; ++l) {
     const LaneRecord& lane = lanes[l];
+    const int32_t first_stored = FirstStoredPosition(geometry, lane);
     for (int32_t i = 0; i < lane.count; ++i) {
+      step.tokens[lane.token_row + i] = {lane.lane, lane.first + i, lane.first, first_stored};
       step.token_record[lane.token_row + i] = l;
       step.token_position[lane.token_row + i] = lane.first + i;
     }
@@ -96,7 +98,7 @@ absl::Status HostBackend::Expand(const ExpandParams& params, Stream /*stream*/) 
       const PoolGeometry& pool = geometry.pools[p];
       const int32_t* blocks = step.block_table[p] + int64_t{lane.lane} * pool.blocks_per_lane;
       if (p == window) {
-        const int32_t stored = FirstStoredPosition(geometry, lane) - lane.first;
+        const int32_t stored = first_stored - lane.first;
         int32_t* slots = step.slots[p] + lane.token_row;
         std::fill(slots, slots + stored, kNoSlot);
         for (int32_t i = stored; i < lane.count; ++i) {
@@ -114,6 +116,7 @@ absl::Status HostBackend::Expand(const ExpandParams& params, Stream /*stream*/) 
     }
   }
   for (int32_t row = params.num_token_rows; row < params.padded_token_rows; ++row) {
+    step.tokens[row] = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
     step.token_record[row] = -1;
     step.token_position[row] = 0;
     if (window >= 0) step.slots[window][row] = kNoSlot;

@@ -145,7 +145,7 @@ void GatherHostRows(const GatherParams& params, int64_t begin, int64_t end) {
   Counters raised;
   DispatchRowFormat(params.pages.format,
                     [&]<RowFormat F>() { GatherRows<F>(params, begin, end, &raised); });
-  Raise(params.select.step.counters, raised);
+  Raise(params.select.counters, raised);
 }
 
 void TranslateHostQueries(const TranslateParams& params, int64_t begin, int64_t end) {
@@ -166,7 +166,7 @@ void TranslateHostQueries(const TranslateParams& params, int64_t begin, int64_t 
     raised.truncated_queries +=
         select.kind == SelectKind::kVisible && selected.visible > select.rows_per_query;
   }
-  Raise(select.step.counters, raised);
+  Raise(select.counters, raised);
 }
 
 }  // namespace terrace

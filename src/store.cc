@@ -106,6 +106,8 @@ absl::Status Store::Impl::Allocate() {
   const auto take = [&next](int64_t entries) { return std::exchange(next, next + entries); };
   view_.header = reinterpret_cast<const PlanHeader*>(tables_);
   view_.counters = backend_->counters();
+  constexpr int64_t kTokenRowWords = sizeof(TokenRow) / sizeof(int32_t);
+  view_.tokens = reinterpret_cast<TokenRow*>(take(geometry_.max_step_tokens * kTokenRowWords));
   view_.token_record = take(geometry_.max_step_tokens);
   view_.token_position = take(geometry_.max_step_tokens);
   for (int p = 0; p < geometry_.num_pools; ++p) {

@@ -10,8 +10,8 @@
 namespace terrace {
 namespace {
 
-constexpr int32_t kSlotsMultiple = 64;           // consumers want whole tiles of slots
-constexpr int32_t kMaxRowsPerQuery = 1 << 30;    // rounded up it is still an int32
+constexpr int32_t kSlotsMultiple = 64;         // consumers want whole tiles of slots
+constexpr int32_t kMaxRowsPerQuery = 1 << 30;  // rounded up it is still an int32
 
 }  // namespace
 
@@ -23,14 +23,11 @@ absl::StatusOr<Selection> Store::Impl::Select(SelectKind kind, const Row& row,
   if (!IsAligned(queries.token_rows, 4)) return Invalid("token_rows is not 4-byte aligned");
   Selection select{};
   select.kind = kind;
-  select.pool = row.pool;
+  SelectFromStep(geometry_, view_, row.pool, select);
   select.num_queries =
       queries.token_rows == nullptr && queries.count == 0 ? padded_token_rows_ : queries.count;
   select.rows_per_query = rows_per_query;
   select.query_rows = queries.token_rows;
-  select.num_slots = PagesOf(row, 0).num_slots;
-  select.geometry = geometry_;
-  select.step = view_;
   return select;
 }
 
@@ -188,15 +185,12 @@ absl::Status Store::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const i
   }
   Selection select{};  // one query that reads `count` rows
   select.kind = SelectKind::kSlots;
-  select.pool = row->pool;
+  SelectFromStep(impl_->geometry_, impl_->view_, row->pool, select);
   select.num_queries = 1;
   select.rows_per_query = count;
   select.entries = slots;
   select.entries_pitch = count;
   select.positions = positions;
-  select.num_slots = impl_->PagesOf(*row, 0).num_slots;
-  select.geometry = impl_->geometry_;
-  select.step = impl_->view_;
   return impl_->Gather(layer, *row, static_cast<int>(plane), select, out, stream);
 }
 

@@ -53,10 +53,16 @@ __global__ void __launch_bounds__(kThreads)
   comparison.result->hardware = 1;
   CompareAll(comparison.result, [](uint32_t bits) {
     if (IsNan(bits)) return true;  // e2m1 has no NaN
-    const float values[2] = {FloatFromBits(bits), FloatFromBits(bits ^ 0x80000000u)};
-    uint8_t packed;
-    EncodeE2m1<2>(values, &packed);
-    return packed == (E2m1FromFloatSoftware(values[0]) | (E2m1FromFloatSoftware(values[1]) << 4));
+    const float value = FloatFromBits(bits);
+    const float values[8] = {value, -value, 1.5f, value, -value, -3.0f, 0.0f, value};
+    uint8_t packed[4];
+    EncodeE2m1<8>(values, packed);
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t low = E2m1FromFloatSoftware(values[2 * i]);
+      const uint32_t high = E2m1FromFloatSoftware(values[2 * i + 1]);
+      if (packed[i] != (low | (high << 4))) return false;
+    }
+    return true;
   });
 }
 
@@ -73,18 +79,32 @@ __global__ void __launch_bounds__(kThreads)
     CompareCodesKernel(const __grid_constant__ Comparison comparison) {
   comparison.result->hardware = 1;
   CompareAll(comparison.result, [](uint32_t code) {
-    if (code > 255) return true;
-    const uint8_t codes[2] = {static_cast<uint8_t>(code), static_cast<uint8_t>(~code)};
-    float e4m3[2];
-    float e2m1[2];
-    DecodeE4m3<2>(codes, e4m3);
-    DecodeE2m1<2>(codes, e2m1);
-    const float wanted = FloatFromE4m3(codes[0]);
-    return (BitsFromFloat(e4m3[0]) == BitsFromFloat(wanted) || IsNan(BitsFromFloat(wanted))) &&
-           IsNan(BitsFromFloat(e4m3[0])) == IsNan(BitsFromFloat(wanted)) &&
-           BitsFromFloat(e2m1[0]) == BitsFromFloat(FloatFromE2m1(code)) &&
-           BitsFromFloat(e2m1[1]) == BitsFromFloat(FloatFromE2m1(code >> 4));
+    if (code > 0xFFFF) return true;
+    const uint8_t codes[4] = {static_cast<uint8_t>(code), static_cast<uint8_t>(code >> 8),
+                              static_cast<uint8_t>(~code), static_cast<uint8_t>(~code >> 8)};
+    float e4m3[4];
+    float e2m1[8];
+    DecodeE4m3<4>(codes, e4m3);
+    DecodeE2m1<8>(codes, e2m1);
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t wanted = BitsFromFloat(FloatFromE4m3(codes[i]));
+      const uint32_t found = BitsFromFloat(e4m3[i]);
+      if (found != wanted && !(IsNan(found) && IsNan(wanted))) return false;
+      if (BitsFromFloat(e2m1[2 * i]) != BitsFromFloat(FloatFromE2m1(codes[i])) ||
+          BitsFromFloat(e2m1[2 * i + 1]) != BitsFromFloat(FloatFromE2m1(codes[i] >> 4))) {
+        return false;
+      }
+    }
+    return true;
   });
+}
+
+// The code that the device gives to one value.
+__device__ uint8_t ClampedCode(float value) {
+  const float values[8] = {value};
+  uint8_t packed[4];
+  EncodeE2m1<8>(values, packed);
+  return packed[0] & 0xF;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -98,8 +118,8 @@ __global__ void __launch_bounds__(kThreads)
       float values[2] = {value, -value};
       DivideForE2m1<2>(values, divisor);
       const float quotient = DivRn(value, divisor);
-      if (E2m1FromFloatSoftware(values[0]) != E2m1FromFloatSoftware(quotient) ||
-          E2m1FromFloatSoftware(values[1]) != E2m1FromFloatSoftware(-quotient)) {
+      if (ClampedCode(values[0]) != E2m1FromFloatSoftware(quotient) ||
+          ClampedCode(values[1]) != E2m1FromFloatSoftware(-quotient)) {
         return false;
       }
     }

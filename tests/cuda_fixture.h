@@ -107,7 +107,7 @@ class TestPlane {
     params.select.entries = device_slots.data();
     params.select.entries_pitch = static_cast<int64_t>(slots.size());
     params.select.num_slots = num_slots();
-    params.select.step.counters = backend_.counters();
+    params.select.counters = backend_.counters();
     params.pages = pages();
     params.out = out.data();
     params.out_row_pitch = pitch;

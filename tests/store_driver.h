@@ -154,7 +154,13 @@ class StoreDriver {
     const std::vector<StepOracle::EntryRow>& rows = held_.oracle().Rows(place.pool);
     const int32_t channels = LayoutOf(held_.Plane(place, plane).format).channels;
     const int64_t pitch = channels + 8 * Draw(random_, 0, 2);
-    std::vector<uint16_t> bits(rows.size() * pitch, kUntouched);
+    const bool is_window = scenario_.model.pools[place.pool].kind == PoolKind::kWindow;
+    const int64_t most = is_window ? scenario_.geometry.max_step_tokens
+                                   : MaxEntryRows(scenario_.geometry, place.pool);
+    const int32_t count = static_cast<int32_t>(rows.size());
+    const int32_t capacity =
+        Chance(random_, 50) ? 0 : Draw(random_, count, std::min<int32_t>(most, count + 300));
+    std::vector<uint16_t> bits(std::max(count, capacity) * pitch, kUntouched);
     const uint64_t version = store_->step().number;
     for (size_t r = 0; r < rows.size(); ++r) {
       const auto& [lane, entry] = rows[r];
@@ -169,16 +175,10 @@ class StoreDriver {
                        image.Scale(local, plane, slot));
     }
     inputs->push_back(std::make_unique<BackendArray<uint16_t>>(*backend_, bits));
-    const bool is_window = scenario_.model.pools[place.pool].kind == PoolKind::kWindow;
-    const int64_t most = is_window ? scenario_.geometry.max_step_tokens
-                                   : MaxEntryRows(scenario_.geometry, place.pool);
-    const int32_t count = static_cast<int32_t>(rows.size());
     return {.data = inputs->back()->data(),
             .pitch = pitch == channels && Chance(random_, 50) ? 0 : pitch,
             .rotated = held_.ComesRotated(place, plane, version),
-            .capacity = Chance(random_, 50)
-                            ? 0
-                            : Draw(random_, count, std::min<int32_t>(most, count + 300))};
+            .capacity = capacity};
   }
 
   // A few token rows of the step, some of them out of it.

@@ -7,6 +7,7 @@
 #define TERRACE_E2M1_H_
 
 #include <cstdint>
+#include <cstring>
 
 #include "terrace/float_bits.h"
 #include "terrace/host_device.h"
@@ -73,14 +74,41 @@ __device__ __forceinline__ uint32_t E2m1HalvesFromFloats(float low, float high) 
   return (sums - anchors + ((binades - kOne) >> 6)) | ((values >> 12) & 0x00080008u);
 }
 
+// Packs the codes of four E2m1HalvesFromFloats, in order, the first in the lowest bits.
+__device__ __forceinline__ uint32_t PackE2m1Halves(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  const uint32_t ab = __byte_perm(a, b, 0x6240);  // low codes of both, then high codes
+  const uint32_t cd = __byte_perm(c, d, 0x6240);
+  return __byte_perm(ab, cd, 0x5410) + (__byte_perm(ab, cd, 0x7632) << 4);
+}
+
 // fl32(value / divisor) as far as its e2m1 code depends on it, from inverse = fl32(1 / divisor):
 // with the remainder, which is exact, one step corrects the product to the rounded quotient
-// (Markstein 1990). Far beyond 6 the product does. REQUIRES: divisor and inverse are far from the
-// ends of the range of float32.
+// (Markstein 1990). A quotient beyond the range comes out as infinity or NaN with the sign of the
+// value. REQUIRES: divisor and inverse are far from the ends of the range of float32.
 __device__ __forceinline__ float QuotientForE2m1(float value, float divisor, float inverse) {
   const float product = MulRn(value, inverse);
   const float corrected = __fmaf_rn(__fmaf_rn(-product, divisor, value), inverse, product);
-  return copysignf(fabsf(product) < 16.0f ? corrected : product, value);
+#if defined(TERRACE_HARDWARE_E2M1)
+  return copysignf(fminf(fabsf(corrected), kE2m1Largest), value);
+#else
+  return copysignf(corrected, value);  // whose bits are clamped
+#endif
+}
+
+// The f16 values of two codes each: code i of `word` is its bits 4i .. 4i + 3. An e2m1 code is an
+// f16 without 2^14 of its exponent: sign, exponent and mantissa bit keep their order, subnormals
+// included.
+__device__ __forceinline__ void F16FromE2m1Word(uint32_t word, uint32_t (&pairs)[4]) {
+  const uint32_t low = ((word << 1) & 0x0E0E0E0Eu) | ((word << 4) & 0x80808080u);
+  const uint32_t high = ((word >> 3) & 0x0E0E0E0Eu) | (word & 0x80808080u);
+  const uint32_t codes[4] = {__byte_perm(low, high, 0x4000), __byte_perm(low, high, 0x5010),
+                             __byte_perm(low, high, 0x6020), __byte_perm(low, high, 0x7030)};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    asm("mul.rn.f16x2 %0, %1, %2;"
+        : "=r"(pairs[i])
+        : "r"(codes[i] & 0xFF00FF00u), "r"(0x74007400u));
+  }
 }
 #endif
 
@@ -100,37 +128,50 @@ TERRACE_HOST_DEVICE void DivideForE2m1(float* values, float divisor) {
 // Shape: values [kCount], packed [kCount / 2].
 template <int kCount>
 TERRACE_HOST_DEVICE void EncodeE2m1(const float* values, uint8_t* packed) {
+#if defined(__CUDA_ARCH__) && !defined(TERRACE_HARDWARE_E2M1)
+  static_assert(kCount % 8 == 0);
+  for (int i = 0; i < kCount; i += 8) {
+    const uint32_t word = PackE2m1Halves(E2m1HalvesFromFloats(values[i], values[i + 1]),
+                                         E2m1HalvesFromFloats(values[i + 2], values[i + 3]),
+                                         E2m1HalvesFromFloats(values[i + 4], values[i + 5]),
+                                         E2m1HalvesFromFloats(values[i + 6], values[i + 7]));
+    std::memcpy(packed + i / 2, &word, sizeof(word));
+  }
+#else
   for (int i = 0; i < kCount / 2; ++i) {
 #if defined(TERRACE_HARDWARE_E2M1)
     packed[i] = E2m1PairFromFloats(values[2 * i], values[2 * i + 1]);
-#elif defined(__CUDA_ARCH__)
-    const uint32_t halves = E2m1HalvesFromFloats(values[2 * i], values[2 * i + 1]);
-    packed[i] = static_cast<uint8_t>(halves | (halves >> 12));
 #else
     packed[i] = static_cast<uint8_t>(E2m1FromFloatSoftware(values[2 * i]) |
                                      (E2m1FromFloatSoftware(values[2 * i + 1]) << 4));
 #endif
   }
+#endif
 }
 
 template <int kCount>
 TERRACE_HOST_DEVICE void DecodeE2m1(const uint8_t* packed, float* values) {
+#if defined(__CUDA_ARCH__)
+  static_assert(kCount % 8 == 0);
+  for (int i = 0; i < kCount; i += 8) {
+    uint32_t word;
+    uint32_t pairs[4];
+    std::memcpy(&word, packed + i / 2, sizeof(word));
+    F16FromE2m1Word(word, pairs);
+    for (int j = 0; j < 4; ++j) {
+      asm("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; "
+          "cvt.f32.f16 %1, high; }"
+          : "=f"(values[i + 2 * j]), "=f"(values[i + 2 * j + 1])
+          : "r"(pairs[j]));
+    }
+  }
+#else
   for (int i = 0; i < kCount / 2; ++i) {
     const uint32_t pair = packed[i];
-#if defined(__CUDA_ARCH__)
-    // An e2m1 code is an f16 without 2^14 of its exponent: sign, exponent and mantissa bit keep
-    // their order, subnormals included.
-    const uint32_t codes = (pair & 0x0Fu) | ((pair & 0xF0u) << 12);
-    const uint32_t halves = ((codes << 12) & 0x80008000u) | ((codes << 9) & 0x0E000E00u);
-    asm("{ .reg .b32 pair; .reg .b16 low, high; mul.rn.f16x2 pair, %2, %3; "
-        "mov.b32 {low, high}, pair; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
-        : "=f"(values[2 * i]), "=f"(values[2 * i + 1])
-        : "r"(halves), "r"(0x74007400u));
-#else
     values[2 * i] = FloatFromE2m1(pair);
     values[2 * i + 1] = FloatFromE2m1(pair >> 4);
-#endif
   }
+#endif
 }
 
 }  // namespace terrace

@@ -37,9 +37,12 @@ TERRACE_HOST_DEVICE int32_t FirstStoredPosition(const Geometry& geometry, const 
 }
 
 // Oldest position that the window of a query at `position` holds; never negative.
-TERRACE_HOST_DEVICE int32_t WindowBegin(const Geometry& geometry, int32_t position) {
-  const int32_t begin = position - (geometry.window_tokens - 1);
+TERRACE_HOST_DEVICE int32_t WindowBegin(int32_t window_tokens, int32_t position) {
+  const int32_t begin = position - (window_tokens - 1);
   return begin > 0 ? begin : 0;
+}
+TERRACE_HOST_DEVICE int32_t WindowBegin(const Geometry& geometry, int32_t position) {
+  return WindowBegin(geometry.window_tokens, position);
 }
 
 // Whether the window pool holds the row of `position` for a query of this step. Rows of earlier

@@ -14,8 +14,18 @@
 
 namespace terrace {
 
+// What a query needs to know of its token row, in one 16-byte load.
+struct alignas(16) TokenRow {
+  int32_t lane;  // -1: no token, for padded rows
+  int32_t position;
+  int32_t first;         // position of the lane's first token in this step
+  int32_t first_stored;  // the window pool stores the step's rows from here on (expand.h)
+};
+static_assert(sizeof(TokenRow) == 16);
+
 struct StepView {
   const PlanHeader* header;         // the uploaded plan; its lane records follow it
+  TokenRow* tokens;                 // [max_step_tokens]
   int32_t* token_record;            // [max_step_tokens] index of the row's lane record
   int32_t* token_position;          // [max_step_tokens]
   int32_t* block_table[kMaxPools];  // [max_sequences, blocks_per_lane]
