@@ -22,8 +22,8 @@ absl::Status TooSmall(int64_t memory, int64_t tables, int64_t windows, int64_t c
 }  // namespace
 
 int64_t TableBytes(const Geometry& geometry) {
-  // Per token row: what queries read of it, its lane record, its position and its window slot. Per entry row: its slot and
-  // the position it is rotated at.
+  // Per token row: what queries read of it, its lane record, its position and its window slot. Per
+  // entry row: its slot and the position it is rotated at.
   constexpr int64_t kTokenRowBytes = 28;
   constexpr int64_t kEntryRowBytes = 8;
   constexpr int64_t kAlign = 256;  // where a pool may start
