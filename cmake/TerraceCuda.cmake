@@ -36,7 +36,6 @@ if(TERRACE_HAS_CUDA)
   # Neither --use_fast_math nor a global --fmad=false: where bits matter kernels say __fmul_rn.
   set(toolkit_includes ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   list(TRANSFORM toolkit_includes PREPEND "-isystem=")
-  target_compile_definitions(terrace_flags INTERFACE TERRACE_HAS_CUDA=1)
   target_compile_options(terrace_flags INTERFACE
     "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-ffp-contract=off;${toolkit_includes}>")
 else()

@@ -13,7 +13,7 @@ usage: scripts/test.sh [--quick] [--help]
             outside project, the commands of README.md
   --quick   formatting and release tests alone
 
-Environment: TERRACE_TIDY_SECONDS (default 240) bounds clang-tidy; JOBS (default: all cores).
+Environment: TERRACE_TIDY_SECONDS (default 150) bounds clang-tidy; JOBS (default: all cores).
 USAGE
 }
 
@@ -103,7 +103,7 @@ check_format() {
 
 # clang-tidy on host files, several at a time, until the time is up.
 check_tidy() {
-  local dir=$1 limit="${TERRACE_TIDY_SECONDS:-240}" sources
+  local dir=$1 limit="${TERRACE_TIDY_SECONDS:-150}" sources
   mapfile -t sources < <(git ls-files 'src/*.cc' 'src/cli/*.cc')
   export TIDY_DIR=$dir TIDY_UNTIL=$(($(date +%s) + limit)) TIDY_LEFT=$logs/tidy_left.txt
   : >"$TIDY_LEFT"

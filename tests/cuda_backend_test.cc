@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <string>
 #include <thread>
@@ -71,9 +72,13 @@ TEST_F(CudaBackendTest, CountersAreReadWithoutWaitingForTheDevice) {
   EXPECT_EQ(cuda_->ReadCounters().nonfinite_values, 512u);
 
   // A write behind work that has not ended is not counted yet, and reading does not wait for it.
+  // The work gives up by itself, for tools that make every launch wait.
   std::atomic<bool> may_end = false;
   const auto wait = [](void* flag) {
-    while (!static_cast<std::atomic<bool>*>(flag)->load()) std::this_thread::yield();
+    const auto& ends = *static_cast<std::atomic<bool>*>(flag);
+    for (int i = 0; i < 2000 && !ends; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   };
   BackendArray<uint16_t> device_rows(*cuda_, rows);
   BackendArray<int32_t> slots(*cuda_, 1);
@@ -87,6 +92,7 @@ TEST_F(CudaBackendTest, CountersAreReadWithoutWaitingForTheDevice) {
   params.segments[0].pages = plane.pages();
   ASSERT_EQ(cudaLaunchHostFunc(nullptr, wait, &may_end), cudaSuccess);
   EXPECT_TRUE(cuda_->Write(params, Stream{}).ok());
+  if (cudaStreamQuery(nullptr) == cudaSuccess) GTEST_SKIP() << "launches wait for their end here";
   EXPECT_EQ(cuda_->ReadCounters().nonfinite_values, 512u);
   EXPECT_EQ(cudaStreamQuery(nullptr), cudaErrorNotReady);
   may_end = true;
