@@ -14,7 +14,6 @@ endmacro()
 
 terrace_require(Threads libc6-dev)
 terrace_require(absl libabsl-dev CONFIG)
-terrace_require(Boost libboost-dev 1.74)
 terrace_require(xxHash libxxhash-dev)
 if(TERRACE_BUILD_CLI)
   terrace_require(CLI11 libcli11-dev CONFIG)
