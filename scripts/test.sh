@@ -158,7 +158,7 @@ fi
 if [[ -z "$quick" ]]; then
   # All GPU architectures: the library compiles for each.
   if [[ -n "$nvcc" ]]; then
-    check "configure all architectures" cmake --preset release -B build-architectures \
+    check "configure all architectures" cmake --preset release -B build-architectures -DTERRACE_CUDA=ON \
       -DTERRACE_BUILD_TESTS=OFF -DTERRACE_BUILD_BENCH=OFF -DTERRACE_BUILD_CLI=OFF \
       -DTERRACE_BUILD_EXAMPLES=OFF &&
       check "build all architectures" cmake --build build-architectures -j "$JOBS" --target terrace
