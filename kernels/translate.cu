@@ -1,5 +1,5 @@
-// Translate. Grid: a block a query. A thread works out four neighbouring slots and stores them
-// together; the length is the largest index over the block.
+// Translate. Grid: a block a query. A thread works out two runs of four neighbouring slots and
+// stores each together; the length is the largest index over the block.
 
 #include "kernels/launch.cuh"
 #include "kernels/translate.h"
