@@ -4,6 +4,8 @@
 // A block is in one state at a time:
 //   free      nobody owns it; the next one asked for may be it
 //   live      owned by one (Allocate, Reservation::Take) or shared by several (AddReference)
+//   cached    nobody owns it, but its content is indexed (Index, then Free): AddReference makes it
+//             live again, Unindex frees it
 //   draining  nobody owns it, but a running plan may name it (Free with a plan, until Retire)
 //
 // Free ids are a LIFO array: the block handed out is the one whose metadata is warmest. The state

@@ -46,7 +46,8 @@ struct PoolGeometry {
 
 struct Geometry {
   int32_t num_pools;
-  int32_t window_pool;  // index, or -1
+  int32_t window_pool;   // index, or -1
+  int32_t overlap_pool;  // index, or -1
   int32_t window_tokens;
   int32_t chunk_tokens;
   int32_t max_sequences;
@@ -54,10 +55,11 @@ struct Geometry {
   int32_t max_drafts;
   int32_t max_context_tokens;
   int32_t store_whole_chunk;  // 0 or 1
+  int32_t num_layers;         // of the whole model: how far a window row's influence reaches
   int32_t reserved;           // zero
   PoolGeometry pools[kMaxPools];
 };
-static_assert(std::is_trivially_copyable_v<Geometry> && sizeof(Geometry) == 40 + kMaxPools * 32);
+static_assert(std::is_trivially_copyable_v<Geometry> && sizeof(Geometry) == 48 + kMaxPools * 32);
 
 // XXH3-64 of all fields. A plan carries it, so that a store refuses plans made for another
 // deployment.

@@ -23,13 +23,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "terrace/chunk_digest.h"
 #include "terrace/geometry.h"
 #include "terrace/ids.h"
 #include "terrace/plan.h"
+#include "terrace/prefix_reuse.h"
 
 namespace terrace {
 
@@ -41,12 +45,29 @@ struct LedgerOptions {
   // called, and a block is free for reuse as soon as nobody owns it. Above 0: a block that an
   // unretired plan may name drains until Retire, whatever made it unused.
   int32_t in_flight_plans = 0;
+  PrefixOptions prefix = {};
   // For tests: called before blocks of a pool are taken; true acts as if that pool were short.
   std::function<bool(int pool)> inject_shortage = {};
 };
 
 struct SequenceRequest {
   absl::Span<const int32_t> tokens;  // the prompt's ids; may be empty
+  // Prefixes are shared only under equal bytes: tenant, adapter, model version.
+  absl::string_view salt = {};
+  // ChunkDigests(salt, tokens, chunk_tokens) if the caller kept them; empty: computed here. Only to
+  // save time: wrong ones find nothing.
+  absl::Span<const ChunkDigest> digests = {};
+  ReplayLimits replay = {};
+  // Of the chunks and checkpoints that the sequence uses, when nobody uses them any more.
+  Priority priority = Priority::kNormal;
+  int64_t time_to_live_ms = 0;  // by the ledger's clock (SetTime), after the last use; 0 = no limit
+};
+
+// A new sequence, and where to go on: feed tokens from position `length` on.
+struct Admission {
+  SequenceId id;
+  int32_t length = 0;  // = match.resumed + match.skipped
+  PrefixMatch match;
 };
 
 struct StepRequest {
@@ -61,6 +82,9 @@ struct SequenceInfo {
   int32_t known = 0;    // token ids
   int32_t settled = 0;  // min(length, known)
   int32_t undecided_drafts = 0;
+  int32_t published = 0;   // tokens whose chunks are in the prefix index
+  int32_t write_from = 0;  // entries before it are shared and not written
+  bool approximate = false;
 };
 
 // A step or sequence that did not fit. Attached to the status; nothing has changed.
@@ -73,9 +97,10 @@ struct Shortage {
 std::optional<Shortage> ShortageOf(const absl::Status& status);
 
 struct PoolUse {
-  int32_t capacity = 0;  // = free + live + draining
+  int32_t capacity = 0;  // = free + live + cached + draining
   int32_t free = 0;
   int32_t live = 0;
+  int32_t cached = 0;  // content that may be reused; evicted where blocks are short
   int32_t draining = 0;
 };
 
@@ -86,10 +111,27 @@ class Ledger {
   static absl::StatusOr<std::unique_ptr<Ledger>> Create(const LedgerOptions& options);
   ~Ledger();
 
-  // Takes a lane and no block yet.
+  // Takes a lane, and references on all that it reuses; no new block yet.
   // Errors: ResourceExhausted when all lanes are taken; InvalidArgument for a prompt beyond
-  // max_context_tokens.
-  absl::StatusOr<SequenceId> AllocateSequence(const SequenceRequest& request);
+  // max_context_tokens, negative limits or digests of another number than the prompt has whole
+  // chunks; OutOfRange with a Shortage for a prompt that no pool can ever hold.
+  // Cost: O(chunks matched), and a copy of the ids that did not match.
+  absl::StatusOr<Admission> AllocateSequence(const SequenceRequest& request);
+
+  // What AllocateSequence would find now. Changes nothing, not even the order of eviction.
+  // Errors: InvalidArgument, as there.
+  absl::StatusOr<PrefixMatch> Probe(const SequenceRequest& request) const;
+
+  // Attaches what others published since, beyond what the sequence has: call it before a step of a
+  // prompt that is still being fed. The answer counts from the rows it had; go on at Info().length.
+  // Errors: NotFound; FailedPrecondition for undecided drafts.
+  absl::StatusOr<PrefixMatch> ExtendMatch(SequenceId id);
+
+  // A second sequence with the same tokens and rows. Whole blocks are shared; one that is partly
+  // filled is copied when either writes to it first, and the plan says so.
+  // Errors: NotFound; ResourceExhausted when all lanes are taken; FailedPrecondition for undecided
+  // drafts.   Cost: O(blocks).
+  absl::StatusOr<SequenceId> Fork(SequenceId id);
 
   // Feeds a batch of any mix of prefill chunks, decodes and decodes with drafts. Releases what the
   // windows left, takes the blocks that the new rows need, and says so in the plan. All or nothing
@@ -116,6 +158,18 @@ class Ledger {
   // Errors: InvalidArgument for a plan not made yet or retired before; FailedPrecondition if
   // in_flight_plans is 0.
   absl::Status Retire(PlanNumber plan);
+
+  // Tells the time, in ms from any start; it never goes back. Drops what outlived its time to live.
+  // Errors: InvalidArgument for an earlier time.   Cost: O(log n) a chunk dropped.
+  absl::Status SetTime(int64_t now_ms);
+
+  // Forgets every published prefix and checkpoint: the weights changed. Live sequences keep their
+  // blocks and publish nothing more.
+  void ClearPrefixes();
+
+  // Events since the last call, in order; none unless PrefixOptions::record_events.
+  std::vector<PrefixEvent> TakeEvents();
+  PrefixFigures prefix_figures() const;
 
   // All block tables as one plan, for a store that missed a plan. Does not count as a step.
   absl::StatusOr<Plan> Snapshot() const;

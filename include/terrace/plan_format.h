@@ -1,7 +1,8 @@
 // The bytes of a plan: flat, trivially copyable records, the same on host and device,
 // little-endian.
 //
-//   PlanHeader | LaneRecord[num_lanes] | BlockPatch[num_patches] | BlockCopy[num_copies]
+//   PlanHeader | LaneRecord[num_lanes] | CheckpointRecord[num_checkpoints] |
+//   RestoreRecord[num_restores] | BlockPatch[num_patches] | BlockCopy[num_copies]
 //
 // Arrays follow each other without gaps, at the offsets the header names, so that one
 // host-to-device copy of exactly total_bytes carries a step and kernels find everything from the
@@ -19,7 +20,7 @@
 namespace terrace {
 
 inline constexpr uint32_t kPlanMagic = 0x52524554;  // "TERR"
-inline constexpr uint32_t kPlanVersion = 1;
+inline constexpr uint32_t kPlanVersion = 2;
 
 enum class PlanKind : uint32_t {
   kStep = 0,      // lanes to advance, and the patches and copies they need
@@ -42,24 +43,58 @@ struct PlanHeader {
   int32_t copies_offset;
   int32_t total_bytes;
   int32_t num_entry_rows[kMaxPools];  // full pools: entries that close in this step; others 0
-  uint32_t reserved[6];               // zero
+  int32_t num_checkpoints;
+  int32_t checkpoints_offset;
+  int32_t num_restores;
+  int32_t restores_offset;
+  uint32_t reserved[2];  // zero
 };
 static_assert(std::is_trivially_copyable_v<PlanHeader> && sizeof(PlanHeader) == 128);
 
 // One sequence's part in a step. After it the sequence has first + count rows.
 struct LaneRecord {
   int32_t lane;
-  int32_t settled;               // rows after this step whose ids were final when the plan was made
-  int32_t first;                 // position of the step's first token
-  int32_t count;                 // tokens in this step, drafts included; at least 1
-  int32_t drafts;                // the last `drafts` of them may be taken back
-  int32_t token_row;             // first row in token-major inputs: the sum of the counts before
-  int32_t reserved[2];           // zero
+  int32_t settled;    // rows after this step whose ids were final when the plan was made
+  int32_t first;      // position of the step's first token
+  int32_t count;      // tokens in this step, drafts included; at least 1
+  int32_t drafts;     // the last `drafts` of them may be taken back
+  int32_t token_row;  // first row in token-major inputs: the sum of the counts before
+  // Entries whose first token is below it lie in shared blocks: they are never written, slot -1. A
+  // multiple of the chunk's tokens; 0 where nothing is shared.
+  int32_t write_from;
+  int32_t checkpoint_begin;      // first of the lane's checkpoint records inside this step
   int32_t entry_row[kMaxPools];  // full pools: first row in that pool's compact inputs; others 0
 };
 static_assert(std::is_trivially_copyable_v<LaneRecord> && sizeof(LaneRecord) == 64);
 
-// block_table[pool][lane][index] = block.
+// A checkpoint of `lane` before `position`, a multiple of the chunk's tokens: the window rows of
+// the 127 tokens before it are stored, and the compressor's overlap rows there are copied to
+// `overlap_block`.
+//
+// Inside the step (`position` in first + 1 .. first + count of its lane record) they follow the
+// order of lanes, ascending by position: those of lane record i are checkpoint_begin of i .. of i
+// + 1. The records before the first lane's are of positions that earlier steps reached and that
+// settled since; their rows are stored already, and their snapshot is taken before the step changes
+// any state.
+struct CheckpointRecord {
+  int32_t lane;
+  int32_t position;
+  int32_t overlap_block;  // -1: the model has no overlap pool
+  int32_t reserved;       // zero
+};
+static_assert(std::is_trivially_copyable_v<CheckpointRecord> && sizeof(CheckpointRecord) == 16);
+
+// Before the step the compressor's state of `lane` becomes what `overlap_block` holds of the rows
+// before `position`, or empty (-1).
+struct RestoreRecord {
+  int32_t lane;
+  int32_t position;  // the lane's first row in this step
+  int32_t overlap_block;
+  int32_t reserved;  // zero
+};
+static_assert(std::is_trivially_copyable_v<RestoreRecord> && sizeof(RestoreRecord) == 16);
+
+// block_table[pool][lane][index] = block. -1 in a window pool: nothing is stored there.
 struct BlockPatch {
   int32_t pool;
   int32_t lane;

@@ -15,6 +15,9 @@ enum class PoolKind : int32_t {
   kWindow = 0,
   // One entry per `ratio` tokens, kept for the sequence's life; one block a chunk.
   kFull = 1,
+  // The compressor's rows at a checkpoint, one block each. No lane has a table of it, and no layer
+  // writes it but through plans.
+  kOverlap = 2,
 };
 
 // Which token closes an entry (docs/formats.md section 4).
