@@ -51,7 +51,7 @@ std::unique_ptr<Ledger> MakeLedger(int32_t drafts = 0) {
 std::vector<StepRequest> Start(Ledger& ledger) {
   std::vector<StepRequest> batch;
   for (int i = 0; i < kSequences; ++i) {
-    batch.push_back({.id = Value(ledger.AllocateSequence({})), .tokens = 1000 + 7 * i});
+    batch.push_back({.id = Value(ledger.AllocateSequence({})).id, .tokens = 1000 + 7 * i});
   }
   Value(ledger.Append(batch));
   return batch;
@@ -109,13 +109,13 @@ void PrefillChunk(benchmark::State& state) {
   const int32_t tokens = static_cast<int32_t>(state.range(0));
   const std::unique_ptr<Ledger> ledger = MakeLedger();
   int64_t blocks = 0;
-  StepRequest request{.id = Value(ledger->AllocateSequence({})), .tokens = tokens};
+  StepRequest request{.id = Value(ledger->AllocateSequence({})).id, .tokens = tokens};
   int32_t length = 0;
   for (auto _ : state) {
     if (length + tokens > 1 << 20) {
       state.PauseTiming();
       if (!ledger->FreeSequence(request.id).ok()) std::exit(1);
-      request.id = Value(ledger->AllocateSequence({}));
+      request.id = Value(ledger->AllocateSequence({})).id;
       length = 0;
       state.ResumeTiming();
     }
@@ -140,7 +140,7 @@ void NewSequence(benchmark::State& state) {
       ids.clear();
       state.ResumeTiming();
     }
-    ids.push_back(Value(ledger->AllocateSequence({prompt})));
+    ids.push_back(Value(ledger->AllocateSequence({prompt})).id);
     const StepRequest request{.id = ids.back(), .tokens = kPromptTokens};
     benchmark::DoNotOptimize(Value(ledger->Append({&request, 1})));
   }
@@ -156,7 +156,7 @@ void FreeSequence(benchmark::State& state) {
     if (ids.empty()) {
       state.PauseTiming();
       while (ids.size() < kSequences) {
-        ids.push_back(Value(ledger->AllocateSequence({prompt})));
+        ids.push_back(Value(ledger->AllocateSequence({prompt})).id);
         const StepRequest request{.id = ids.back(), .tokens = kPromptTokens};
         Value(ledger->Append({&request, 1}));
       }

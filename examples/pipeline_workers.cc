@@ -167,12 +167,12 @@ absl::Status Run() {
   auto second = Worker::Make(*capacity, {.first = 2, .count = 2});
   if (!second.ok()) return second.status();
 
-  absl::StatusOr<SequenceId> stays = (*ledger)->AllocateSequence({});
+  absl::StatusOr<Admission> stays = (*ledger)->AllocateSequence({});
   if (!stays.ok()) return stays.status();
-  absl::StatusOr<SequenceId> leaves = (*ledger)->AllocateSequence({});
+  absl::StatusOr<Admission> leaves = (*ledger)->AllocateSequence({});
   if (!leaves.ok()) return leaves.status();
 
-  absl::StatusOr<Plan> plan = (*ledger)->Append({{*stays, 200}, {*leaves, 40}});
+  absl::StatusOr<Plan> plan = (*ledger)->Append({{stays->id, 200}, {leaves->id, 40}});
   if (!plan.ok()) return plan.status();
   for (const auto* worker : {&*first, &*second}) {
     if (absl::Status status = (*worker)->Step(ToWire(*plan)); !status.ok()) return status;
@@ -180,17 +180,17 @@ absl::Status Run() {
   if (absl::Status status = (*ledger)->Retire(plan->number()); !status.ok()) return status;
 
   // The second worker does not get this plan.
-  plan = (*ledger)->Append({{*leaves, 1}});
+  plan = (*ledger)->Append({{leaves->id, 1}});
   if (!plan.ok()) return plan.status();
   if (absl::Status status = (*first)->Step(ToWire(*plan)); !status.ok()) return status;
   if (absl::Status status = (*ledger)->Retire(plan->number()); !status.ok()) return status;
 
   // It says so at the next one. The tables come back with a snapshot; the rows of the step that it
   // missed do not, so the sequences of that step are freed, or computed again.
-  if (absl::Status status = (*ledger)->FreeSequence(*leaves); !status.ok()) return status;
+  if (absl::Status status = (*ledger)->FreeSequence(leaves->id); !status.ok()) return status;
   absl::StatusOr<Plan> snapshot = (*ledger)->Snapshot();
   if (!snapshot.ok()) return snapshot.status();
-  plan = (*ledger)->Append({{*stays, 1}});
+  plan = (*ledger)->Append({{stays->id, 1}});
   if (!plan.ok()) return plan.status();
   if (absl::Status status = (*first)->Step(ToWire(*plan)); !status.ok()) return status;
   absl::Status status = (*second)->Step(ToWire(*plan));

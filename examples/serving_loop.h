@@ -145,10 +145,13 @@ inline absl::Status ServingLoop::Admit() {
   const size_t lanes = cache_.ledger().geometry().max_sequences;
   while (!waiting_.empty() && running_.size() < lanes) {
     const Waiting next = waiting_.front();
-    absl::StatusOr<SequenceId> id = cache_.AllocateSequence(
+    absl::StatusOr<Admission> sequence = cache_.AllocateSequence(
         {.tokens = absl::MakeConstSpan(requests_[next.request].tokens).first(next.known)});
-    if (!id.ok()) return id.status();
-    running_.push_back({.request = next.request, .id = *id, .known = next.known});
+    if (!sequence.ok()) return sequence.status();
+    running_.push_back({.request = next.request,
+                        .id = sequence->id,
+                        .known = next.known,
+                        .fed = sequence->length});
     waiting_.pop_front();
   }
   return absl::OkStatus();

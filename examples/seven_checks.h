@@ -41,8 +41,11 @@ inline absl::StatusOr<std::unique_ptr<Cache>> SmallCache(const LayeredModelOptio
                                                          const BackendOptions& backend) {
   absl::StatusOr<ModelSpec> model = MakeModel(layers);
   if (!model.ok()) return model.status();
-  return Cache::Create(
-      {.model = *model, .memory_bytes = 64 * kMiB, .limits = limits, .backend = backend});
+  return Cache::Create({.model = *model,
+                        .memory_bytes = 64 * kMiB,
+                        .limits = limits,
+                        .backend = backend,
+                        .prefix = {.enabled = false}});  // every check writes all its rows
 }
 
 inline LayeredModelOptions OneLayer(int32_t ratio, RowFormat format) {
@@ -112,10 +115,10 @@ inline absl::StatusOr<std::vector<uint16_t>> ThroughTheWindow(Cache& cache,
   auto query = BackendArray<int32_t>::MakeFrom(backend, last_row, {});
   if (!query.ok()) return query.status();
 
-  const absl::StatusOr<SequenceId> id =
+  const absl::StatusOr<Admission> sequence =
       cache.AllocateSequence({.tokens = std::vector<int32_t>(tokens, 1)});
-  if (!id.ok()) return id.status();
-  const absl::StatusOr<Plan> plan = cache.Append({{*id, tokens}});
+  if (!sequence.ok()) return sequence.status();
+  const absl::StatusOr<Plan> plan = cache.Append({{sequence->id, tokens}});
   if (!plan.ok()) return plan.status();
   if (absl::Status s = cache.Begin(*plan, {}); !s.ok()) return s;
   if (absl::Status s = cache.Write(0, {.swa = {.data = in->data()}}, {}); !s.ok()) return s;
@@ -124,7 +127,7 @@ inline absl::StatusOr<std::vector<uint16_t>> ThroughTheWindow(Cache& cache,
       !s.ok()) {
     return s;
   }
-  if (absl::Status s = cache.FreeSequence(*id); !s.ok()) return s;
+  if (absl::Status s = cache.FreeSequence(sequence->id); !s.ok()) return s;
   return out->Download(latents.size(), {});
 }
 

@@ -19,7 +19,12 @@ LaneRecord RecordOf(const Sequence& sequence, const StepRequest& request) {
   lane.first = sequence.length;
   lane.count = request.tokens;
   lane.drafts = request.drafts;
+  lane.write_from = sequence.write_from;
   return lane;
+}
+
+int32_t OverlapId(const std::optional<BlockId>& block) {
+  return block.value_or(BlockId(-1)).value();
 }
 
 }  // namespace
@@ -28,7 +33,17 @@ absl::StatusOr<Plan> Ledger::Append(absl::Span<const StepRequest> batch) {
   const absl::StatusOr<Impl::Demand> demand = impl_->Count(batch);
   if (!demand.ok()) return demand.status();
   Impl::Reservations reserved;
+  // Checkpoints are for others, later: a step does without them where there is no room.
+  const int64_t wished = static_cast<int64_t>(impl_->wishes.size());
+  if (wished > 0) {
+    const Impl::Demand with_wishes = impl_->WithWishes(*demand);
+    if (impl_->Reserve(batch, with_wishes, reserved).ok()) {
+      return impl_->Advance(batch, with_wishes, reserved);
+    }
+    impl_->wishes.clear();
+  }
   if (absl::Status status = impl_->Reserve(batch, *demand, reserved); !status.ok()) return status;
+  impl_->figures.missed_checkpoints += wished;
   return impl_->Advance(batch, *demand, reserved);
 }
 
@@ -40,6 +55,9 @@ absl::StatusOr<Ledger::Impl::Demand> Ledger::Impl::Count(absl::Span<const StepRe
   }
   ++batches;
   changes.clear();
+  wishes.clear();
+  if (!copied.empty()) copied.clear();
+  Demand demand;
   int64_t tokens = 0;
   for (const StepRequest& request : batch) {
     Sequence* const sequence = Find(request.id);
@@ -54,10 +72,18 @@ absl::StatusOr<Ledger::Impl::Demand> Ledger::Impl::Count(absl::Span<const StepRe
       return absl::InvalidArgumentError(absl::StrFormat(
           "the batch has more tokens than max_step_tokens, %d", geometry.max_step_tokens));
     }
-    const BlockChange change = ChangeOf(geometry, sequence, RecordOf(*sequence, request));
-    if (!change.empty()) changes.push_back(change);
+    const LaneRecord lane = RecordOf(*sequence, request);
+    BlockChange change = ChangeOf(geometry, sequence, lane);
+    if (sequence->shares_last_blocks) FindCopies(&change);
+    if (sequence->prefix.publishes) FindWishes(lane, change);
+    if (!change.empty()) {
+      CountChange(change, &demand);
+      changes.push_back(change);
+    }
+    if (!sequence->announced) demand.patches += PatchesToAnnounce(*sequence);
+    demand.restores += sequence->restores;
   }
-  return DemandOfChanges();
+  return demand;
 }
 
 bool Ledger::Impl::Fits(const Sequence& sequence, const StepRequest& request) const {
@@ -84,52 +110,177 @@ absl::Status Ledger::Impl::Refusal(const Sequence& sequence, const StepRequest& 
       request.id.lane, sequence.undecided_drafts()));
 }
 
-Ledger::Impl::Demand Ledger::Impl::DemandOfChanges() const {
-  Demand demand;
-  for (const BlockChange& change : changes) {
-    for (int p = 0; p < geometry.num_pools; ++p) {
-      if (is_full(p)) {
-        demand.taken[p] += change.chunks.size();
-      } else {
-        demand.taken[p] += change.window_taken.size();
-        demand.released[p] += change.old_released.size() + change.window_released.size();
+// What the step writes into blocks that another sequence has too goes into copies of them.
+void Ledger::Impl::FindCopies(BlockChange* change) {
+  const Sequence& sequence = *change->sequence;
+  const int32_t chunk = sequence.length / geometry.chunk_tokens;
+  // All full pools share a chunk alike; an attached one is not written.
+  if (!full_pools.empty() && chunk < sequence.chunks &&
+      chunk * geometry.chunk_tokens >= sequence.write_from) {
+    change->chunk_copied = IndexIfShared(full_pools[0], change->lane, chunk);
+  }
+  if (has_window()) {
+    const int32_t index =
+        sequence.length >> geometry.pools[geometry.window_pool].log2_entries_per_block;
+    if (index < sequence.window.current.end) {
+      change->window_copied = IndexIfShared(geometry.window_pool, change->lane, index);
+    }
+  }
+}
+
+// `index`, or -1 if the block is this sequence's alone, as it is for the last of those that share
+// it: the others of the batch have copied it by then.
+int32_t Ledger::Impl::IndexIfShared(int pool, int32_t lane, int32_t index) {
+  const BlockId block = tables[pool].Row(lane)[index];
+  const int32_t sharers = pools[pool].references(block);
+  if (sharers == 1) return -1;
+  const int32_t nth = ++copied[int64_t{pool} << 32 | block.value()];
+  return nth < sharers ? index : -1;
+}
+
+void Ledger::Impl::FindWishes(const LaneRecord& lane, const BlockChange& change) {
+  const SequencePrefix& prefix = change.sequence->prefix;
+  const int32_t chunk = geometry.chunk_tokens;
+  const bool passes_match = lane.first < lane.write_from && lane.write_from <= lane.settled;
+  if (int64_t{prefix.chunks + 1} * chunk > lane.settled && !passes_match) return;
+  if (!has_window() || policy.kind == CheckpointPolicy::Kind::kNone) return;
+
+  int32_t last = 0;
+  const auto wish = [&](int32_t position) {
+    if (position <= std::max(lane.first, last) || position > lane.settled) return;
+    if (position < lane.write_from) return;
+    if (position == lane.write_from && index.checkpoint(prefix.tip).has_value()) return;
+    BlockRange gap = BlocksOfGap(CheckpointBlocks(geometry, position), change);
+    if (gap.size() < 0) gap = {};
+    wishes.push_back({change.sequence, lane.lane, position, gap});
+    last = position;
+  };
+  if (policy.kind == CheckpointPolicy::Kind::kEveryTokens) {
+    const int64_t from = std::max(lane.first + 1, lane.write_from);
+    for (int64_t at = (from + policy.tokens - 1) / policy.tokens * policy.tokens;
+         at <= lane.settled; at += policy.tokens) {
+      wish(static_cast<int32_t>(at));
+    }
+    return;
+  }
+  wish(lane.write_from);  // where a match ended without one
+  wish((prefix.prompt_tokens - 1) / chunk * chunk);
+  wish(lane.settled / chunk * chunk);  // the rolling one
+}
+
+void Ledger::Impl::CountChange(const BlockChange& change, Demand* demand) const {
+  for (const int p : full_pools) {
+    demand->taken[p] += change.chunks.size() + (change.chunk_copied >= 0);
+    demand->patches += change.chunks.size();
+    demand->copies += change.chunk_copied >= 0;
+  }
+  if (has_window()) {
+    const int p = geometry.window_pool;
+    demand->taken[p] += change.window_taken.size() + (change.window_copied >= 0);
+    demand->patches += change.window_taken.size();
+    demand->copies += change.window_copied >= 0;
+    for (const BlockRange& range : {change.old_released, change.window_released}) {
+      for (const BlockId block : tables[p].Blocks(change.lane, range)) {
+        demand->returned[p] += pools[p].IsFreedByRelease(block);
       }
     }
   }
-  for (const int32_t taken : demand.taken) demand.patches += taken;
-  return demand;
+  if (change.sequence->announced) {  // otherwise the copies are announced with the rest
+    if (change.chunk_copied >= 0) demand->patches += static_cast<int32_t>(full_pools.size());
+    if (change.window_copied >= 0) ++demand->patches;
+  }
+}
+
+Ledger::Impl::Demand Ledger::Impl::WithWishes(const Demand& demand) const {
+  Demand with = demand;
+  for (const Wish& wish : wishes) {
+    with.taken[geometry.window_pool] += wish.gap.size();
+    with.patches += wish.gap.size();
+    if (has_overlap()) ++with.taken[geometry.overlap_pool];
+  }
+  return with;
+}
+
+// A lane's row of the window table is read from the window of its first query on; what lies there
+// before the sequence's own blocks is an earlier sequence's.
+BlockRange Ledger::Impl::WindowHoles(const Sequence& sequence) const {
+  if (!has_window()) return {};
+  const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
+  const int32_t begin = WindowBegin(geometry, sequence.length) >> shift;
+  return {std::min(begin, sequence.window.current.begin), sequence.window.current.begin};
+}
+
+// The blocks that the sequence has before the step and keeps.
+BlockRange Ledger::Impl::KeptWindow(const Sequence& sequence) const {
+  if (!has_window()) return {};
+  const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
+  const BlockRange& current = sequence.window.current;
+  return {std::max(current.begin, WindowBegin(geometry, sequence.length) >> shift), current.end};
+}
+
+int32_t Ledger::Impl::PatchesToAnnounce(const Sequence& sequence) const {
+  return sequence.chunks * static_cast<int32_t>(full_pools.size()) + KeptWindow(sequence).size() +
+         WindowHoles(sequence).size();
+}
+
+void Ledger::Impl::Announce(const Sequence& sequence, int32_t lane, PlanBuilder& plan) const {
+  const auto add = [&](int pool, BlockRange range) {
+    for (int32_t i = range.begin; i < range.end; ++i) {
+      plan.AddPatch({pool, lane, i, tables[pool].Row(lane)[i].value()});
+    }
+  };
+  for (const int p : full_pools) add(p, {0, sequence.chunks});
+  if (!has_window()) return;
+  add(geometry.window_pool, KeptWindow(sequence));
+  const BlockRange holes = WindowHoles(sequence);
+  for (int32_t i = holes.begin; i < holes.end; ++i) {
+    plan.AddPatch({geometry.window_pool, lane, i, kNoSlot});
+  }
 }
 
 absl::Status Ledger::Impl::Reserve(absl::Span<const StepRequest> batch, const Demand& demand,
                                    Reservations& reserved) {
+  BlockCounts missing = {};
+  bool short_of_blocks = false;
+  // The step may take again what it releases, unless a plan that still runs may name it: stream
+  // order keeps the reads of earlier steps before the writes of this one.
+  const auto returning = [&](int pool) { return idle() ? demand.returned[pool] : 0; };
   for (int p = 0; p < geometry.num_pools; ++p) {
-    const int32_t taken = demand.taken[p];
-    if (taken == 0) continue;
+    if (demand.taken[p] == 0) continue;
     if (options.inject_shortage && options.inject_shortage(p)) {
-      return ShortageError(batch, demand, p, taken);
+      return ShortageError(batch, demand, p, demand.taken[p]);
     }
-    // The step may take again what it releases, unless a plan that still runs may name it: stream
-    // order keeps the reads of earlier steps before the writes of this one.
-    const int32_t returning = idle() ? demand.released[p] : 0;
-    absl::StatusOr<BlockPool::Reservation> reservation = pools[p].Reserve(taken, returning);
-    if (!reservation.ok()) {
-      return ShortageError(batch, demand, p, taken - pools[p].num_available() - returning);
-    }
+    missing[p] = std::max(0, demand.taken[p] - pools[p].num_available() - returning(p));
+    short_of_blocks |= missing[p] > 0;
+  }
+  if (short_of_blocks) {
+    const std::optional<Short> still = Evict(missing);
+    if (still.has_value()) return ShortageError(batch, demand, still->pool, still->blocks);
+  }
+  for (int p = 0; p < geometry.num_pools; ++p) {
+    if (demand.taken[p] == 0) continue;
+    absl::StatusOr<BlockPool::Reservation> reservation =
+        pools[p].Reserve(demand.taken[p], returning(p));
+    TERRACE_CHECK_EQ(reservation.ok(), true);
     reserved[p] = *std::move(reservation);
   }
   return absl::OkStatus();
 }
 
 // A step that can never fit says so, whichever pool was found short first: waiting for that one
-// would be in vain.
+// would be in vain. Blocks that several sequences of the batch have count once.
 absl::Status Ledger::Impl::ShortageError(absl::Span<const StepRequest> batch, const Demand& demand,
                                          int pool, int32_t missing) {
   for (int p = 0; p < geometry.num_pools; ++p) {
-    int64_t held = int64_t{demand.taken[p]} - demand.released[p];
+    if (p == geometry.overlap_pool) continue;
+    int64_t held = int64_t{demand.taken[p]} - demand.returned[p];
+    std::vector<bool> seen(pools[p].capacity());
     for (const StepRequest& request : batch) {
-      const Sequence& sequence = *Find(request.id);
-      held += is_full(p) ? sequence.chunks
-                         : sequence.window.old.size() + sequence.window.current.size();
+      ForEachBlockOf(request.id.lane, [&](int in, int32_t, int32_t, BlockId block) {
+        if (in != p || seen[block.value()]) return;
+        seen[block.value()] = true;
+        ++held;
+      });
     }
     if (held > pools[p].capacity()) return LargerThanPool(geometry, p, held);
   }
@@ -138,38 +289,88 @@ absl::Status Ledger::Impl::ShortageError(absl::Span<const StepRequest> batch, co
 
 Plan Ledger::Impl::Advance(absl::Span<const StepRequest> batch, const Demand& demand,
                            Reservations& reserved) {
+  const size_t checkpoints = settled_checkpoints.size() + wishes.size();
   PlanBuilder plan(geometry, PlanKind::kStep,
-                   {.lanes = static_cast<int32_t>(batch.size()), .patches = demand.patches});
+                   {.lanes = static_cast<int32_t>(batch.size()),
+                    .checkpoints = static_cast<int32_t>(checkpoints),
+                    .restores = demand.restores,
+                    .patches = demand.patches,
+                    .copies = demand.copies});
+  // All releases come before all takes: the reservation counts on them.
+  for (const BlockChange& change : changes) {
+    if (!has_window()) break;
+    FreeBlocks(geometry.window_pool, change.lane, change.old_released);
+    FreeBlocks(geometry.window_pool, change.lane, change.window_released);
+  }
+  plan_blocks.clear();
+  for (const BlockChange& change : changes) {
+    if (change.chunk_copied >= 0) {
+      for (const int p : full_pools) Copy(p, change, change.chunk_copied, reserved[p], plan);
+    }
+    if (change.window_copied >= 0) {
+      const int p = geometry.window_pool;
+      Copy(p, change, change.window_copied, reserved[p], plan);
+    }
+  }
+
+  for (const CheckpointRecord& record : settled_checkpoints) {
+    plan.AddCheckpoint(record);
+    plan_blocks.emplace_back(geometry.overlap_pool, BlockId(record.overlap_block));
+  }
+  settled_checkpoints.clear();
+  auto wish = wishes.begin();
   for (const StepRequest& request : batch) {
     Sequence& sequence = *Find(request.id);
+    const int32_t lane = request.id.lane;
     plan.AddLane(RecordOf(sequence, request));
+    for (; wish != wishes.end() && wish->sequence == &sequence; ++wish) {
+      if (has_overlap()) wish->overlap = reserved[geometry.overlap_pool].Take();
+      plan.AddCheckpoint({lane, wish->position, OverlapId(wish->overlap), 0});
+    }
+    if (sequence.restores) {
+      plan.AddRestore({lane, sequence.length, OverlapId(sequence.restore_block), 0});
+    }
+    if (!sequence.announced) Announce(sequence, lane, plan);
+    sequence.announced = true;
+    sequence.shares_last_blocks = false;
     sequence.length += request.tokens;
     sequence.draft_begin = sequence.length - request.drafts;
   }
 
   const auto take = [&](int pool, int32_t lane, BlockRange range) {
     BlockId* const row = tables[pool].Row(lane);
-    for (int32_t index = range.begin; index < range.end; ++index) {
-      row[index] = reserved[pool].Take();
-      plan.AddPatch({pool, lane, index, row[index].value()});
+    for (int32_t i = range.begin; i < range.end; ++i) {
+      row[i] = reserved[pool].Take();
+      plan.AddPatch({pool, lane, i, row[i].value()});
     }
   };
-  // All releases come before all takes: the reservation counts on them.
   for (const BlockChange& change : changes) {
-    FreeBlocks(geometry.window_pool, change.lane, change.old_released);
-    FreeBlocks(geometry.window_pool, change.lane, change.window_released);
-  }
-  for (const BlockChange& change : changes) {
-    for (int p = 0; p < geometry.num_pools; ++p) {
-      take(p, change.lane, is_full(p) ? change.chunks : change.window_taken);
-    }
+    for (const int p : full_pools) take(p, change.lane, change.chunks);
+    if (has_window()) take(geometry.window_pool, change.lane, change.window_taken);
     change.sequence->chunks = change.chunks.end;
     change.sequence->window = change.window;
   }
+  for (const Wish& made : wishes) take(geometry.window_pool, made.lane, made.gap);
 
   ++number;
   if (options.in_flight_plans == 0) retired = number;
+  // What only the plan itself needs goes when it has run.
+  for (const auto& [pool, block] : plan_blocks) FreeBlock(pool, block);
+  if (demand.restores > 0) {
+    for (const StepRequest& request : batch) DropRestore(*Find(request.id));
+  }
+  PublishStep(batch);
   return std::move(plan).Build(options.epoch, PlanNumber(number));
+}
+
+void Ledger::Impl::Copy(int pool, const BlockChange& change, int32_t index,
+                        BlockPool::Reservation& reserved, PlanBuilder& plan) {
+  BlockId& place = tables[pool].Row(change.lane)[index];
+  const BlockId source = std::exchange(place, reserved.Take());
+  plan.AddCopy({pool, source.value(), place.value(), 0});
+  if (change.sequence->announced) plan.AddPatch({pool, change.lane, index, place.value()});
+  plan_blocks.emplace_back(pool, source);
+  ++figures.copied_blocks[pool];
 }
 
 }  // namespace terrace

@@ -23,8 +23,14 @@ struct BlockChange {
   BlockRange window_released;
   WindowRange window;  // after the step
 
+  // Its first row of the step goes into a block that another sequence has too (Fork): index, or -1.
+  int32_t chunk_copied = -1;
+  int32_t window_copied = -1;
+
   bool empty() const {
-    return chunks.size() + window_taken.size() + old_released.size() + window_released.size() == 0;
+    return chunks.size() + window_taken.size() + old_released.size() + window_released.size() ==
+               0 &&
+           chunk_copied < 0 && window_copied < 0;
   }
 };
 
@@ -59,6 +65,20 @@ inline BlockChange ChangeOf(const Geometry& geometry, Sequence* sequence, const 
   }
   if (geometry.window_pool >= 0) ChangeWindow(geometry, lane, &change);
   return change;
+}
+
+// The window blocks of a checkpoint before `position`: the rows of the window_tokens - 1 tokens
+// before it.
+inline BlockRange CheckpointBlocks(const Geometry& geometry, int32_t position) {
+  const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
+  return {WindowBegin(geometry, position) >> shift, ((position - 1) >> shift) + 1};
+}
+
+// Of those, what the step must take beside `change`: they lie in the gap between what the sequence
+// has and what it takes anyway. Empty if end <= begin.
+inline BlockRange BlocksOfGap(const BlockRange& checkpoint, const BlockChange& change) {
+  return {std::max(checkpoint.begin, change.sequence->window.current.end),
+          std::min(checkpoint.end, change.window_taken.begin)};
 }
 
 }  // namespace terrace

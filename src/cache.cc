@@ -113,8 +113,10 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
   if (!store.ok()) return store.status();
   impl->store = *std::move(store);
   // After the store: memory that cannot be had fails there, before the ledger counts its blocks.
-  absl::StatusOr<std::unique_ptr<Ledger>> ledger = Ledger::Create(
-      {.geometry = impl->capacity.geometry, .in_flight_plans = options.in_flight_plans});
+  absl::StatusOr<std::unique_ptr<Ledger>> ledger =
+      Ledger::Create({.geometry = impl->capacity.geometry,
+                      .in_flight_plans = options.in_flight_plans,
+                      .prefix = options.prefix});
   if (!ledger.ok()) return ledger.status();
   impl->ledger = *std::move(ledger);
   if (absl::Status status =
@@ -125,9 +127,19 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
   return std::unique_ptr<Cache>(new Cache(std::move(impl)));
 }
 
-absl::StatusOr<SequenceId> Cache::AllocateSequence(const SequenceRequest& request) {
+absl::StatusOr<Admission> Cache::AllocateSequence(const SequenceRequest& request) {
   return impl_->ledger->AllocateSequence(request);
 }
+
+absl::StatusOr<PrefixMatch> Cache::Probe(const SequenceRequest& request) const {
+  return impl_->ledger->Probe(request);
+}
+
+absl::StatusOr<PrefixMatch> Cache::ExtendMatch(SequenceId id) {
+  return impl_->ledger->ExtendMatch(id);
+}
+
+absl::StatusOr<SequenceId> Cache::Fork(SequenceId id) { return impl_->ledger->Fork(id); }
 
 absl::StatusOr<Plan> Cache::Append(absl::Span<const StepRequest> batch) {
   return impl_->ledger->Append(batch);

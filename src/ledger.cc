@@ -1,5 +1,6 @@
 #include "terrace/ledger.h"
 
+#include <algorithm>
 #include <limits>
 #include <new>
 #include <utility>
@@ -12,13 +13,87 @@
 
 namespace terrace {
 
+namespace {
+
+bool HasFullPool(const Geometry& geometry) {
+  return std::any_of(geometry.pools, geometry.pools + geometry.num_pools,
+                     [](const PoolGeometry& pool) { return pool.kind == PoolKind::kFull; });
+}
+
+// A chunk has a block of every full pool to itself, a checkpoint one of the window pool and one of
+// the overlap pool: there are never more of them than blocks.
+PrefixIndexOptions IndexOptions(const LedgerOptions& options, bool reuses) {
+  const Geometry& geometry = options.geometry;
+  PrefixIndexOptions index{.chunk_tokens = geometry.chunk_tokens, .hash = options.prefix.hash};
+  if (!reuses) return index;
+  index.max_chunks = std::numeric_limits<int32_t>::max();
+  for (int p = 0; p < geometry.num_pools; ++p) {
+    const PoolGeometry& pool = geometry.pools[p];
+    if (pool.kind != PoolKind::kFull) continue;
+    ++index.blocks_per_chunk;
+    index.max_chunks = std::min(index.max_chunks, pool.capacity_blocks);
+  }
+  if (geometry.window_pool >= 0 &&
+      options.prefix.checkpoints.kind != CheckpointPolicy::Kind::kNone) {
+    index.max_checkpoints = geometry.pools[geometry.window_pool].capacity_blocks;
+    index.blocks_per_checkpoint = CheckpointBlocks(geometry, geometry.chunk_tokens).size();
+    if (geometry.overlap_pool >= 0) {
+      index.max_checkpoints =
+          std::min(index.max_checkpoints, geometry.pools[geometry.overlap_pool].capacity_blocks);
+    }
+  }
+  return index;
+}
+
+absl::Status CheckPrefixOptions(const PrefixOptions& prefix, const Geometry& geometry) {
+  if (!prefix.enabled) return absl::OkStatus();
+  if (prefix.hash == nullptr) return absl::InvalidArgumentError("prefix.hash is null");
+  const CheckpointPolicy& policy = prefix.checkpoints;
+  switch (policy.kind) {
+    case CheckpointPolicy::Kind::kNone:
+      return absl::OkStatus();
+    case CheckpointPolicy::Kind::kEndOfPromptAndOutput:
+      break;
+    case CheckpointPolicy::Kind::kEveryTokens:
+      if (policy.tokens >= 1 && policy.tokens % geometry.chunk_tokens == 0) break;
+      return absl::InvalidArgumentError(
+          absl::StrFormat("checkpoints every %d tokens: not a multiple of a chunk's %d",
+                          policy.tokens, geometry.chunk_tokens));
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrFormat("no checkpoint policy has the number %d", static_cast<int>(policy.kind)));
+  }
+  if (geometry.window_pool < 0) return absl::OkStatus();
+  const int32_t block = geometry.pools[geometry.window_pool].tokens_per_block;
+  if (geometry.chunk_tokens % block != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "window blocks of %d tokens do not divide a chunk of %d: no checkpoint can end with a "
+        "block; make them smaller, or choose CheckpointPolicy::None()",
+        block, geometry.chunk_tokens));
+  }
+  if (geometry.window_tokens - 1 > geometry.chunk_tokens) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a window of %d tokens reaches beyond a chunk of %d: choose "
+                        "CheckpointPolicy::None()",
+                        geometry.window_tokens, geometry.chunk_tokens));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 Ledger::Impl::Impl(const LedgerOptions& options)
-    : options(options), sequences(options.geometry.max_sequences) {
+    : options(options),
+      sequences(options.geometry.max_sequences),
+      reuses(options.prefix.enabled && HasFullPool(options.geometry)),
+      index(IndexOptions(options, reuses)) {
   for (int p = 0; p < geometry.num_pools; ++p) {
     pools.emplace_back(geometry.pools[p].capacity_blocks);
     tables.emplace_back(geometry.max_sequences, geometry.pools[p].blocks_per_lane);
+    if (is_full(p)) full_pools.push_back(p);
   }
   changes.reserve(geometry.max_sequences);
+  chunk_blocks.resize(full_pools.size());
 }
 
 absl::Status Ledger::Impl::NotFound(SequenceId id) const {
@@ -36,23 +111,45 @@ void Ledger::Impl::FreeBlocks(int pool, int32_t lane, BlockRange range) {
   TERRACE_CHECK_EQ(status.ok(), true);
 }
 
-void Ledger::Impl::FreeChunks(int32_t lane, Sequence& sequence, int32_t length) {
-  const int32_t chunks = ChunksOf(length);
-  for (int p = 0; p < geometry.num_pools; ++p) {
-    if (is_full(p)) FreeBlocks(p, lane, {chunks, sequence.chunks});
-  }
+void Ledger::Impl::FreeBlock(int pool, BlockId block) {
+  std::optional<PlanNumber> drain_until;
+  if (!idle()) drain_until = PlanNumber(number);
+  const absl::Status status = pools[pool].Free(absl::MakeConstSpan(&block, 1), drain_until);
+  TERRACE_CHECK_EQ(status.ok(), true);
+}
+
+void Ledger::Impl::FreeChunks(int32_t lane, Sequence& sequence, int32_t chunks) {
+  for (const int p : full_pools) FreeBlocks(p, lane, {chunks, sequence.chunks});
   sequence.chunks = chunks;
+}
+
+void Ledger::Impl::FreeWindow(int32_t lane, Sequence& sequence) {
+  if (!has_window()) return;
+  FreeBlocks(geometry.window_pool, lane, sequence.window.old);
+  FreeBlocks(geometry.window_pool, lane, sequence.window.current);
+  sequence.window = {};
+}
+
+// What the sequence's next step would have begun with is of no use any more, or was named by it.
+void Ledger::Impl::DropRestore(Sequence& sequence) {
+  if (sequence.restore_block.has_value()) FreeBlock(geometry.overlap_pool, *sequence.restore_block);
+  sequence.restore_block.reset();
+  sequence.restores = false;
 }
 
 PoolUse Ledger::Impl::UseOf(int pool) const {
   return {.capacity = pools[pool].capacity(),
           .free = pools[pool].num_free(),
           .live = pools[pool].num_live(),
+          .cached = pools[pool].num_cached(),
           .draining = pools[pool].num_draining()};
 }
 
 absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Create(const LedgerOptions& options) {
   if (absl::Status status = ValidateGeometry(options.geometry); !status.ok()) return status;
+  if (absl::Status status = CheckPrefixOptions(options.prefix, options.geometry); !status.ok()) {
+    return status;
+  }
   if (options.in_flight_plans < 0) {
     return absl::InvalidArgumentError(
         absl::StrFormat("in_flight_plans is %d, not 0 or more", options.in_flight_plans));
@@ -72,21 +169,6 @@ absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Create(const LedgerOptions& opti
 Ledger::Ledger(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Ledger::~Ledger() = default;
 
-absl::StatusOr<SequenceId> Ledger::AllocateSequence(const SequenceRequest& request) {
-  const size_t limit = impl_->geometry.max_context_tokens;
-  if (request.tokens.size() > limit) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "a prompt of %d tokens is beyond max_context_tokens, %d", request.tokens.size(), limit));
-  }
-  const std::optional<SequenceId> id = impl_->sequences.Add();
-  if (!id.has_value()) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "all %d lanes are taken; retry when a sequence has finished", num_sequences()));
-  }
-  impl_->Find(*id)->known = static_cast<int32_t>(request.tokens.size());
-  return *id;
-}
-
 absl::Status Ledger::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
   Sequence* const sequence = impl_->Find(id);
   if (sequence == nullptr) return impl_->NotFound(id);
@@ -97,6 +179,10 @@ absl::Status Ledger::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
                         sequence->known, impl_->geometry.max_context_tokens));
   }
   sequence->known += static_cast<int32_t>(tokens.size());
+  if (sequence->prefix.publishes) {
+    sequence->prefix.tail.Append(tokens);
+    impl_->PublishCommitted(*sequence, id.lane);
+  }
   return absl::OkStatus();
 }
 
@@ -109,7 +195,9 @@ absl::Status Ledger::Truncate(SequenceId id, int32_t length) {
         absl::StrFormat("length %d is not in %d..%d: only undecided drafts can be taken back",
                         length, shortest, sequence->length));
   }
-  impl_->FreeChunks(id.lane, *sequence, length);
+  // Attached chunks reach beyond the rows while they are fed again.
+  const int32_t attached = sequence->write_from / impl_->geometry.chunk_tokens;
+  impl_->FreeChunks(id.lane, *sequence, std::max(impl_->ChunksOf(length), attached));
   if (impl_->has_window()) {
     BlockRange& window = sequence->window.current;
     const int window_pool = impl_->geometry.window_pool;
@@ -124,11 +212,10 @@ absl::Status Ledger::Truncate(SequenceId id, int32_t length) {
 absl::Status Ledger::FreeSequence(SequenceId id) {
   Sequence* const sequence = impl_->Find(id);
   if (sequence == nullptr) return impl_->NotFound(id);
+  impl_->LeavePath(*sequence);
   impl_->FreeChunks(id.lane, *sequence, 0);
-  if (impl_->has_window()) {
-    impl_->FreeBlocks(impl_->geometry.window_pool, id.lane, sequence->window.old);
-    impl_->FreeBlocks(impl_->geometry.window_pool, id.lane, sequence->window.current);
-  }
+  impl_->FreeWindow(id.lane, *sequence);
+  impl_->DropRestore(*sequence);
   impl_->sequences.Remove(id);
   return absl::OkStatus();
 }
@@ -155,7 +242,20 @@ absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {
                       .length = sequence->length,
                       .known = sequence->known,
                       .settled = sequence->settled(),
-                      .undecided_drafts = sequence->undecided_drafts()};
+                      .undecided_drafts = sequence->undecided_drafts(),
+                      .published = sequence->prefix.chunks * impl_->geometry.chunk_tokens,
+                      .write_from = sequence->write_from,
+                      .approximate = sequence->approximate};
+}
+
+std::vector<PrefixEvent> Ledger::TakeEvents() { return std::exchange(impl_->events, {}); }
+
+PrefixFigures Ledger::prefix_figures() const {
+  PrefixFigures figures = impl_->figures;
+  figures.indexed_chunks = impl_->index.num_chunks();
+  figures.unused_chunks = impl_->index.num_unused_chunks();
+  figures.held_checkpoints = impl_->index.num_checkpoints();
+  return figures;
 }
 
 PoolUse Ledger::Use(int pool) const { return impl_->UseOf(pool); }

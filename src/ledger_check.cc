@@ -40,6 +40,14 @@ void Ledger::CheckInvariants() const {
     TERRACE_CHECK_LT(block.value(), impl_->pools[pool].capacity());
     ++references[pool][block.value()];
   });
+  for (int32_t lane = 0; lane < geometry.max_sequences; ++lane) {
+    const Sequence& sequence = impl_->sequences.at(lane);
+    if (!sequence.live || !sequence.restore_block.has_value()) continue;
+    ++references[geometry.overlap_pool][sequence.restore_block->value()];
+  }
+  for (const CheckpointRecord& record : impl_->settled_checkpoints) {
+    ++references[geometry.overlap_pool][record.overlap_block];
+  }
   for (int p = 0; p < geometry.num_pools; ++p) {
     for (int32_t block = 0; block < impl_->pools[p].capacity(); ++block) {
       TERRACE_CHECK_EQ(impl_->pools[p].references(BlockId(block)), references[p][block]);  // (2)
@@ -50,6 +58,7 @@ void Ledger::CheckInvariants() const {
     const Sequence& sequence = impl_->sequences.at(lane);
     if (sequence.live) impl_->CheckSequence(sequence);
   }
+  impl_->CheckPrefixes();
   impl_->sequences.CheckInvariants();  // (5)
   TERRACE_CHECK_LE(impl_->number - impl_->retired,
                    static_cast<uint64_t>(impl_->options.in_flight_plans));  // (6)
@@ -57,7 +66,8 @@ void Ledger::CheckInvariants() const {
 
 void Ledger::Impl::CheckSequence(const Sequence& sequence) const {
   TERRACE_CHECK_LE(sequence.draft_begin, sequence.length);
-  TERRACE_CHECK_EQ(sequence.chunks, ChunksOf(sequence.length));  // (3)
+  TERRACE_CHECK_EQ(sequence.chunks, std::max(ChunksOf(sequence.length),
+                                             sequence.write_from / geometry.chunk_tokens));  // (3)
   if (!has_window()) return;
   const PoolGeometry& pool = geometry.pools[geometry.window_pool];
   const BlockRange& old = sequence.window.old;
@@ -67,7 +77,58 @@ void Ledger::Impl::CheckSequence(const Sequence& sequence) const {
   if (old.size() > 0) TERRACE_CHECK_LT(old.end, current.begin);
   TERRACE_CHECK_EQ(current.end, BlocksOf(pool, sequence.length));
   const int32_t next_first = sequence.length - sequence.undecided_drafts();
-  TERRACE_CHECK_LE(current.begin, WindowBegin(geometry, next_first) >> pool.log2_entries_per_block);
+  // What a replay without a checkpoint began with has no rows before it.
+  const int32_t needed = WindowBegin(geometry, next_first) >> pool.log2_entries_per_block;
+  if (sequence.write_from == 0) TERRACE_CHECK_LE(current.begin, needed);
+}
+
+void Ledger::Impl::CheckPrefixes() const {
+  index.CheckInvariants();
+  std::vector<std::vector<bool>> indexed;
+  for (const BlockPool& pool : pools) indexed.emplace_back(pool.capacity());
+  const auto mark = [&](int pool, BlockId block) {
+    TERRACE_CHECK_EQ(indexed[pool][block.value()], false);  // (7)
+    indexed[pool][block.value()] = true;
+  };
+  index.ForEachChunk([&](ChunkId chunk) {
+    for (size_t i = 0; i < full_pools.size(); ++i) mark(full_pools[i], index.blocks(chunk)[i]);
+    const std::optional<CheckpointId> checkpoint = index.checkpoint(chunk);
+    if (!checkpoint.has_value()) return;
+    for (const BlockId block : index.window_blocks(*checkpoint)) mark(geometry.window_pool, block);
+    if (has_overlap()) mark(geometry.overlap_pool, index.overlap_block(*checkpoint));
+  });
+  for (int p = 0; p < geometry.num_pools; ++p) {
+    for (int32_t block = 0; block < pools[p].capacity(); ++block) {
+      TERRACE_CHECK_EQ(pools[p].IsIndexed(BlockId(block)), indexed[p][block]);
+    }
+  }
+
+  absl::flat_hash_map<int32_t, int32_t> users;  // of chunks
+  absl::flat_hash_map<int32_t, int32_t> pins;
+  for (int32_t lane = 0; lane < geometry.max_sequences; ++lane) {
+    const Sequence& sequence = sequences.at(lane);
+    if (!sequence.live || !sequence.prefix.in_index) continue;
+    const SequencePrefix& prefix = sequence.prefix;
+    TERRACE_CHECK_LE(prefix.chunks * geometry.chunk_tokens,
+                     std::max(sequence.settled(), sequence.write_from));  // (8)
+    int32_t depth = 0;
+    for (ChunkId at = prefix.tip; !PrefixIndex::IsRoot(at); at = index.parent(at)) {
+      ++users[at.value()];
+      ++depth;
+    }
+    TERRACE_CHECK_EQ(depth, prefix.chunks);
+    if (prefix.rolling.has_value()) ++pins[prefix.rolling->value()];
+    if (prefix.publishes) {
+      TERRACE_CHECK_EQ(prefix.tail.size(),
+                       sequence.known - int64_t{prefix.chunks} * geometry.chunk_tokens);
+    }
+  }
+  index.ForEachChunk([&](ChunkId chunk) {
+    TERRACE_CHECK_EQ(index.users(chunk), users[chunk.value()]);
+    const std::optional<CheckpointId> checkpoint = index.checkpoint(chunk);
+    if (!checkpoint.has_value()) return;
+    TERRACE_CHECK_EQ(index.pins(*checkpoint), pins[checkpoint->value()]);
+  });
 }
 
 }  // namespace terrace

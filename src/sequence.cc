@@ -26,6 +26,7 @@ std::optional<SequenceId> SequenceTable::Add() {
 void SequenceTable::Remove(SequenceId id) {
   TERRACE_CHECK_EQ(Find(id) != nullptr, true);
   sequences_[id.lane].live = false;
+  sequences_[id.lane].prefix.tail.Clear();
   free_lanes_.push_back(id.lane);
 }
 

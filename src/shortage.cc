@@ -41,13 +41,13 @@ std::string PoolLabel(const Geometry& geometry, int pool) {
 
 absl::Status RetryLater(const Geometry& geometry, int pool, int32_t missing, int64_t needed,
                         const PoolUse& use) {
-  return WithShortage(
-      absl::ResourceExhaustedError(absl::StrFormat("%s lacks %d of the %d blocks this step needs "
-                                                   "(%d free and %d draining of %d); retry when "
-                                                   "sequences have finished",
-                                                   PoolLabel(geometry, pool), missing, needed,
-                                                   use.free, use.draining, use.capacity)),
-      {.pool = pool, .missing_blocks = missing, .retry_later = true});
+  return WithShortage(absl::ResourceExhaustedError(
+                          absl::StrFormat("%s lacks %d of the %d blocks this step needs "
+                                          "(%d free, %d cached and %d draining of %d); "
+                                          "retry when sequences have finished",
+                                          PoolLabel(geometry, pool), missing, needed, use.free,
+                                          use.cached, use.draining, use.capacity)),
+                      {.pool = pool, .missing_blocks = missing, .retry_later = true});
 }
 
 absl::Status LargerThanPool(const Geometry& geometry, int pool, int64_t held) {

@@ -56,9 +56,9 @@ class BadInputTest : public testing::Test {
                                 .backend = {.kind = BackendKind::kHost, .host_threads = 1}});
     ASSERT_TRUE(cache.ok()) << cache.status();
     cache_ = *std::move(cache);
-    live_ = *cache_->AllocateSequence({.tokens = std::vector<int32_t>(300, 7)});
-    drafting_ = *cache_->AllocateSequence({.tokens = std::vector<int32_t>(10, 7)});
-    stale_ = *cache_->AllocateSequence({});
+    live_ = cache_->AllocateSequence({.tokens = std::vector<int32_t>(300, 7)})->id;
+    drafting_ = cache_->AllocateSequence({.tokens = std::vector<int32_t>(10, 7)})->id;
+    stale_ = cache_->AllocateSequence({})->id;
     auto first = cache_->Append({{live_, 300}, {drafting_, 13, 3}, {stale_, 5}});
     ASSERT_TRUE(first.ok()) << first.status();
     first_ = *std::move(first);
@@ -456,7 +456,7 @@ TEST_F(BadInputTest, OfPlansOutOfOrderChangesNothing) {
                                 .backend = {.kind = BackendKind::kHost, .host_threads = 1}});
   ASSERT_TRUE(foreign.ok());
   auto foreign_id = (*foreign)->AllocateSequence({});
-  auto foreign_plan = (*foreign)->Append({{*foreign_id, 1}});
+  auto foreign_plan = (*foreign)->Append({{foreign_id->id, 1}});
   ASSERT_TRUE(foreign_plan.ok());
 
   const State before = Look();

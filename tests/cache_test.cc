@@ -112,8 +112,8 @@ class DesignStep : public testing::Test {
     for (const int prompt : {512, 300, 260}) {
       auto id = cache_->AllocateSequence({.tokens = std::vector<int32_t>(prompt, 7)});
       ASSERT_TRUE(id.ok()) << id.status();
-      ids_.push_back(*id);
-      sequence_of_lane_[id->lane] = static_cast<int>(ids_.size()) - 1;
+      ids_.push_back(id->id);
+      sequence_of_lane_[id->id.lane] = static_cast<int>(ids_.size()) - 1;
     }
     Step({{ids_[1], 300}, {ids_[2], 260}});
     ASSERT_TRUE(cache_->Commit(ids_[1], {42}).ok());
@@ -245,7 +245,7 @@ TEST(CacheTest, TheLastPositionOfTheLongestContextRotates) {
   ASSERT_TRUE(id.ok());
   std::vector<uint16_t> rows(8192 * kChannels, 0x3F80);
   for (int length = 0; length < 40000; length += 8000) {
-    auto plan = (*cache)->Append({{*id, 8000}});
+    auto plan = (*cache)->Append({{id->id, 8000}});
     ASSERT_TRUE(plan.ok()) << plan.status();
     ASSERT_TRUE((*cache)->Begin(*plan, {}).ok());
     ASSERT_TRUE((*cache)->Write(0, {.swa = {.data = rows.data()}}, {}).ok());
@@ -304,9 +304,9 @@ TEST(CacheTest, RetireFreesWhatDrained) {
   ASSERT_TRUE(cache.ok()) << cache.status();
   auto id = (*cache)->AllocateSequence({});
   ASSERT_TRUE(id.ok());
-  auto plan = (*cache)->Append({{*id, 300}});
+  auto plan = (*cache)->Append({{id->id, 300}});
   ASSERT_TRUE(plan.ok()) << plan.status();
-  ASSERT_TRUE((*cache)->FreeSequence(*id).ok());
+  ASSERT_TRUE((*cache)->FreeSequence(id->id).ok());
   EXPECT_EQ((*cache)->ledger().Use(1).draining, 2);
   ASSERT_TRUE((*cache)->Retire(plan->number()).ok());
   EXPECT_EQ((*cache)->ledger().Use(1).draining, 0);

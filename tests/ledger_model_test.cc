@@ -190,7 +190,8 @@ class Trial {
         model_(geometry_, c.in_flight_plans),
         generator_(geometry_, c.in_flight_plans, seed),
         tokens_(geometry_.max_context_tokens + 1, 7) {
-    LedgerOptions options{.geometry = geometry_, .in_flight_plans = c.in_flight_plans};
+    LedgerOptions options{
+        .geometry = geometry_, .in_flight_plans = c.in_flight_plans, .prefix = {.enabled = false}};
     twin_ = *Ledger::Create(options);
     options.inject_shortage = [this](int pool) {
       if (countdown_-- != 0) return false;
@@ -234,10 +235,10 @@ class Trial {
                                            std::clamp<size_t>(number, 0, tokens_.size()));
     switch (instruction.kind) {
       case Kind::kAllocate: {
-        const absl::StatusOr<SequenceId> a = ledger_->AllocateSequence({tokens});
-        const absl::StatusOr<SequenceId> b = twin_->AllocateSequence({tokens});
-        Expect(a.ok() == b.ok() && (!a.ok() || *a == *b), "the twin gave another handle");
-        if (Agree(model_.ExpectAllocate(number), a.status())) model_.Allocate(*a, number);
+        const absl::StatusOr<Admission> a = ledger_->AllocateSequence({tokens});
+        const absl::StatusOr<Admission> b = twin_->AllocateSequence({tokens});
+        Expect(a.ok() == b.ok() && (!a.ok() || a->id == b->id), "the twin gave another handle");
+        if (Agree(model_.ExpectAllocate(number), a.status())) model_.Allocate(a->id, number);
         return;
       }
       case Kind::kAppend:

@@ -21,15 +21,18 @@ struct LedgerFixture {
       : LedgerFixture(in_flight_plans, MakeTestGeometry(options)) {}
   LedgerFixture(int32_t in_flight_plans, const Geometry& geometry) : geometry(geometry) {
     absl::StatusOr<std::unique_ptr<Ledger>> made =
-        Ledger::Create({.geometry = geometry, .epoch = 9, .in_flight_plans = in_flight_plans});
+        Ledger::Create({.geometry = geometry,
+                        .epoch = 9,
+                        .in_flight_plans = in_flight_plans,
+                        .prefix = {.enabled = false}});
     EXPECT_TRUE(made.ok()) << made.status();
     ledger = *std::move(made);
   }
 
   SequenceId Allocate(int32_t prompt_tokens) {
     const std::vector<int32_t> prompt(prompt_tokens);
-    const absl::StatusOr<SequenceId> id = ledger->AllocateSequence({prompt});
-    return Check(id.status()) ? *id : SequenceId{};
+    const absl::StatusOr<Admission> made = ledger->AllocateSequence({prompt});
+    return Check(made.status()) ? made->id : SequenceId{};
   }
   Plan Append(const std::vector<StepRequest>& batch) {
     absl::StatusOr<Plan> plan = ledger->Append(batch);

@@ -50,7 +50,7 @@ TEST_P(StoreTest, PlansRunOnceInOrderAndOnlyOfTheirOwnLedger) {
 
   auto other = small.MakeLedger(2);
   auto id = other->AllocateSequence({});
-  const Plan foreign = *other->Append({{{.id = *id}}});
+  const Plan foreign = *other->Append({{{.id = id->id}}});
   ExpectCode(store.Begin(foreign, Stream{}), absl::StatusCode::kFailedPrecondition);
   ExpectCode(store.Begin(*other->Snapshot(), Stream{}), absl::StatusCode::kFailedPrecondition);
 

@@ -60,7 +60,8 @@ class SmallDeployment {
   }
 
   std::unique_ptr<Ledger> MakeLedger(uint64_t epoch) const {
-    auto ledger = Ledger::Create({.geometry = geometry_, .epoch = epoch});
+    auto ledger =
+        Ledger::Create({.geometry = geometry_, .epoch = epoch, .prefix = {.enabled = false}});
     EXPECT_TRUE(ledger.ok()) << ledger.status();
     return *std::move(ledger);
   }
@@ -133,7 +134,7 @@ class SmallDeployment {
   Plan Feed(int32_t tokens) {
     auto id = ledger_->AllocateSequence({.tokens = std::vector<int32_t>(tokens, 1)});
     EXPECT_TRUE(id.ok()) << id.status();
-    sequence_ = *id;
+    sequence_ = id->id;
     auto plan = ledger_->Append({{{.id = sequence_, .tokens = tokens}}});
     EXPECT_TRUE(plan.ok()) << plan.status();
     return *std::move(plan);

@@ -144,7 +144,8 @@ class Traffic {
       : random_(scenario.seed ^ 0x7261666666696374), geometry_(scenario.geometry) {
     auto ledger = Ledger::Create({.geometry = geometry_,
                                   .epoch = scenario.seed + 1,
-                                  .in_flight_plans = scenario.in_flight_plans});
+                                  .in_flight_plans = scenario.in_flight_plans,
+                                  .prefix = {.enabled = false}});
     EXPECT_TRUE(ledger.ok()) << ledger.status();
     ledger_ = *std::move(ledger);
     in_flight_plans_ = scenario.in_flight_plans;
@@ -233,7 +234,7 @@ class Traffic {
       const int32_t prompt = Draw(random_, 1, geometry_.max_context_tokens);
       auto id = ledger_->AllocateSequence({.tokens = std::vector<int32_t>(prompt, 3)});
       EXPECT_TRUE(id.ok()) << id.status();
-      sequences_.push_back({next_number_++, *id, prompt, 0, prompt});
+      sequences_.push_back({next_number_++, id->id, prompt, 0, prompt});
     }
   }
 

@@ -36,6 +36,7 @@ struct CacheOptions {
   Limits limits = {};
   BackendOptions backend = {};
   int32_t in_flight_plans = 0;
+  PrefixOptions prefix = {};
 };
 
 class Cache {
@@ -47,7 +48,10 @@ class Cache {
   ~Cache();
 
   // Scheduler side (ledger.h).
-  absl::StatusOr<SequenceId> AllocateSequence(const SequenceRequest& request);
+  absl::StatusOr<Admission> AllocateSequence(const SequenceRequest& request);
+  absl::StatusOr<PrefixMatch> Probe(const SequenceRequest& request) const;
+  absl::StatusOr<PrefixMatch> ExtendMatch(SequenceId id);
+  absl::StatusOr<SequenceId> Fork(SequenceId id);
   absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch);
   absl::Status Commit(SequenceId id, absl::Span<const int32_t> tokens);
   absl::Status Truncate(SequenceId id, int32_t length);

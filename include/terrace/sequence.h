@@ -1,5 +1,6 @@
-// Sequence is the ledger's record of one sequence: its counts, and which indices of its lane's
-// block tables hold blocks. SequenceTable hands out lanes and resolves handles.
+// Sequence is the ledger's record of one sequence: its counts, which indices of its lane's block
+// tables hold blocks, and its part in prefix reuse. SequenceTable hands out lanes and resolves
+// handles.
 
 #ifndef TERRACE_SEQUENCE_H_
 #define TERRACE_SEQUENCE_H_
@@ -11,6 +12,8 @@
 
 #include "terrace/geometry.h"
 #include "terrace/ids.h"
+#include "terrace/prefix_index.h"
+#include "terrace/token_tail.h"
 
 namespace terrace {
 
@@ -20,6 +23,7 @@ struct BlockRange {
   int32_t end = 0;
 
   int32_t size() const { return end - begin; }
+  bool contains(const BlockRange& other) const { return begin <= other.begin && other.end <= end; }
   friend bool operator==(const BlockRange&, const BlockRange&) = default;
 };
 
@@ -39,6 +43,21 @@ struct WindowRange {
   friend bool operator==(const WindowRange&, const WindowRange&) = default;
 };
 
+// What a sequence has of the prefix index: the path of published chunks that its tokens spell, from
+// the root of its salt down to `tip`. Its own block of such a chunk may be another than the
+// chunk's: an equal copy that was settled second.
+struct SequencePrefix {
+  bool in_index = false;  // has a path; false without reuse, and after ClearPrefixes
+  bool publishes = false;
+  Priority priority = Priority::kNormal;
+  int64_t time_to_live_ms = 0;
+  int32_t prompt_tokens = 0;
+  ChunkId tip;
+  int32_t chunks = 0;                   // of the path
+  TokenTail tail;                       // known ids from there on, while it publishes
+  std::optional<CheckpointId> rolling;  // pinned
+};
+
 struct Sequence {
   uint32_t generation = 0;
   bool live = false;
@@ -46,14 +65,27 @@ struct Sequence {
   int32_t known = 0;        // token ids
   int32_t draft_begin = 0;  // rows from here on are the last step's drafts
   int32_t chunks = 0;       // one block of every full pool each: indices 0 .. chunks - 1
+  int32_t write_from = 0;   // entries before it lie in attached chunks and are never written
   WindowRange window;
   uint64_t last_batch = 0;  // finds duplicates in a batch
+
+  // What the next plan must say beside the step itself: where all its blocks lie (after attaching
+  // or forking), what the compressor's state begins with (after going on elsewhere than at its last
+  // row; the block is referenced until then), and copies of blocks that it ends in the middle of
+  // and may share.
+  bool announced = true;
+  bool restores = false;
+  bool approximate = false;
+  bool shares_last_blocks = false;
+  std::optional<BlockId> restore_block;
+
+  SequencePrefix prefix;
 
   int32_t settled() const { return std::min(length, known); }
   int32_t undecided_drafts() const { return std::max(0, length - std::max(known, draft_begin)); }
 };
 
-// Thread-safe: no.   Cost: O(1) a call; all memory is taken at construction.
+// Thread-safe: no.   Cost: O(1) a call; all memory but the tails is taken at construction.
 class SequenceTable {
  public:
   explicit SequenceTable(int32_t max_sequences);
@@ -71,6 +103,7 @@ class SequenceTable {
     return sequence.live && sequence.generation == id.generation ? &sequence : nullptr;
   }
   // By lane, live or not.   REQUIRES: 0 <= lane < max_sequences().
+  Sequence& at(int32_t lane) { return sequences_[lane]; }
   const Sequence& at(int32_t lane) const { return sequences_[lane]; }
 
   int32_t max_sequences() const { return static_cast<int32_t>(sequences_.size()); }

@@ -20,7 +20,7 @@ absl::Status RunOneStep(terrace::Cache& cache) {
   const std::vector<int32_t> prompt = {3, 1, 4, 1, 5};
   auto sequence = cache.AllocateSequence({.tokens = prompt});
   if (!sequence.ok()) return sequence.status();
-  auto plan = cache.Append({{*sequence, kTokens}});
+  auto plan = cache.Append({{sequence->id, kTokens}});
   if (!plan.ok()) return plan.status();
   if (absl::Status status = cache.Begin(*plan, {}); !status.ok()) return status;
 
@@ -35,7 +35,7 @@ absl::Status RunOneStep(terrace::Cache& cache) {
   if (window[0] != 0x3f80 || window[kTokens * kChannels] != 0) {
     return absl::InternalError("the row read back is not the row written");
   }
-  return cache.FreeSequence(*sequence);
+  return cache.FreeSequence(sequence->id);
 }
 
 }  // namespace
