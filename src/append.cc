@@ -181,7 +181,7 @@ void Ledger::Impl::CountChange(const BlockChange& change, Demand* demand) const 
     demand->copies += change.window_copied >= 0;
     for (const BlockRange& range : {change.old_released, change.window_released}) {
       for (const BlockId block : tables[p].Blocks(change.lane, range)) {
-        demand->returned[p] += pools[p].IsFreedByRelease(block);
+        demand->returned[p] += pools[p].IsHeldByOne(block);
       }
     }
   }

@@ -9,8 +9,9 @@ namespace terrace {
 
 // References and queue are not value-initialized: unused, they cost no resident memory.
 BlockPool::BlockPool(int32_t capacity)
-    : states_(capacity, State::kFree),
+    : states_(capacity, kFree),
       references_(new int32_t[capacity]),
+      last_plans_(new uint64_t[capacity]),
       free_(capacity),
       num_free_(capacity),
       queue_(new Draining[capacity]) {
@@ -31,19 +32,33 @@ absl::Status BlockPool::Allocate(absl::Span<BlockId> blocks) {
 
 int32_t BlockPool::references(BlockId block) const {
   if (!IsLive(block)) return 0;
-  return states_[block.value()] == State::kShared ? references_[block.value()] : 1;
+  return Holder(states_[block.value()]) == kShared ? references_[block.value()] : 1;
 }
 
 absl::Status BlockPool::AddReference(BlockId block) {
+  if (IsCached(block)) {
+    SetHolder(block.value(), kOwned);
+    --num_cached_;
+    return absl::OkStatus();
+  }
   if (!IsLive(block)) return NotLive(block);
   const int32_t count = references(block);
   if (count == std::numeric_limits<int32_t>::max()) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("block %d has as many references as can be counted", block.value()));
   }
-  states_[block.value()] = State::kShared;
+  SetHolder(block.value(), kShared);
   references_[block.value()] = count + 1;
   return absl::OkStatus();
+}
+
+inline void BlockPool::GiveBackOrDrain(int32_t block, std::optional<PlanNumber> plan) {
+  if (plan.has_value()) {
+    states_[block] = kDraining;
+    queue_[QueueSlot(num_draining_++)] = {plan->value(), block};
+  } else {
+    GiveBack(block);
+  }
 }
 
 absl::Status BlockPool::Free(absl::Span<const BlockId> blocks, std::optional<PlanNumber> plan) {
@@ -55,13 +70,14 @@ absl::Status BlockPool::Free(absl::Span<const BlockId> blocks, std::optional<Pla
       return NotLive(*block);
     }
     const int32_t id = block->value();
-    if (states_[id] == State::kShared) {
-      if (--references_[id] == 1) states_[id] = State::kOwned;
-    } else if (plan.has_value()) {
-      states_[id] = State::kDraining;
-      queue_[QueueSlot(num_draining_++)] = {plan->value(), id};
+    if (Holder(states_[id]) == kShared) {
+      if (--references_[id] == 1) SetHolder(id, kOwned);
+    } else if ((states_[id] & kIndexed) != 0) {
+      states_[id] = kCached;
+      last_plans_[id] = plan.has_value() ? plan->value() : 0;
+      ++num_cached_;
     } else {
-      GiveBack(id);
+      GiveBackOrDrain(id, plan);
     }
   }
   return absl::OkStatus();
@@ -71,21 +87,36 @@ absl::Status BlockPool::Free(absl::Span<const BlockId> blocks, std::optional<Pla
 void BlockPool::UndoFree(absl::Span<const BlockId> blocks) {
   for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
     const int32_t id = block->value();
-    switch (states_[id]) {
-      case State::kFree:
-        --num_free_;
-        states_[id] = State::kOwned;
+    switch (Holder(states_[id])) {
+      case kFree:  // or cached
+        --(IsCached(*block) ? num_cached_ : num_free_);
+        SetHolder(id, kOwned);
         break;
-      case State::kDraining:
+      case kDraining:
         --num_draining_;
-        states_[id] = State::kOwned;
+        SetHolder(id, kOwned);
         break;
-      case State::kOwned:  // of two references one was dropped
-      case State::kShared:
+      default:  // live: of two references or more one was dropped
         references_[id] = references(*block) + 1;
-        states_[id] = State::kShared;
+        SetHolder(id, kShared);
         break;
     }
+  }
+}
+
+void BlockPool::Index(BlockId block) {
+  TERRACE_CHECK_EQ(IsLive(block) && !IsIndexed(block), true);
+  states_[block.value()] = static_cast<State>(states_[block.value()] | kIndexed);
+}
+
+void BlockPool::Unindex(BlockId block, std::optional<PlanNumber> plan) {
+  TERRACE_CHECK_EQ(IsIndexed(block), true);
+  State& state = states_[block.value()];
+  if (state == kCached) {
+    --num_cached_;
+    GiveBackOrDrain(block.value(), plan);
+  } else {
+    state = Holder(state);
   }
 }
 
@@ -120,25 +151,29 @@ absl::Status BlockPool::NotLive(BlockId block) const {
 void BlockPool::CheckInvariants() const {
   std::vector<int32_t> listed(states_.size(), 0);
   for (int32_t i = 0; i < num_free_; ++i) {
-    TERRACE_CHECK_EQ(states_[free_[i]] == State::kFree, true);  // (1)
+    TERRACE_CHECK_EQ(states_[free_[i]], kFree);  // (1)
     TERRACE_CHECK_EQ(++listed[free_[i]], 1);
   }
   uint64_t newest = 0;
   for (int32_t i = 0; i < num_draining_; ++i) {
     const Draining& draining = queue_[QueueSlot(i)];
-    TERRACE_CHECK_EQ(states_[draining.block] == State::kDraining, true);  // (1)
+    TERRACE_CHECK_EQ(states_[draining.block], kDraining);  // (1)
     TERRACE_CHECK_EQ(++listed[draining.block], 1);
     TERRACE_CHECK_LE(newest, draining.plan);  // (4)
     newest = draining.plan;
   }
   int32_t live = 0;
-  for (int32_t block = 0; block < capacity(); ++block) {
-    const bool is_live = IsLive(BlockId(block));
-    TERRACE_CHECK_NE(is_live, listed[block] == 1);                                  // (1)
-    if (states_[block] == State::kShared) TERRACE_CHECK_GE(references_[block], 2);  // (2)
-    live += is_live;
+  int32_t cached = 0;
+  for (int32_t id = 0; id < capacity(); ++id) {
+    const BlockId block(id);
+    live += IsLive(block);
+    cached += IsCached(block);
+    TERRACE_CHECK_EQ(IsLive(block) || IsCached(block), listed[id] == 0);          // (1)
+    if (Holder(states_[id]) == kShared) TERRACE_CHECK_GE(references_[id], 2);     // (2)
+    if (IsIndexed(block)) TERRACE_CHECK_EQ(IsLive(block) || IsCached(block), 1);  // (5)
   }
-  TERRACE_CHECK_EQ(num_free_ + live + num_draining_, capacity());  // (3)
+  TERRACE_CHECK_EQ(cached, num_cached_);
+  TERRACE_CHECK_EQ(num_free_ + live + cached + num_draining_, capacity());  // (3)
   TERRACE_CHECK_LE(num_reserved_, num_free_);
 }
 

@@ -24,7 +24,7 @@ std::optional<Ledger::Impl::Short> Ledger::Impl::Evict(const BlockCounts& missin
   const int window = geometry.window_pool;
   const int overlap = geometry.overlap_pool;
   const auto frees = [&](int pool, BlockId block) {
-    return pools[pool].IsCached(block) && pools[pool].last_plan(block) <= retired;
+    return pools[pool].IsCached(block) && pools[pool].last_plan(block).value() <= retired;
   };
   const auto wanted = [&] {
     return (window >= 0 && left[window] > 0) || (overlap >= 0 && left[overlap] > 0);
@@ -62,7 +62,7 @@ std::optional<Ledger::Impl::Short> Ledger::Impl::Evict(const BlockCounts& missin
 // A cached block is free, unless a plan that still runs may name it.
 void Ledger::Impl::Unindex(int pool, BlockId block) {
   std::optional<PlanNumber> drain_until;
-  if (pools[pool].IsCached(block) && pools[pool].last_plan(block) > retired) {
+  if (pools[pool].IsCached(block) && pools[pool].last_plan(block).value() > retired) {
     drain_until = PlanNumber(number);
   }
   pools[pool].Unindex(block, drain_until);

@@ -90,7 +90,7 @@ class Ledger::Impl {
 
   // What a prompt finds: the chunks in `path`, how far they are used and where to go on.
   struct Resume {
-    PrefixMatch match;
+    PrefixMatch match = {};
     int32_t chunks = 0;                                     // of `path`
     int32_t length = 0;                                     // rows to go on at
     std::optional<CheckpointId> checkpoint = std::nullopt;  // that gives the window there

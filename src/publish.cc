@@ -128,7 +128,7 @@ bool Ledger::Impl::Keeps(const Sequence& sequence, int32_t position) const {
 void Ledger::Impl::RollTo(Sequence& sequence, std::optional<CheckpointId> checkpoint, bool keep) {
   if (checkpoint.has_value() && keep) index.Keep(*checkpoint);
   const std::optional<CheckpointId> before = std::exchange(sequence.prefix.rolling, checkpoint);
-  if (before.has_value() && !index.Unpin(*before, /*keep=*/false, number)) {
+  if (before.has_value() && !index.Unpin(*before)) {
     RemoveCheckpoint(*before, Removal::kRolled);
   }
 }

@@ -169,6 +169,116 @@ TEST(BlockPoolTest, TheDrainingQueueGoesRoundItsRing) {
   }
 }
 
+TEST(BlockPoolTest, AnIndexedBlockIsCachedWhenItsLastReferenceIsDropped) {
+  BlockPool pool(4);
+  const BlockId block = *pool.Allocate();
+  EXPECT_FALSE(pool.IsIndexed(block));
+  pool.Index(block);
+  EXPECT_TRUE(pool.IsIndexed(block));
+  EXPECT_EQ(pool.num_live(), 1);
+  ASSERT_TRUE(pool.AddReference(block).ok());
+  ASSERT_TRUE(pool.Free(block).ok());
+  EXPECT_EQ(pool.references(block), 1);
+  EXPECT_FALSE(pool.IsCached(block));
+  ASSERT_TRUE(pool.Free(block).ok());
+  EXPECT_TRUE(pool.IsCached(block));
+  EXPECT_TRUE(pool.IsIndexed(block));
+  EXPECT_EQ(pool.references(block), 0);
+  EXPECT_EQ(pool.num_cached(), 1);
+  EXPECT_EQ(pool.num_live(), 0);
+  EXPECT_EQ(pool.num_available(), 3);  // a pool never evicts by itself
+  EXPECT_FALSE(pool.Reserve(4).ok());
+  pool.CheckInvariants();
+}
+
+TEST(BlockPoolTest, AReferenceToACachedBlockMakesItLiveAgain) {
+  BlockPool pool(2);
+  const BlockId block = *pool.Allocate();
+  pool.Index(block);
+  for (int i = 0; i < 3; ++i) {
+    // It is never free between, so it drains for no plan.
+    ASSERT_TRUE(pool.Free({&block, 1}, PlanNumber(5)).ok());
+    EXPECT_EQ(pool.num_cached(), 1);
+    EXPECT_EQ(pool.num_draining(), 0);
+    ASSERT_TRUE(pool.AddReference(block).ok());
+    EXPECT_EQ(pool.references(block), 1);
+    EXPECT_EQ(pool.num_cached(), 0);
+    EXPECT_TRUE(pool.IsIndexed(block));
+    pool.CheckInvariants();
+  }
+}
+
+TEST(BlockPoolTest, FreeingACachedBlockIsAnError) {
+  BlockPool pool(2);
+  const BlockId block = *pool.Allocate();
+  pool.Index(block);
+  ASSERT_TRUE(pool.Free(block).ok());
+  EXPECT_EQ(pool.Free(block).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(pool.Free({&block, 1}, PlanNumber(1)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(pool.IsCached(block));
+  pool.CheckInvariants();
+}
+
+TEST(BlockPoolTest, ACachedBlockOutOfTheIndexIsFreeOrDrains) {
+  BlockPool pool(2);
+  const std::vector<BlockId> blocks = Take(pool, 2);
+  for (const BlockId block : blocks) pool.Index(block);
+  ASSERT_TRUE(pool.Free(blocks).ok());
+  pool.Unindex(blocks[0]);
+  pool.Unindex(blocks[1], PlanNumber(3));
+  EXPECT_EQ(pool.num_cached(), 0);
+  EXPECT_EQ(pool.num_free(), 1);
+  EXPECT_EQ(pool.num_draining(), 1);
+  EXPECT_FALSE(pool.IsIndexed(blocks[1]));
+  EXPECT_EQ(pool.AddReference(blocks[1]).code(), absl::StatusCode::kInvalidArgument);
+  pool.CheckInvariants();
+  pool.Retire(PlanNumber(3));
+  EXPECT_EQ(pool.num_free(), 2);
+  pool.CheckInvariants();
+}
+
+TEST(BlockPoolTest, ALiveBlockOutOfTheIndexGoesWithItsLastReference) {
+  BlockPool pool(2);
+  const std::vector<BlockId> blocks = Take(pool, 2);
+  for (const BlockId block : blocks) pool.Index(block);
+  ASSERT_TRUE(pool.AddReference(blocks[0]).ok());
+  for (const BlockId block : blocks) pool.Unindex(block, PlanNumber(1));
+  EXPECT_EQ(pool.num_live(), 2);
+  EXPECT_EQ(pool.references(blocks[0]), 2);
+  ASSERT_TRUE(pool.Free(blocks).ok());
+  EXPECT_EQ(pool.references(blocks[0]), 1);
+  EXPECT_EQ(pool.num_free(), 1);
+  ASSERT_TRUE(pool.Free({&blocks[0], 1}, PlanNumber(2)).ok());
+  EXPECT_EQ(pool.num_draining(), 1);
+  pool.CheckInvariants();
+}
+
+TEST(BlockPoolTest, AFailedFreeOfIndexedBlocksChangesNothing) {
+  BlockPool pool(8);
+  const std::vector<BlockId> blocks = Take(pool, 6);
+  for (const int i : {0, 1, 2}) pool.Index(blocks[i]);
+  ASSERT_TRUE(pool.AddReference(blocks[1]).ok());
+  // Block 2 becomes cached and is named again, after 1 lost both of its references, 3 its only one.
+  const std::vector<BlockId> wrong = {blocks[1], blocks[3], blocks[1], blocks[2], blocks[2]};
+  EXPECT_EQ(pool.Free(wrong).code(), absl::StatusCode::kInvalidArgument);
+  pool.CheckInvariants();
+  EXPECT_EQ(pool.num_live(), 6);
+  EXPECT_EQ(pool.num_cached(), 0);
+  for (const int i : {0, 1, 2, 3}) {
+    EXPECT_EQ(pool.IsIndexed(blocks[i]), i < 3) << i;
+    EXPECT_EQ(pool.references(blocks[i]), i == 1 ? 2 : 1) << i;
+  }
+  EXPECT_EQ(Take(pool, 2), (std::vector<BlockId>{BlockId(6), BlockId(7)}));
+}
+
+TEST(BlockPoolTest, NoForeignBlockIsIndexed) {
+  BlockPool pool(4);
+  for (const int32_t id : {-1, 4, INT32_MAX, INT32_MIN}) {
+    EXPECT_FALSE(pool.IsIndexed(BlockId(id))) << id;
+    EXPECT_FALSE(pool.IsCached(BlockId(id))) << id;
+  }
+}
+
 TEST(BlockPoolTest, WhatIsReservedIsNotGivenToOthers) {
   BlockPool pool(10);
   absl::StatusOr<BlockPool::Reservation> reservation = pool.Reserve(7);
@@ -227,6 +337,16 @@ TEST(BlockPoolDeathTest, TakingMoreThanWasReservedIsABrokenInvariant) {
   BlockPool::Reservation reservation = *pool.Reserve(1);
   reservation.Take();
   EXPECT_DEATH(reservation.Take(), "check failed: count_ > 0");
+}
+
+TEST(BlockPoolDeathTest, IndexingWhatIsNotLiveOrTwiceIsABrokenInvariant) {
+  BlockPool pool(4);
+  const BlockId block = *pool.Allocate();
+  EXPECT_DEATH(pool.Index(BlockId(1)), "check failed: IsLive");
+  EXPECT_DEATH(pool.Index(BlockId(4)), "check failed: IsLive");
+  EXPECT_DEATH(pool.Unindex(block), "check failed: IsIndexed");
+  pool.Index(block);
+  EXPECT_DEATH(pool.Index(block), "check failed: IsLive");
 }
 
 }  // namespace

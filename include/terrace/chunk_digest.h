@@ -4,7 +4,11 @@
 // A digest finds a chunk quickly and names it in events; it never proves anything. The prefix index
 // compares salt, parent and token ids before it hands out a block.
 //
-// Source: XXH3-128 of xxHash. Digests are the same on every machine: all input is little-endian.
+// What is hashed, all of it little-endian, so that digests are the same on every machine: the 16
+// bytes of the parent's digest, `low` first, then the token ids as int32. A root is the hash of the
+// salt's bytes.
+//
+// Source: XXH3-128 of xxHash, seed 0.
 
 #ifndef TERRACE_CHUNK_DIGEST_H_
 #define TERRACE_CHUNK_DIGEST_H_

@@ -67,7 +67,7 @@ struct SequenceRequest {
 struct Admission {
   SequenceId id;
   int32_t length = 0;  // = match.resumed + match.skipped
-  PrefixMatch match;
+  PrefixMatch match = {};
 };
 
 struct StepRequest {
