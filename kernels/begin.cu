@@ -50,7 +50,8 @@ __device__ __forceinline__ void ExpandTokenRow(const ExpandParams& params, int32
              .position = lane.first + row - lane.token_row,
              .first = lane.first,
              .first_stored = FirstStoredPosition(params.geometry, lane)};
-    if (window >= 0 && token.position >= token.first_stored) {
+    if (window >= 0 && WindowRowWritten(params.geometry, *step.header, record, token.first_stored,
+                                        token.position)) {
       slot =
           SlotOf(params.geometry.pools[window], LaneBlocks(params, window, lane), token.position);
     }
@@ -67,7 +68,7 @@ __device__ __forceinline__ void ExpandEntryRow(const ExpandParams& params, int p
   const int32_t record = LaneOfEntryRow(Lanes(step), step.header->num_lanes, pool, row);
   const LaneRecord& lane = Lanes(step)[record];
   const int32_t entry = EntriesClosed(geometry, lane.first) + row - lane.entry_row[pool];
-  step.slots[pool][row] = SlotOf(geometry, LaneBlocks(params, pool, lane), entry);
+  step.slots[pool][row] = EntrySlot(geometry, lane, LaneBlocks(params, pool, lane), entry);
   step.entry_position[pool][row] = entry * geometry.ratio;
 }
 

@@ -102,7 +102,7 @@ TERRACE_HOST_DEVICE SelectedRow SelectListedRow(const Selection& select,
   }
   if (select.kind == SelectKind::kWindow) {
     const int32_t position = selected.begin + row;
-    const bool stored = position < selected.first || position >= selected.first_stored;
+    const bool stored = WindowRowStored(selected.first, selected.first_stored, position);
     return {stored ? SlotOf(select.pool, selected.lane_blocks, position) : kNoSlot, position,
             false};
   }

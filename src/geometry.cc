@@ -30,16 +30,31 @@ int64_t MaxEntryRows(const Geometry& geometry, int pool) {
   return MostBoundaries(geometry, geometry.pools[pool].ratio);
 }
 
+int32_t CheckpointWindowBlocks(const Geometry& geometry) {
+  if (geometry.window_pool < 0) return 0;
+  return static_cast<int32_t>(
+      CeilDiv(geometry.window_tokens - 1, geometry.pools[geometry.window_pool].tokens_per_block));
+}
+
+int64_t MaxCheckpoints(const Geometry& geometry) {
+  return MostBoundaries(geometry, geometry.chunk_tokens) +
+         geometry.max_sequences * (int64_t{geometry.max_drafts} / geometry.chunk_tokens + 1);
+}
+
 int64_t MaxPatches(const Geometry& geometry) {
   int64_t patches = 0;
   for (int p = 0; p < geometry.num_pools; ++p) {
     const PoolGeometry& pool = geometry.pools[p];
+    if (pool.kind == PoolKind::kOverlap) continue;
     // A block is new only if its first position is: the block of the token before is still held.
     int64_t blocks = MostBoundaries(geometry, pool.tokens_per_block);
     if (pool.kind == PoolKind::kWindow && geometry.store_whole_chunk == 0) {
-      const int64_t of_one_sequence = MostBlocks(
-          int64_t{geometry.window_tokens} - 1 + geometry.max_drafts, pool.tokens_per_block);
-      blocks = std::min(blocks, geometry.max_sequences * of_one_sequence);
+      const int64_t w = int64_t{geometry.window_tokens} - 1;
+      const int64_t of_windows =
+          geometry.max_sequences * MostBlocks(w + geometry.max_drafts, pool.tokens_per_block);
+      const int64_t of_checkpoints =
+          MostBoundaries(geometry, geometry.chunk_tokens) * MostBlocks(w, pool.tokens_per_block);
+      blocks = std::min(blocks, of_windows + of_checkpoints);
     }
     patches += blocks;
   }
@@ -48,8 +63,10 @@ int64_t MaxPatches(const Geometry& geometry) {
 
 int64_t MaxStepPlanBytes(const Geometry& geometry) {
   const int64_t lanes = std::min(geometry.max_sequences, geometry.max_step_tokens);
-  return int64_t{sizeof(PlanHeader)} + lanes * int64_t{sizeof(LaneRecord)} +
-         MaxPatches(geometry) * int64_t{sizeof(BlockPatch)};
+  return PlanBytes({.lanes = lanes,
+                    .checkpoints = MaxCheckpoints(geometry),
+                    .restores = lanes,
+                    .patches = MaxPatches(geometry)});
 }
 
 WindowBlocks WorstCaseWindowBlocks(const PoolGeometry& pool, int32_t window_tokens,

@@ -48,6 +48,7 @@ absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limi
   Geometry geometry{};
   geometry.num_pools = static_cast<int32_t>(model.pools.size());
   geometry.window_pool = WindowPool(model);
+  geometry.overlap_pool = OverlapPool(model);
   geometry.window_tokens = model.window_tokens;
   geometry.chunk_tokens = model.chunk_tokens;
   geometry.max_sequences = limits.max_sequences;
@@ -56,6 +57,7 @@ absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limi
   geometry.max_context_tokens =
       limits.max_context_tokens != 0 ? limits.max_context_tokens : model.max_context_tokens;
   geometry.store_whole_chunk = limits.store_whole_chunk ? 1 : 0;
+  geometry.num_layers = static_cast<int32_t>(model.layers.size());
   for (int p = 0; p < geometry.num_pools; ++p) {
     const PoolSpec& spec = model.pools[p];
     if (capacity_blocks[p] < 1 ||
@@ -70,8 +72,9 @@ absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limi
     pool.ratio = spec.ratio;
     pool.entries_per_block = spec.entries_per_block;
     pool.log2_entries_per_block = std::countr_zero(static_cast<uint32_t>(spec.entries_per_block));
-    pool.tokens_per_block = spec.ratio * spec.entries_per_block;
     pool.capacity_blocks = capacity_blocks[p];
+    if (spec.kind == PoolKind::kOverlap) continue;  // of checkpoints, not of tokens and lanes
+    pool.tokens_per_block = spec.ratio * spec.entries_per_block;
     pool.blocks_per_lane =
         static_cast<int32_t>(CeilDiv(geometry.max_context_tokens, pool.tokens_per_block));
   }

@@ -17,25 +17,33 @@ absl::Status Wrong(const char* field, int64_t value) {
 absl::Status ValidatePool(const Geometry& geometry, int index) {
   const PoolGeometry& pool = geometry.pools[index];
   const bool window = pool.kind == PoolKind::kWindow;
-  if (!window && pool.kind != PoolKind::kFull) return Wrong("kind", static_cast<int>(pool.kind));
+  const bool overlap = pool.kind == PoolKind::kOverlap;
+  if (!window && !overlap && pool.kind != PoolKind::kFull) {
+    return Wrong("kind", static_cast<int>(pool.kind));
+  }
   if (window != (index == geometry.window_pool)) return Wrong("window_pool", geometry.window_pool);
+  if (overlap != (index == geometry.overlap_pool)) {
+    return Wrong("overlap_pool", geometry.overlap_pool);
+  }
   if (pool.rule != EntryRule::kPooled && pool.rule != EntryRule::kStrided) {
     return Wrong("rule", static_cast<int>(pool.rule));
   }
-  if (pool.ratio < 1 || (window && pool.ratio != 1)) return Wrong("ratio", pool.ratio);
+  if (pool.ratio < 1 || ((window || overlap) && pool.ratio != 1)) return Wrong("ratio", pool.ratio);
   if (pool.log2_entries_per_block < 0 || pool.log2_entries_per_block > 30 ||
-      pool.entries_per_block != 1 << pool.log2_entries_per_block) {
+      pool.entries_per_block != 1 << pool.log2_entries_per_block ||
+      (overlap && pool.entries_per_block != 1)) {
     return Wrong("entries_per_block", pool.entries_per_block);
   }
-  if (pool.tokens_per_block != int64_t{pool.ratio} * pool.entries_per_block ||
-      (!window && pool.tokens_per_block != geometry.chunk_tokens)) {
+  const int64_t tokens = overlap ? 0 : int64_t{pool.ratio} * pool.entries_per_block;
+  if (pool.tokens_per_block != tokens ||
+      (pool.kind == PoolKind::kFull && tokens != geometry.chunk_tokens)) {
     return Wrong("tokens_per_block", pool.tokens_per_block);
   }
   if (pool.capacity_blocks < 1 || int64_t{pool.capacity_blocks} * pool.entries_per_block >
                                       std::numeric_limits<int32_t>::max()) {
     return Wrong("capacity_blocks", pool.capacity_blocks);
   }
-  if (pool.blocks_per_lane != CeilDiv(geometry.max_context_tokens, pool.tokens_per_block)) {
+  if (pool.blocks_per_lane != (overlap ? 0 : CeilDiv(geometry.max_context_tokens, tokens))) {
     return Wrong("blocks_per_lane", pool.blocks_per_lane);
   }
   return absl::OkStatus();
@@ -49,6 +57,9 @@ absl::Status ValidateGeometry(const Geometry& geometry) {
   }
   if (geometry.window_pool < -1 || geometry.window_pool >= geometry.num_pools) {
     return Wrong("window_pool", geometry.window_pool);
+  }
+  if (geometry.overlap_pool < -1 || geometry.overlap_pool >= geometry.num_pools) {
+    return Wrong("overlap_pool", geometry.overlap_pool);
   }
   if (geometry.window_tokens < 2) return Wrong("window_tokens", geometry.window_tokens);
   if (geometry.chunk_tokens < 1) return Wrong("chunk_tokens", geometry.chunk_tokens);
@@ -68,6 +79,8 @@ absl::Status ValidateGeometry(const Geometry& geometry) {
   if (geometry.store_whole_chunk != 0 && geometry.store_whole_chunk != 1) {
     return Wrong("store_whole_chunk", geometry.store_whole_chunk);
   }
+  if (geometry.num_layers < 1) return Wrong("num_layers", geometry.num_layers);
+  if (geometry.reserved != 0) return Wrong("reserved", geometry.reserved);
   for (int p = 0; p < geometry.num_pools; ++p) {
     if (absl::Status status = ValidatePool(geometry, p); !status.ok()) return status;
   }

@@ -96,13 +96,15 @@ absl::Status HostBackend::Expand(const ExpandParams& params, Stream /*stream*/) 
     }
     for (int p = 0; p < geometry.num_pools; ++p) {
       const PoolGeometry& pool = geometry.pools[p];
+      if (pool.kind == PoolKind::kOverlap) continue;
       const int32_t* blocks = step.block_table[p] + int64_t{lane.lane} * pool.blocks_per_lane;
       if (p == window) {
-        const int32_t stored = first_stored - lane.first;
         int32_t* slots = step.slots[p] + lane.token_row;
-        std::fill(slots, slots + stored, kNoSlot);
-        for (int32_t i = stored; i < lane.count; ++i) {
-          slots[i] = SlotOf(pool, blocks, lane.first + i);
+        for (int32_t i = 0; i < lane.count; ++i) {
+          const int32_t position = lane.first + i;
+          slots[i] = WindowRowWritten(geometry, *step.header, l, first_stored, position)
+                         ? SlotOf(pool, blocks, position)
+                         : kNoSlot;
         }
         continue;
       }
@@ -110,7 +112,7 @@ absl::Status HostBackend::Expand(const ExpandParams& params, Stream /*stream*/) 
       const int32_t end = EntriesClosed(pool, lane.first + lane.count);
       for (int32_t entry = begin; entry < end; ++entry) {
         const int32_t row = lane.entry_row[p] + entry - begin;
-        step.slots[p][row] = SlotOf(pool, blocks, entry);
+        step.slots[p][row] = EntrySlot(pool, lane, blocks, entry);
         step.entry_position[p][row] = entry * pool.ratio;
       }
     }

@@ -16,6 +16,7 @@ namespace terrace {
 namespace {
 
 constexpr std::array<int32_t, 4> kRatios = {1, 2, 4, 128};  // of full pools
+constexpr int32_t kOverlapRatio = 4;  // CSA: an entry reaches back into the one before
 constexpr int64_t kMaxPageAlign = int64_t{1} << 20;
 
 absl::string_view FullPoolName(int32_t ratio) {
@@ -34,6 +35,31 @@ absl::string_view FullPoolName(int32_t ratio) {
 // Formats whose readers rotate after they load (docs/formats.md section 1) are stored unrotated.
 PlaneSpec MakePlane(RowFormat format) {
   return {format, format != RowFormat::kFp8PerToken && format != RowFormat::kNvfp4};
+}
+
+// What the compressor must keep of a ratio-4 layer where a sequence is resumed: the tokens of the
+// window before, each with float32 kv and score, for the latent and for the indexer key.
+int64_t OverlapBytes(const PoolSpec& compressed) {
+  int64_t channels = 0;
+  for (const PlaneSpec& plane : compressed.planes) channels += LayoutOf(plane.format).channels;
+  return kOverlapRatio * channels * 2 * int64_t{sizeof(float)};
+}
+
+// Index of the pool, or -1 where nothing overlaps. `base` has the alignments and the layout.
+int32_t AddOverlapPool(const LayeredModelOptions& options, const PoolSpec& base, ModelSpec& model) {
+  if (!options.overlap || options.rule != EntryRule::kPooled) return -1;
+  const auto compressed = std::find_if(
+      model.pools.begin(), model.pools.end(),
+      [](const PoolSpec& p) { return p.kind == PoolKind::kFull && p.ratio == kOverlapRatio; });
+  if (compressed == model.pools.end()) return -1;
+  PoolSpec pool = base;
+  pool.name = "overlap";
+  pool.kind = PoolKind::kOverlap;
+  pool.opaque_bytes = OverlapBytes(*compressed);
+  pool.entries_per_block = 1;
+  pool.block_align = base.page_align;  // the other alignment is for readers of rows
+  model.pools.push_back(std::move(pool));
+  return static_cast<int32_t>(model.pools.size()) - 1;
 }
 
 // What FlashMLA asks of the distance between two blocks.
@@ -119,6 +145,8 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
     model.pools.push_back(std::move(pool));
   }
 
+  const int32_t overlap = AddOverlapPool(options, base, model);
+
   std::vector<int32_t> next_row(model.pools.size(), 0);
   for (const int32_t ratio : options.ratios) {
     LayerSpec layer;
@@ -127,6 +155,9 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
       const int32_t pool = pool_of_ratio[ratio];
       layer.pools.push_back({pool, next_row[pool]++, true});
       layer.rope = 1;
+    }
+    if (ratio == kOverlapRatio && overlap >= 0) {
+      layer.pools.push_back({overlap, next_row[overlap]++, true});
     }
     model.layers.push_back(std::move(layer));
   }

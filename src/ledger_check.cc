@@ -17,7 +17,7 @@ absl::StatusOr<Plan> Ledger::Snapshot() const {
   const Geometry& geometry = impl_->geometry;
   int64_t patches = 0;
   impl_->ForEachBlock([&](int, int32_t, int32_t, BlockId) { ++patches; });
-  if (PlanBytes(0, patches, 0) > std::numeric_limits<int32_t>::max()) {
+  if (PlanBytes({.patches = patches}) > std::numeric_limits<int32_t>::max()) {
     return absl::OutOfRangeError(
         absl::StrFormat("a snapshot of %d blocks is beyond 2 GiB", patches));
   }

@@ -15,6 +15,7 @@ namespace {
 constexpr int32_t kMaxTokens = 1 << 30;  // positions and lengths fit an int32
 constexpr int32_t kMaxEntriesPerBlock = 1 << 16;
 constexpr int64_t kMaxAlign = int64_t{1} << 24;
+constexpr int64_t kMaxOpaqueBytes = int64_t{1} << 24;
 
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
@@ -25,6 +26,10 @@ bool IsPowerOfTwo(int64_t value) { return value > 0 && (value & (value - 1)) == 
 
 bool IsKnown(RowFormat format) {
   return static_cast<int>(format) >= 0 && static_cast<int>(format) < kNumRowFormats;
+}
+
+bool IsKnown(PoolKind kind) {
+  return static_cast<int>(kind) >= 0 && static_cast<int>(kind) < kNumPoolKinds;
 }
 
 absl::Status ValidateAlignment(const PoolSpec& pool) {
@@ -44,6 +49,21 @@ absl::Status ValidateAlignment(const PoolSpec& pool) {
 
 absl::Status ValidatePlanes(const PoolSpec& pool) {
   const int num_planes = static_cast<int>(pool.planes.size());
+  if (pool.kind == PoolKind::kOverlap) {
+    if (num_planes != 0) {
+      return Invalid("pool ", pool.name, ": ", num_planes, " planes, not 0 as of an overlap pool");
+    }
+    if (pool.opaque_bytes < 16 || pool.opaque_bytes % 16 != 0 ||
+        pool.opaque_bytes > kMaxOpaqueBytes) {
+      return Invalid("pool ", pool.name, ": opaque_bytes is ", pool.opaque_bytes,
+                     ", not a multiple of 16 in 16..", kMaxOpaqueBytes);
+    }
+    return absl::OkStatus();
+  }
+  if (pool.opaque_bytes != 0) {
+    return Invalid("pool ", pool.name, ": opaque_bytes is ", pool.opaque_bytes,
+                   ", not 0: its pages hold rows");
+  }
   if (num_planes < 1 || num_planes > kMaxPlanes) {
     return Invalid("pool ", pool.name, ": ", num_planes, " planes, not 1..", kMaxPlanes);
   }
@@ -65,7 +85,7 @@ absl::Status ValidatePlanes(const PoolSpec& pool) {
 
 absl::Status ValidatePool(const ModelSpec& model, const PoolSpec& pool) {
   if (pool.name.empty()) return Invalid("a pool has no name");
-  if (pool.kind != PoolKind::kWindow && pool.kind != PoolKind::kFull) {
+  if (!IsKnown(pool.kind)) {
     return Invalid("pool ", pool.name, ": unknown kind ", static_cast<int>(pool.kind));
   }
   if (pool.rule != EntryRule::kPooled && pool.rule != EntryRule::kStrided) {
@@ -78,8 +98,13 @@ absl::Status ValidatePool(const ModelSpec& model, const PoolSpec& pool) {
     return Invalid("pool ", pool.name, ": entries_per_block is ", pool.entries_per_block,
                    ", not a power of two up to ", kMaxEntriesPerBlock);
   }
-  if (pool.kind == PoolKind::kWindow && pool.ratio != 1) {
-    return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not 1 as of a window pool");
+  if (pool.kind != PoolKind::kFull && pool.ratio != 1) {
+    return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not 1 as of ",
+                   PoolKindName(pool.kind), " pools");
+  }
+  if (pool.kind == PoolKind::kOverlap && pool.entries_per_block != 1) {
+    return Invalid("pool ", pool.name, ": entries_per_block is ", pool.entries_per_block,
+                   ", not 1 as of overlap pools");
   }
   if (pool.ratio < 1) return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not >= 1");
   if (pool.kind == PoolKind::kFull &&
@@ -122,7 +147,7 @@ absl::Status ValidateLayers(const ModelSpec& model) {
       return Invalid("layer ", l, ": rope is ", layer.rope, ", not in 0..", model.ropes.size() - 1);
     }
     if (layer.pools.empty()) return Invalid("layer ", l, ": it has no pool");
-    std::array<int, 2> of_kind = {0, 0};
+    std::array<int, kNumPoolKinds> of_kind = {};
     for (const LayerPool& use : layer.pools) {
       if (use.pool < 0 || use.pool >= num_pools) {
         return Invalid("layer ", l, ": pool is ", use.pool, ", not in 0..", num_pools - 1);
@@ -130,7 +155,7 @@ absl::Status ValidateLayers(const ModelSpec& model) {
       const PoolSpec& pool = model.pools[use.pool];
       if (++of_kind[static_cast<int>(pool.kind)] > 1) {
         return Invalid("layer ", l, ": pool ", pool.name, " is its second ",
-                       pool.kind == PoolKind::kWindow ? "window" : "full", " pool, at most 1");
+                       PoolKindName(pool.kind), " pool, at most 1");
       }
       if (use.row < 0 || use.row >= static_cast<int>(model.layers.size())) {
         return Invalid("layer ", l, ": row of pool ", pool.name, " is ", use.row, ", not in 0..",
@@ -157,6 +182,13 @@ absl::Status ValidateLayers(const ModelSpec& model) {
     }
   }
   return absl::OkStatus();
+}
+
+int FirstOfKind(const ModelSpec& model, PoolKind kind) {
+  for (size_t p = 0; p < model.pools.size(); ++p) {
+    if (model.pools[p].kind == kind) return static_cast<int>(p);
+  }
+  return -1;
 }
 
 }  // namespace
@@ -189,18 +221,28 @@ absl::Status ValidateModel(const ModelSpec& model) {
     if (absl::Status status = ValidatePool(model, pool); !status.ok()) return status;
     if (!names.insert(pool.name).second) return Invalid("two pools are named ", pool.name);
   }
-  if (std::count_if(model.pools.begin(), model.pools.end(),
-                    [](const PoolSpec& pool) { return pool.kind == PoolKind::kWindow; }) > 1) {
-    return Invalid("pools has more than one window pool, at most 1");
+  for (const PoolKind kind : {PoolKind::kWindow, PoolKind::kOverlap}) {
+    if (std::count_if(model.pools.begin(), model.pools.end(),
+                      [kind](const PoolSpec& pool) { return pool.kind == kind; }) > 1) {
+      return Invalid("pools has more than one ", PoolKindName(kind), " pool, at most 1");
+    }
   }
   return ValidateLayers(model);
 }
 
-int WindowPool(const ModelSpec& model) {
-  for (size_t p = 0; p < model.pools.size(); ++p) {
-    if (model.pools[p].kind == PoolKind::kWindow) return static_cast<int>(p);
+int WindowPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kWindow); }
+int OverlapPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kOverlap); }
+
+absl::string_view PoolKindName(PoolKind kind) {
+  switch (kind) {
+    case PoolKind::kWindow:
+      return "window";
+    case PoolKind::kFull:
+      return "full";
+    case PoolKind::kOverlap:
+      return "overlap";
   }
-  return -1;
+  return "unknown";
 }
 
 int CountRows(const ModelSpec& model, int pool, LayerRange layers) {

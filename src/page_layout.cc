@@ -9,18 +9,21 @@ namespace terrace {
 PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks) {
   PagePlace place;
   place.rows = rows;
-  place.num_planes = static_cast<int32_t>(pool.planes.size());
+  place.num_planes = pool.kind == PoolKind::kOverlap ? 1 : static_cast<int32_t>(pool.planes.size());
   place.blocks = blocks;
 
   int64_t useful = 0;  // of one layer in one block
   int64_t padded = 0;
-  for (int plane = 0; plane < place.num_planes; ++plane) {
-    const int64_t bytes = PageBytes(pool.planes[plane].format, pool.entries_per_block);
+  const auto add_page = [&](int plane, int64_t bytes) {
     place.page_bytes[plane] = bytes;
     place.plane_offset[plane] = padded;
     useful += bytes;
     padded += RoundUp(bytes, pool.page_align);
+  };
+  for (int plane = 0; plane < static_cast<int>(pool.planes.size()); ++plane) {
+    add_page(plane, PageBytes(pool.planes[plane].format, pool.entries_per_block));
   }
+  if (pool.kind == PoolKind::kOverlap) add_page(0, pool.opaque_bytes);
 
   int64_t reserved = 0;  // of all layers in one block
   if (pool.layout == PoolLayout::kBlockMajor) {

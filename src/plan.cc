@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "src/block_copies.h"
 #include "src/plan_checksum.h"
 #include "terrace/expand.h"
 #include "terrace/geometry_check.h"
@@ -26,17 +28,30 @@ class PlanChecker {
     const int64_t size = static_cast<int64_t>(plan_.bytes().size());
     if (header_.total_bytes != size) return Wrong("header", "total_bytes", header_.total_bytes);
     if (header_.num_lanes < 0) return Wrong("header", "num_lanes", header_.num_lanes);
+    if (header_.num_checkpoints < 0) {
+      return Wrong("header", "num_checkpoints", header_.num_checkpoints);
+    }
+    if (header_.num_restores < 0) return Wrong("header", "num_restores", header_.num_restores);
     if (header_.num_patches < 0) return Wrong("header", "num_patches", header_.num_patches);
     if (header_.num_copies < 0) return Wrong("header", "num_copies", header_.num_copies);
-    if (header_.patches_offset != PlanBytes(header_.num_lanes, 0, 0)) {
+    const PlanOffsets at = OffsetsOf({.lanes = header_.num_lanes,
+                                      .checkpoints = header_.num_checkpoints,
+                                      .restores = header_.num_restores,
+                                      .patches = header_.num_patches,
+                                      .copies = header_.num_copies});
+    if (header_.checkpoints_offset != at.checkpoints) {
+      return Wrong("header", "checkpoints_offset", header_.checkpoints_offset);
+    }
+    if (header_.restores_offset != at.restores) {
+      return Wrong("header", "restores_offset", header_.restores_offset);
+    }
+    if (header_.patches_offset != at.patches) {
       return Wrong("header", "patches_offset", header_.patches_offset);
     }
-    if (header_.copies_offset != PlanBytes(header_.num_lanes, header_.num_patches, 0)) {
+    if (header_.copies_offset != at.copies) {
       return Wrong("header", "copies_offset", header_.copies_offset);
     }
-    if (size != PlanBytes(header_.num_lanes, header_.num_patches, header_.num_copies)) {
-      return Wrong("header", "num_copies", header_.num_copies);
-    }
+    if (size != at.total_bytes) return Wrong("header", "num_copies", header_.num_copies);
     return absl::OkStatus();
   }
 
@@ -44,12 +59,17 @@ class PlanChecker {
     if (header_.kind != PlanKind::kStep && header_.kind != PlanKind::kSnapshot) {
       return Wrong("header", "kind", static_cast<int64_t>(header_.kind));
     }
-    if (plan_.is_snapshot() && header_.num_lanes + header_.num_copies > 0) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("plan header: a snapshot has no lanes and no copies, this one %d and %d",
-                          header_.num_lanes, header_.num_copies));
+    // Patches alone: nothing else lies before them or after them.
+    if (plan_.is_snapshot() && header_.total_bytes != PlanBytes({.patches = header_.num_patches})) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "plan header: a snapshot has patches and no other records, this one has "
+          "%d lanes, %d checkpoints, %d restores and %d copies",
+          header_.num_lanes, header_.num_checkpoints, header_.num_restores, header_.num_copies));
     }
     if (!plan_.is_snapshot() && header_.number == 0) return Wrong("header", "number", 0);
+    if (header_.num_checkpoints > MaxCheckpoints(geometry_)) {
+      return Wrong("header", "num_checkpoints", header_.num_checkpoints);
+    }
     for (const uint32_t word : header_.reserved) {
       if (word != 0) return Wrong("header", "reserved", word);
     }
@@ -59,6 +79,7 @@ class PlanChecker {
   absl::Status CheckLanes() const {
     std::vector<bool> seen(geometry_.max_sequences);
     int64_t token_rows = 0;
+    int32_t checkpoint_begin = 0;
     int64_t entry_rows[kMaxPools] = {};
     for (size_t i = 0; i < plan_.lanes().size(); ++i) {
       const LaneRecord& lane = plan_.lanes()[i];
@@ -89,9 +110,15 @@ class PlanChecker {
         entry_rows[p] += EntriesClosed(geometry_.pools[p], lane.first + lane.count) -
                          EntriesClosed(geometry_.pools[p], lane.first);
       }
-      for (const int32_t word : lane.reserved) {
-        if (word != 0) return wrong("reserved", word);
+      if (lane.write_from < 0 || lane.write_from > geometry_.max_context_tokens ||
+          lane.write_from % geometry_.chunk_tokens != 0) {
+        return wrong("write_from", lane.write_from);
       }
+      if (lane.checkpoint_begin < checkpoint_begin ||
+          lane.checkpoint_begin > header_.num_checkpoints) {
+        return wrong("checkpoint_begin", lane.checkpoint_begin);
+      }
+      checkpoint_begin = lane.checkpoint_begin;
     }
     if (header_.num_token_rows != token_rows || token_rows > geometry_.max_step_tokens) {
       return Wrong("header", "num_token_rows", header_.num_token_rows);
@@ -104,6 +131,69 @@ class PlanChecker {
     return absl::OkStatus();
   }
 
+  // REQUIRES: CheckLanes found nothing wrong.
+  absl::Status CheckCheckpoints() const {
+    std::vector<bool> written(geometry_.overlap_pool < 0 || plan_.checkpoints().empty()
+                                  ? 0
+                                  : geometry_.pools[geometry_.overlap_pool].capacity_blocks);
+    const LaneRecord* const lanes = plan_.lanes().data();
+    int32_t l = -1;  // of the record's lane; -1: of a settled position
+    for (int32_t i = 0; i < header_.num_checkpoints; ++i) {
+      const CheckpointRecord& checkpoint = plan_.checkpoints()[i];
+      const auto wrong = [i](const char* field, int64_t value) {
+        return Wrong(absl::StrFormat("checkpoint %d", i), field, value);
+      };
+      while (l + 1 < header_.num_lanes && lanes[l + 1].checkpoint_begin <= i) ++l;
+      int32_t after = 0;
+      int32_t last = geometry_.max_context_tokens;
+      if (l >= 0) {
+        if (checkpoint.lane != lanes[l].lane) return wrong("lane", checkpoint.lane);
+        const bool ascends = i > lanes[l].checkpoint_begin;
+        after = ascends ? plan_.checkpoints()[i - 1].position : lanes[l].first;
+        last = lanes[l].first + lanes[l].count;
+      }
+      if (checkpoint.lane < 0 || checkpoint.lane >= geometry_.max_sequences) {
+        return wrong("lane", checkpoint.lane);
+      }
+      if (checkpoint.position <= after || checkpoint.position > last ||
+          checkpoint.position % geometry_.chunk_tokens != 0) {
+        return wrong("position", checkpoint.position);
+      }
+      const int32_t block = checkpoint.overlap_block;
+      const bool takes_block = geometry_.overlap_pool >= 0;
+      if (!IsOverlapBlock(block) || (block != kNoBlock) != takes_block ||
+          (takes_block && written[block])) {
+        return wrong("overlap_block", block);
+      }
+      if (takes_block) written[block] = true;
+      if (checkpoint.reserved != 0) return wrong("reserved", checkpoint.reserved);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckRestores() const {
+    if (plan_.restores().empty()) return absl::OkStatus();
+    std::vector<int32_t> first(geometry_.max_sequences, -1);  // of lanes not restored yet
+    for (const LaneRecord& lane : plan_.lanes()) first[lane.lane] = lane.first;
+    for (size_t i = 0; i < plan_.restores().size(); ++i) {
+      const RestoreRecord& restore = plan_.restores()[i];
+      const auto wrong = [i](const char* field, int64_t value) {
+        return Wrong(absl::StrFormat("restore %d", i), field, value);
+      };
+      if (restore.lane < 0 || restore.lane >= geometry_.max_sequences || first[restore.lane] < 0) {
+        return wrong("lane", restore.lane);
+      }
+      if (restore.position != std::exchange(first[restore.lane], -1)) {
+        return wrong("position", restore.position);
+      }
+      if (!IsOverlapBlock(restore.overlap_block)) {
+        return wrong("overlap_block", restore.overlap_block);
+      }
+      if (restore.reserved != 0) return wrong("reserved", restore.reserved);
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status CheckPatches() const {
     for (size_t i = 0; i < plan_.patches().size(); ++i) {
       const BlockPatch& patch = plan_.patches()[i];
@@ -112,13 +202,15 @@ class PlanChecker {
       };
       if (patch.pool < 0 || patch.pool >= geometry_.num_pools) return wrong("pool", patch.pool);
       const PoolGeometry& pool = geometry_.pools[patch.pool];
+      if (pool.kind == PoolKind::kOverlap) return wrong("pool", patch.pool);  // it has no tables
       if (patch.lane < 0 || patch.lane >= geometry_.max_sequences) {
         return wrong("lane", patch.lane);
       }
       if (patch.index < 0 || patch.index >= pool.blocks_per_lane) {
         return wrong("index", patch.index);
       }
-      if (patch.block < 0 || patch.block >= pool.capacity_blocks) {
+      const int32_t least = pool.kind == PoolKind::kWindow ? kNoBlock : 0;
+      if (patch.block < least || patch.block >= pool.capacity_blocks) {
         return wrong("block", patch.block);
       }
     }
@@ -126,23 +218,18 @@ class PlanChecker {
   }
 
   absl::Status CheckCopies() const {
-    for (size_t i = 0; i < plan_.copies().size(); ++i) {
-      const BlockCopy& copy = plan_.copies()[i];
-      const auto wrong = [i](const char* field, int64_t value) {
-        return Wrong(absl::StrFormat("copy %d", i), field, value);
-      };
-      if (copy.pool < 0 || copy.pool >= geometry_.num_pools) return wrong("pool", copy.pool);
-      const int32_t capacity = geometry_.pools[copy.pool].capacity_blocks;
-      if (copy.source < 0 || copy.source >= capacity) return wrong("source", copy.source);
-      if (copy.destination < 0 || copy.destination >= capacity || copy.destination == copy.source) {
-        return wrong("destination", copy.destination);
-      }
-      if (copy.reserved != 0) return wrong("reserved", copy.reserved);
-    }
-    return absl::OkStatus();
+    const absl::Status status = ValidateCopies(plan_.copies(), geometry_);
+    if (status.ok()) return status;
+    return absl::InvalidArgumentError(absl::StrCat("plan ", status.message()));
   }
 
  private:
+  // A block of the overlap pool, or none.
+  bool IsOverlapBlock(int32_t block) const {
+    return block == kNoBlock || (geometry_.overlap_pool >= 0 && block >= 0 &&
+                                 block < geometry_.pools[geometry_.overlap_pool].capacity_blocks);
+  }
+
   static absl::Status Wrong(const std::string& record, const char* field, int64_t value) {
     return absl::InvalidArgumentError(
         absl::StrFormat("plan %s: %s is %d, which no plan here can have", record, field, value));
@@ -174,6 +261,8 @@ absl::StatusOr<Plan> Plan::Parse(absl::Span<const std::byte> bytes, const Geomet
   }
   if (absl::Status status = checker.CheckHeader(); !status.ok()) return status;
   if (absl::Status status = checker.CheckLanes(); !status.ok()) return status;
+  if (absl::Status status = checker.CheckCheckpoints(); !status.ok()) return status;
+  if (absl::Status status = checker.CheckRestores(); !status.ok()) return status;
   if (absl::Status status = checker.CheckPatches(); !status.ok()) return status;
   if (absl::Status status = checker.CheckCopies(); !status.ok()) return status;
   return plan;
@@ -182,6 +271,16 @@ absl::StatusOr<Plan> Plan::Parse(absl::Span<const std::byte> bytes, const Geomet
 absl::Span<const LaneRecord> Plan::lanes() const {
   return {reinterpret_cast<const LaneRecord*>(bytes_.data() + sizeof(PlanHeader)),
           static_cast<size_t>(header().num_lanes)};
+}
+
+absl::Span<const CheckpointRecord> Plan::checkpoints() const {
+  return {reinterpret_cast<const CheckpointRecord*>(bytes_.data() + header().checkpoints_offset),
+          static_cast<size_t>(header().num_checkpoints)};
+}
+
+absl::Span<const RestoreRecord> Plan::restores() const {
+  return {reinterpret_cast<const RestoreRecord*>(bytes_.data() + header().restores_offset),
+          static_cast<size_t>(header().num_restores)};
 }
 
 absl::Span<const BlockPatch> Plan::patches() const {

@@ -37,8 +37,6 @@ absl::Status CheckGeometry(const ModelSpec& model, const Geometry& geometry) {
   return absl::OkStatus();
 }
 
-absl::string_view KindName(PoolKind kind) { return kind == PoolKind::kWindow ? "window" : "full"; }
-
 }  // namespace
 
 Store::Impl::Impl(const StoreOptions& options, LayerRange layers, std::shared_ptr<Backend> backend)
@@ -75,8 +73,7 @@ absl::Status Store::Impl::ResolveLayers() {
                        ", which no layer of ", layers_.first, "..",
                        layers_.first + layers_.count - 1, " writes");
       }
-      Row& found = pool.kind == PoolKind::kWindow ? layer(l).window : layer(l).full;
-      found = {use.pool, static_cast<int32_t>(at - rows.begin()), use.writes};
+      layer(l).row(pool.kind) = {use.pool, static_cast<int32_t>(at - rows.begin()), use.writes};
     }
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {
@@ -113,7 +110,7 @@ absl::Status Store::Impl::Allocate() {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     if (p == geometry_.window_pool) {
       view_.slots[p] = take(geometry_.max_step_tokens);
-    } else {
+    } else if (p != geometry_.overlap_pool) {
       view_.slots[p] = take(MaxEntryRows(geometry_, p));
       view_.entry_position[p] = take(MaxEntryRows(geometry_, p));
     }
@@ -137,12 +134,11 @@ absl::Status Store::Impl::CheckLayer(int layer_index) const {
 
 absl::StatusOr<Store::Impl::Row> Store::Impl::FindRow(int layer_index, PoolKind kind) const {
   if (absl::Status status = CheckLayer(layer_index); !status.ok()) return status;
-  if (kind != PoolKind::kWindow && kind != PoolKind::kFull) {
+  if (static_cast<int>(kind) < 0 || static_cast<int>(kind) >= kNumPoolKinds) {
     return Invalid("unknown kind of pool ", static_cast<int>(kind));
   }
-  const Layer& found = layer(layer_index);
-  const Row& row = kind == PoolKind::kWindow ? found.window : found.full;
-  if (row.pool < 0) return Invalid("layer ", layer_index, " has no ", KindName(kind), " pool");
+  const Row& row = layer(layer_index).row(kind);
+  if (row.pool < 0) return Invalid("layer ", layer_index, " has no ", PoolKindName(kind), " pool");
   return row;
 }
 
@@ -222,6 +218,7 @@ absl::Status Store::SetRopeTables(absl::Span<const RopeTableView> tables) {
 absl::Status Store::SetGlobalScale(int layer, PoolKind pool, float scale) {
   absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, pool);
   if (!row.ok()) return row.status();
+  if (absl::Status status = impl_->CheckPlane(*row, 0); !status.ok()) return status;
   if (!std::isfinite(scale) || scale <= 0) {
     return Invalid("the global scale is ", scale, ", not finite and above 0");
   }
@@ -239,9 +236,18 @@ absl::StatusOr<PageView> Store::Pages(int layer, PoolKind pool, PlaneKind plane)
   absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, pool);
   if (!row.ok()) return row.status();
   const int plane_index = static_cast<int>(plane);
+  const PoolGeometry& geometry = impl_->geometry_.pools[row->pool];
+  if (geometry.kind == PoolKind::kOverlap) {
+    if (plane != PlaneKind::kLatent) return Invalid("an overlap page has no planes");
+    const Impl::PoolMemory& memory = impl_->pools_[row->pool];
+    return PageView{.base = memory.base + row->row * memory.place.layer_stride,
+                    .block_stride = memory.place.block_stride,
+                    .page_bytes = memory.place.page_bytes[0],
+                    .num_blocks = geometry.capacity_blocks,
+                    .entries_per_block = 1};
+  }
   if (absl::Status status = impl_->CheckPlane(*row, plane_index); !status.ok()) return status;
   const PlanePages pages = impl_->PagesOf(*row, plane_index);
-  const PoolGeometry& geometry = impl_->geometry_.pools[row->pool];
   const RowLayout layout = LayoutOf(pages.format);
   return PageView{.base = pages.base,
                   .block_stride = pages.block_stride,

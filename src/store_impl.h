@@ -33,9 +33,11 @@ class Store::Impl {
     bool writes = false;
   };
   struct Layer {
-    Row window;
-    Row full;
+    Row rows[kNumPoolKinds];  // by kind
     int32_t rope = 0;
+
+    Row& row(PoolKind kind) { return rows[static_cast<int>(kind)]; }
+    const Row& row(PoolKind kind) const { return rows[static_cast<int>(kind)]; }
   };
   struct PoolMemory {
     uint8_t* base = nullptr;
@@ -56,8 +58,8 @@ class Store::Impl {
   // `copies` is memory of the backend.
   absl::Status EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream);
   absl::Status CheckOrder(const Plan& plan) const;
-  // Uploads `count` records behind the current step's lanes, as many at a time as fit, and calls
-  // `enqueue(records in the backend's memory, how many)` for each piece.
+  // Uploads `count` records behind the records that stay in place, as many at a time as fit, and
+  // calls `enqueue(records in the backend's memory, how many)` for each piece.
   template <typename Record, typename Enqueue>
   absl::Status UploadInPieces(const Record* records, int64_t count, Stream stream,
                               const Enqueue& enqueue);

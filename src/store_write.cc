@@ -108,8 +108,8 @@ absl::Status Store::Write(int layer, const LayerRows& rows, Stream stream) {
   }
   if (absl::Status status = impl_->EnqueueWrite(params, stream); !status.ok()) return status;
   const Impl::Layer& place = impl_->layer(layer);
-  if (rows.swa.data != nullptr) impl_->MarkWritten(place.window);
-  if (rows.entries.data != nullptr) impl_->MarkWritten(place.full);
+  if (rows.swa.data != nullptr) impl_->MarkWritten(place.row(PoolKind::kWindow));
+  if (rows.entries.data != nullptr) impl_->MarkWritten(place.row(PoolKind::kFull));
   return absl::OkStatus();
 }
 

@@ -75,10 +75,65 @@ TEST(ExpandTest, AWindowHoldsAsManyTokensAsItIsLong) {
 TEST(ExpandTest, APrefillChunkLeavesAGapOfRowsThatAreNotStored) {
   const Geometry geometry = MakeTestGeometry();
   const LaneRecord lane = Lane(1000, 500, 2);
-  for (int32_t position = 0; position < 1500; ++position) {
-    const bool old = position >= 1000 - 127 && position < 1000;
+  for (int32_t position = 1000 - 127; position < 1500; ++position) {
+    const bool old = position < 1000;
     const bool fresh = position >= 1500 - 2 - 127;
     EXPECT_EQ(WindowRowStored(geometry, lane, position), old || fresh) << position;
+    EXPECT_EQ(WindowRowStored(1000, 1500 - 2 - 127, position), old || fresh) << position;
+  }
+}
+
+TEST(ExpandTest, AStepAlsoWritesTheWindowOfEachCheckpointInsideIt) {
+  const Geometry geometry = MakeTestGeometry({.overlap_blocks = 8});
+  PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = 4, .checkpoints = 5});
+  const auto add_lane = [&](int32_t lane, int32_t first, int32_t count) {
+    LaneRecord record = Lane(first, count, 0);
+    record.lane = lane;
+    builder.AddLane(record);
+  };
+  const auto add_checkpoint = [&](int32_t lane, int32_t position, int32_t block) {
+    builder.AddCheckpoint({lane, position, block, 0});
+  };
+  add_checkpoint(3, 256, 0);  // settled since an earlier step: no row of this one
+  add_lane(0, 0, 1500);
+  add_lane(1, 200, 1100);
+  add_checkpoint(1, 256, 1);
+  add_checkpoint(1, 768, 2);
+  add_checkpoint(1, 1280, 3);  // its rows run into the step's own end
+  add_lane(2, 300, 1);
+  add_lane(4, 500, 1000);
+  add_checkpoint(4, 512, 4);
+  const Plan plan = std::move(builder).Build(1, PlanNumber(1));
+  ASSERT_TRUE(Plan::Parse(plan.bytes(), geometry).ok());
+  const std::vector<std::vector<int32_t>> positions = {{}, {256, 768, 1280}, {}, {512}};
+  for (int32_t l = 0; l < 4; ++l) {
+    const LaneRecord& lane = plan.lanes()[l];
+    const StepCheckpoints inside = CheckpointsOf(plan.header(), l);
+    ASSERT_EQ(inside.end - inside.begin, static_cast<int64_t>(positions[l].size()));
+    const int32_t first_stored = FirstStoredPosition(geometry, lane);
+    for (int32_t row = lane.first; row < lane.first + lane.count; ++row) {
+      bool expected = row >= lane.first + lane.count - 127;
+      for (const int32_t b : positions[l]) expected = expected || (row >= b - 127 && row < b);
+      EXPECT_EQ(WindowRowWritten(geometry, plan.header(), l, first_stored, row), expected)
+          << "lane " << l << " row " << row;
+    }
+  }
+}
+
+TEST(ExpandTest, EntriesOfSharedBlocksHaveNoSlotToWrite) {
+  for (const EntryRule rule : {EntryRule::kPooled, EntryRule::kStrided}) {
+    const Geometry geometry = MakeTestGeometry({.rule = rule});
+    LaneRecord lane = Lane(256, 1000, 0);
+    lane.write_from = 512;
+    const int32_t blocks[] = {9, 8, 7, 6, 5};
+    for (int p = 1; p < 3; ++p) {
+      const PoolGeometry& pool = geometry.pools[p];
+      for (int32_t entry = 0; entry * pool.ratio < 1256; ++entry) {
+        const int32_t slot = SlotOf(pool, blocks, entry);
+        ASSERT_GE(slot, 0);
+        EXPECT_EQ(EntrySlot(pool, lane, blocks, entry), entry * pool.ratio < 512 ? kNoSlot : slot);
+      }
+    }
   }
 }
 
@@ -96,8 +151,7 @@ TEST(ExpandTest, ARowFindsItsLane) {
   // Counts with lanes that close no entry of ratio 128, at the ends and in the middle.
   const std::vector<int32_t> counts = {1, 300, 1, 5, 129, 128, 2};
   const std::vector<int32_t> firsts = {0, 0, 3, 127, 0, 64, 1};
-  PlanBuilder builder(geometry, PlanKind::kStep,
-                      {.lanes = static_cast<int32_t>(counts.size()), .patches = 0, .copies = 0});
+  PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = static_cast<int32_t>(counts.size())});
   std::vector<int32_t> token_rows, csa_rows, hca_rows;  // the lane of each row
   for (int32_t i = 0; i < static_cast<int32_t>(counts.size()); ++i) {
     LaneRecord lane = Lane(firsts[i], counts[i], 0);

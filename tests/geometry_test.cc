@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "terrace/geometry_builder.h"
+#include "terrace/geometry_check.h"
 #include "terrace/plan_format.h"
 
 namespace terrace {
@@ -19,10 +21,12 @@ using testing::HasSubstr;
 TEST(GeometryTest, FlashIsLaidOutByItsModelAndLimits) {
   const Geometry geometry =
       MakeGeometry(DeepSeekV4Flash(), {.max_sequences = 8, .max_context_tokens = 1000},
-                   std::vector<int32_t>{10, 20, 30})
+                   std::vector<int32_t>{10, 20, 30, 5})
           .value();
-  EXPECT_EQ(geometry.num_pools, 3);
+  EXPECT_EQ(geometry.num_pools, 4);
   EXPECT_EQ(geometry.window_pool, 0);
+  EXPECT_EQ(geometry.overlap_pool, 3);
+  EXPECT_EQ(geometry.num_layers, 43);
   EXPECT_EQ(geometry.window_tokens, 128);
   EXPECT_EQ(geometry.chunk_tokens, 256);
   EXPECT_EQ(geometry.max_sequences, 8);
@@ -41,16 +45,51 @@ TEST(GeometryTest, FlashIsLaidOutByItsModelAndLimits) {
   EXPECT_EQ(hca.tokens_per_block, 256);
   EXPECT_EQ(hca.blocks_per_lane, 4);  // ceil(1000 / 256)
   EXPECT_EQ(hca.capacity_blocks, 30);
+  const PoolGeometry& overlap = geometry.pools[3];
+  EXPECT_EQ(overlap.kind, PoolKind::kOverlap);
+  EXPECT_EQ(overlap.entries_per_block, 1);
+  EXPECT_EQ(overlap.tokens_per_block, 0);  // it holds checkpoints, not tokens of a lane
+  EXPECT_EQ(overlap.blocks_per_lane, 0);
+  EXPECT_EQ(overlap.capacity_blocks, 5);
+  EXPECT_TRUE(ValidateGeometry(geometry).ok()) << ValidateGeometry(geometry);
+}
+
+TEST(GeometryTest, AGeometryThatNobodyMadeIsAnErrorThatNamesTheField) {
+  const Geometry good =
+      MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>{1, 1, 1, 1}).value();
+  const auto expect = [&](const std::string& message, auto spoil) {
+    Geometry geometry = good;
+    spoil(geometry);
+    const absl::Status status = ValidateGeometry(geometry);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << message;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+  };
+  expect("overlap_pool is -1", [](Geometry& g) { g.overlap_pool = -1; });
+  expect("overlap_pool is 1", [](Geometry& g) { g.overlap_pool = 1; });
+  expect("overlap_pool is 4", [](Geometry& g) { g.overlap_pool = 4; });
+  expect("overlap_pool is -2", [](Geometry& g) { g.overlap_pool = -2; });
+  expect("num_layers is 0", [](Geometry& g) { g.num_layers = 0; });
+  expect("reserved is 1", [](Geometry& g) { g.reserved = 1; });
+  expect("kind is 3", [](Geometry& g) { g.pools[3].kind = static_cast<PoolKind>(3); });
+  expect("ratio is 4", [](Geometry& g) { g.pools[3].ratio = 4; });
+  expect("entries_per_block is 2", [](Geometry& g) {
+    g.pools[3].entries_per_block = 2;
+    g.pools[3].log2_entries_per_block = 1;
+  });
+  expect("tokens_per_block is 1", [](Geometry& g) { g.pools[3].tokens_per_block = 1; });
+  expect("tokens_per_block is 0", [](Geometry& g) { g.pools[1].tokens_per_block = 0; });
+  expect("blocks_per_lane is 4096", [](Geometry& g) { g.pools[3].blocks_per_lane = 4096; });
+  expect("capacity_blocks is 0", [](Geometry& g) { g.pools[3].capacity_blocks = 0; });
 }
 
 TEST(GeometryTest, TheContextIsTheModelsUnlessItIsLimited) {
   const Geometry geometry =
-      MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>{1, 1, 1}).value();
+      MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>{1, 1, 1, 1}).value();
   EXPECT_EQ(geometry.max_context_tokens, 1 << 20);
 }
 
 TEST(GeometryTest, BadLimitsAndCapacitiesAreErrorsThatNameThem) {
-  const auto message = [](const Limits& limits, std::vector<int32_t> blocks = {1, 1, 1}) {
+  const auto message = [](const Limits& limits, std::vector<int32_t> blocks = {1, 1, 1, 1}) {
     const auto geometry = MakeGeometry(DeepSeekV4Flash(), limits, blocks);
     EXPECT_EQ(geometry.status().code(), absl::StatusCode::kInvalidArgument);
     return std::string(geometry.status().message());
@@ -60,15 +99,16 @@ TEST(GeometryTest, BadLimitsAndCapacitiesAreErrorsThatNameThem) {
   EXPECT_THAT(message({.max_step_tokens = 4, .max_drafts = 4}), HasSubstr("max_drafts is 4"));
   EXPECT_THAT(message({.max_drafts = -1}), HasSubstr("max_drafts is -1"));
   EXPECT_THAT(message({.max_context_tokens = (1 << 20) + 1}), HasSubstr("max_context_tokens"));
-  EXPECT_THAT(message({}, {1, 1}), HasSubstr("2 capacities for 3 pools"));
-  EXPECT_THAT(message({}, {1, 0, 1}), HasSubstr("pool csa: 0 blocks"));
-  EXPECT_THAT(message({}, {1, 1 << 25, 1}), HasSubstr("pool csa: 33554432 blocks of 64 entries"));
+  EXPECT_THAT(message({}, {1, 1}), HasSubstr("2 capacities for 4 pools"));
+  EXPECT_THAT(message({}, {1, 0, 1, 1}), HasSubstr("pool csa: 0 blocks"));
+  EXPECT_THAT(message({}, {1, 1 << 25, 1, 1}),
+              HasSubstr("pool csa: 33554432 blocks of 64 entries"));
   EXPECT_FALSE(MakeGeometry(ModelSpec{}, {}, {}).ok());
 }
 
 TEST(GeometryTest, TheFingerprintDependsOnEveryField) {
   const Geometry geometry =
-      MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>{1, 1, 1}).value();
+      MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>{1, 1, 1, 1}).value();
   EXPECT_EQ(Fingerprint(geometry), Fingerprint(Geometry(geometry)));
   std::set<uint64_t> seen = {Fingerprint(geometry)};
   for (size_t i = 0; i < sizeof(Geometry) / sizeof(int32_t); ++i) {
@@ -180,6 +220,16 @@ TEST(GeometryTest, AShortContextHoldsNoMoreWindowBlocksThanItsTable) {
   EXPECT_EQ(prefill.prefill_extra, 1);
 }
 
+TEST(GeometryTest, ACheckpointKeepsTheFewestBlocksThatHoldItsRows) {
+  for (const int block : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
+    const ModelSpec model = MakeModel({.ratios = {0}, .swa_block_tokens = block}).value();
+    const Geometry geometry = MakeGeometry(model, {}, std::vector<int32_t>{1}).value();
+    for (int end = 256; end <= 1024; end += 256) {
+      EXPECT_EQ(CheckpointWindowBlocks(geometry), (end - 1) / block - (end - 127) / block + 1);
+    }
+  }
+}
+
 // --- the most rows and patches of a step, against every split of its tokens over sequences ---
 
 // Largest sum of most[n_i] over up to `sequences` sequences that feed `tokens` tokens in all.
@@ -205,7 +255,7 @@ TEST(GeometryTest, MaxEntryRowsIsTheMostThatAStepCanClose) {
                          std::vector<int32_t>(model.pools.size(), 1))
                 .value();
         EXPECT_EQ(MaxEntryRows(geometry, 0), tokens);
-        for (int p = 1; p < geometry.num_pools; ++p) {
+        for (int p = 1; p <= 4; ++p) {
           const int r = geometry.pools[p].ratio;
           std::vector<int64_t> most(tokens + 1, 0);
           for (int n = 1; n <= tokens; ++n) {
@@ -232,7 +282,8 @@ TEST(GeometryTest, NoStepNeedsMoreThanMaxPatches) {
         for (const int sequences : {1, 3}) {
           for (const int tokens : {4, 100, 300}) {
             const ModelSpec model =
-                MakeModel({.ratios = {4, 128}, .swa_block_tokens = block}).value();
+                MakeModel({.ratios = {4, 128}, .overlap = false, .swa_block_tokens = block})
+                    .value();
             const Geometry geometry = MakeGeometry(model,
                                                    {.max_sequences = sequences,
                                                     .max_step_tokens = tokens,
@@ -243,8 +294,11 @@ TEST(GeometryTest, NoStepNeedsMoreThanMaxPatches) {
             // New blocks of one sequence that feeds n tokens, all pools, at its worst position.
             const int w = model.window_tokens - 1;
             std::vector<int64_t> most(tokens + 1, 0);
+            std::vector<int> taken_in(2048, 0);  // the last step that took the block
+            int step = 0;
             for (int n = 1; n <= tokens; ++n) {
               for (int f = 0; f < std::max(512, 2 * block); f += 1) {
+                // Every chunk that ends in the step leaves a checkpoint.
                 int64_t patches = 0;
                 for (const int period : {256, 256}) {
                   patches += (f + n - 1) / period - (f + period - 1) / period + 1;
@@ -253,18 +307,29 @@ TEST(GeometryTest, NoStepNeedsMoreThanMaxPatches) {
                 const int d = std::min(drafts, n - 1);
                 const int begin = whole_chunk ? f : std::max(f, l - d - w);
                 const int first_new = f == 0 ? 0 : (f - 1) / block + 1;
-                patches += std::max(0, (l - 1) / block - std::max(begin / block, first_new) + 1);
+                ++step;
+                const auto store = [&](int from, int to) {
+                  for (int b = std::max(from / block, first_new); b <= (to - 1) / block; ++b) {
+                    patches += std::exchange(taken_in[b], step) != step;
+                  }
+                };
+                store(begin, l);
+                for (int end = (f / 256 + 1) * 256; end <= l; end += 256) {
+                  store(std::max(f, end - w), end);
+                }
                 most[n] = std::max(most[n], patches);
               }
             }
             const int64_t needed = BestSplit(most, sequences, tokens);
             EXPECT_GE(MaxPatches(geometry), needed);
-            // Not wastefully more: each pool's worst case is exact, but they need not coincide.
-            EXPECT_LE(MaxPatches(geometry), needed + 3 * sequences);
-            EXPECT_EQ(MaxStepPlanBytes(geometry),
-                      static_cast<int64_t>(sizeof(PlanHeader)) +
-                          std::min(sequences, tokens) * static_cast<int64_t>(sizeof(LaneRecord)) +
-                          MaxPatches(geometry) * static_cast<int64_t>(sizeof(BlockPatch)));
+            // Not wastefully more: each pool's worst case is exact, but they need not coincide, and
+            // a checkpoint may lie in the window that is stored in any case.
+            EXPECT_LE(MaxPatches(geometry), needed + (3 + 128 / block) * sequences);
+            // All lanes may have a checkpoint that settled before, and be restored.
+            const int64_t lanes = std::min(sequences, tokens);
+            EXPECT_EQ(
+                MaxStepPlanBytes(geometry),
+                128 + lanes * 64 + (MaxCheckpoints(geometry) + lanes + MaxPatches(geometry)) * 16);
           }
         }
       }

@@ -18,6 +18,11 @@ namespace {
 
 using testing::HasSubstr;
 
+// Pools: 0 window, 1 of ratio 4, 2 of ratio 128, 3 overlap.
+Geometry MakePlanGeometry(int32_t full_blocks = 100) {
+  return MakeTestGeometry({.full_blocks = full_blocks, .overlap_blocks = 20});
+}
+
 LaneRecord Lane(int32_t lane, int32_t first, int32_t count, int32_t drafts, int32_t settled) {
   LaneRecord record{};
   record.lane = lane;
@@ -30,13 +35,24 @@ LaneRecord Lane(int32_t lane, int32_t first, int32_t count, int32_t drafts, int3
 
 // A step with all that a step can have.
 Plan MakePlan(const Geometry& geometry) {
-  PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = 3, .patches = 2, .copies = 1});
-  builder.AddLane(Lane(2, 0, 300, 0, 300));
+  PlanBuilder builder(geometry, PlanKind::kStep,
+                      {.lanes = 3, .checkpoints = 4, .restores = 2, .patches = 3, .copies = 2});
+  builder.AddCheckpoint({.lane = 5, .position = 512, .overlap_block = 7, .reserved = 0});
+  LaneRecord replay = Lane(2, 256, 600, 0, 856);
+  replay.write_from = 512;
+  builder.AddLane(replay);
+  builder.AddCheckpoint({.lane = 2, .position = 512, .overlap_block = 3, .reserved = 0});
+  builder.AddCheckpoint({.lane = 2, .position = 768, .overlap_block = 19, .reserved = 0});
   builder.AddLane(Lane(7, 127, 5, 4, 128));
-  builder.AddLane(Lane(0, 1000, 1, 0, 1001));
+  builder.AddLane(Lane(0, 1023, 1, 0, 1024));
+  builder.AddCheckpoint({.lane = 0, .position = 1024, .overlap_block = 0, .reserved = 0});
+  builder.AddRestore({.lane = 2, .position = 256, .overlap_block = 7, .reserved = 0});
+  builder.AddRestore({.lane = 7, .position = 127, .overlap_block = kNoBlock, .reserved = 0});
   builder.AddPatch({1, 2, 0, 99});
   builder.AddPatch({0, 7, 1, 5});
+  builder.AddPatch({0, 2, 1, kNoBlock});
   builder.AddCopy({2, 3, 4, 0});
+  builder.AddCopy({3, 0, 1, 0});
   return std::move(builder).Build(17, PlanNumber(42));
 }
 
@@ -51,7 +67,7 @@ void Seal(std::vector<std::byte>& bytes) {
 }
 
 TEST(PlanTest, SurvivesARoundTripThroughBytes) {
-  const Geometry geometry = MakeTestGeometry();
+  const Geometry geometry = MakePlanGeometry();
   const Plan plan = MakePlan(geometry);
   const absl::StatusOr<Plan> read = Plan::Parse(plan.bytes(), geometry);
   ASSERT_TRUE(read.ok()) << read.status();
@@ -61,33 +77,44 @@ TEST(PlanTest, SurvivesARoundTripThroughBytes) {
   EXPECT_EQ(read->header().fingerprint, Fingerprint(geometry));
   EXPECT_FALSE(read->is_snapshot());
   ASSERT_EQ(read->lanes().size(), 3u);
-  ASSERT_EQ(read->patches().size(), 2u);
-  ASSERT_EQ(read->copies().size(), 1u);
+  ASSERT_EQ(read->checkpoints().size(), 4u);
+  ASSERT_EQ(read->restores().size(), 2u);
+  ASSERT_EQ(read->patches().size(), 3u);
+  ASSERT_EQ(read->copies().size(), 2u);
+  EXPECT_EQ(read->lanes()[0].write_from, 512);
   EXPECT_EQ(read->lanes()[1].lane, 7);
-  EXPECT_EQ(read->lanes()[1].token_row, 300);
-  EXPECT_EQ(read->lanes()[1].entry_row[1], 75);  // 300 tokens close 75 entries of 4
-  EXPECT_EQ(read->lanes()[2].entry_row[2], 3);   // and 2 of 128; 127..131 closes one more
-  EXPECT_EQ(read->header().num_token_rows, 306);
+  EXPECT_EQ(read->lanes()[1].token_row, 600);
+  EXPECT_EQ(read->lanes()[1].entry_row[1], 150);  // 600 tokens close 150 entries of 4
+  EXPECT_EQ(read->lanes()[2].entry_row[2], 5);    // and 4 of 128; 127..131 closes one more
+  EXPECT_EQ(read->header().num_token_rows, 606);
+  EXPECT_EQ(read->lanes()[0].checkpoint_begin, 1);  // one of a settled position comes before
+  EXPECT_EQ(read->lanes()[1].checkpoint_begin, 3);
+  EXPECT_EQ(read->lanes()[2].checkpoint_begin, 3);
+  EXPECT_EQ(read->checkpoints()[0].lane, 5);
+  EXPECT_EQ(read->checkpoints()[2].position, 768);
+  EXPECT_EQ(read->restores()[0].overlap_block, 7);
   EXPECT_EQ(read->patches()[0].block, 99);
   EXPECT_EQ(read->copies()[0].destination, 4);
 }
 
 TEST(PlanTest, HasNoGapsBetweenItsArrays) {
-  const Plan plan = MakePlan(MakeTestGeometry());
-  EXPECT_EQ(plan.bytes().size(), 128u + 3 * 64 + 2 * 16 + 16);
-  EXPECT_EQ(plan.header().patches_offset, 128 + 3 * 64);
-  EXPECT_EQ(plan.header().copies_offset, 128 + 3 * 64 + 2 * 16);
+  const Plan plan = MakePlan(MakePlanGeometry());
+  EXPECT_EQ(plan.bytes().size(), 128u + 3 * 64 + (4 + 2 + 3 + 2) * 16);
+  EXPECT_EQ(plan.header().checkpoints_offset, 128 + 3 * 64);
+  EXPECT_EQ(plan.header().restores_offset, 128 + 3 * 64 + 4 * 16);
+  EXPECT_EQ(plan.header().patches_offset, 128 + 3 * 64 + (4 + 2) * 16);
+  EXPECT_EQ(plan.header().copies_offset, 128 + 3 * 64 + (4 + 2 + 3) * 16);
   EXPECT_EQ(plan.header().total_bytes, static_cast<int32_t>(plan.bytes().size()));
 }
 
 TEST(PlanTest, ACopyOfAPlanOwnsItsBytes) {
-  const Geometry geometry = MakeTestGeometry();
+  const Geometry geometry = MakePlanGeometry();
   const Plan copy = [&] { return Plan(MakePlan(geometry)); }();
   EXPECT_TRUE(Plan::Parse(copy.bytes(), geometry).ok());
 }
 
 TEST(PlanTest, EveryCorruptByteIsRefused) {
-  const Geometry geometry = MakeTestGeometry();
+  const Geometry geometry = MakePlanGeometry();
   const std::vector<std::byte> good = BytesOf(MakePlan(geometry));
   for (size_t i = 0; i < good.size(); ++i) {
     for (int flip = 1; flip < 256; ++flip) {
@@ -110,6 +137,9 @@ void ExpectHarmless(const Plan& plan, const Geometry& geometry) {
     ASSERT_TRUE(lane.first >= 0 && lane.count >= 1);
     ASSERT_LE(int64_t{lane.first} + lane.count, geometry.max_context_tokens);
     ASSERT_TRUE(lane.drafts >= 0 && lane.drafts <= geometry.max_drafts);
+    ASSERT_TRUE(lane.write_from >= 0 && lane.write_from <= geometry.max_context_tokens);
+    ASSERT_TRUE(lane.checkpoint_begin >= 0 &&
+                lane.checkpoint_begin <= plan.header().num_checkpoints);
     ASSERT_EQ(lane.token_row, rows);
     rows += lane.count;
   }
@@ -122,7 +152,17 @@ void ExpectHarmless(const Plan& plan, const Geometry& geometry) {
     ASSERT_TRUE(patch.pool >= 0 && patch.pool < geometry.num_pools);
     ASSERT_TRUE(patch.lane >= 0 && patch.lane < geometry.max_sequences);
     ASSERT_TRUE(patch.index >= 0 && patch.index < geometry.pools[patch.pool].blocks_per_lane);
-    ASSERT_TRUE(patch.block >= 0 && patch.block < geometry.pools[patch.pool].capacity_blocks);
+    ASSERT_TRUE(patch.block >= (patch.pool == 0 ? -1 : 0) &&
+                patch.block < geometry.pools[patch.pool].capacity_blocks);
+  }
+  for (const CheckpointRecord& checkpoint : plan.checkpoints()) {
+    ASSERT_TRUE(checkpoint.lane >= 0 && checkpoint.lane < geometry.max_sequences);
+    ASSERT_TRUE(checkpoint.position > 0 && checkpoint.position <= geometry.max_context_tokens);
+    ASSERT_TRUE(checkpoint.overlap_block >= 0 && checkpoint.overlap_block < 20);
+  }
+  for (const RestoreRecord& restore : plan.restores()) {
+    ASSERT_TRUE(restore.lane >= 0 && seen[restore.lane]);
+    ASSERT_TRUE(restore.overlap_block >= -1 && restore.overlap_block < 20);
   }
   for (const BlockCopy& copy : plan.copies()) {
     ASSERT_TRUE(copy.pool >= 0 && copy.pool < geometry.num_pools);
@@ -133,7 +173,7 @@ void ExpectHarmless(const Plan& plan, const Geometry& geometry) {
 }
 
 TEST(PlanTest, ACorruptByteUnderAGoodChecksumIsRefusedOrHarmless) {
-  const Geometry geometry = MakeTestGeometry();
+  const Geometry geometry = MakePlanGeometry();
   const std::vector<std::byte> good = BytesOf(MakePlan(geometry));
   int refused = 0;
   for (size_t i = 0; i < good.size(); ++i) {
@@ -153,7 +193,7 @@ TEST(PlanTest, ACorruptByteUnderAGoodChecksumIsRefusedOrHarmless) {
 }
 
 TEST(PlanTest, BytesCutShortOrTooManyAreRefused) {
-  const Geometry geometry = MakeTestGeometry();
+  const Geometry geometry = MakePlanGeometry();
   const std::vector<std::byte> good = BytesOf(MakePlan(geometry));
   for (size_t size = 0; size < good.size(); ++size) {
     std::vector<std::byte> bad(good.begin(), good.begin() + size);
@@ -167,15 +207,15 @@ TEST(PlanTest, BytesCutShortOrTooManyAreRefused) {
 }
 
 TEST(PlanTest, AnotherDeploymentsPlanIsAFailedPrecondition) {
-  const Geometry geometry = MakeTestGeometry();
-  const Geometry other = MakeTestGeometry({.full_blocks = 101});
+  const Geometry geometry = MakePlanGeometry();
+  const Geometry other = MakePlanGeometry(101);
   const absl::Status status = Plan::Parse(MakePlan(other).bytes(), geometry).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("another deployment"));
 }
 
 TEST(PlanTest, AGeometryThatNobodyMadeIsRefused) {
-  Geometry geometry = MakeTestGeometry();
+  Geometry geometry = MakePlanGeometry();
   const Plan plan = MakePlan(geometry);
   geometry.num_pools = 1000;
   EXPECT_EQ(Plan::Parse(plan.bytes(), geometry).status().code(),
@@ -185,60 +225,116 @@ TEST(PlanTest, AGeometryThatNobodyMadeIsRefused) {
 // Each line breaks one field of a good plan; the error names the record and the field.
 struct Fault {
   const char* message;
-  std::function<void(PlanHeader*, LaneRecord*, BlockPatch*, BlockCopy*)> plant;
+  std::function<void(std::byte*)> plant;
 };
 
+// The first record of an array, found from the header as it is in a good plan.
+PlanHeader& HeaderOf(std::byte* plan) { return *reinterpret_cast<PlanHeader*>(plan); }
+LaneRecord* LanesOf(std::byte* plan) {
+  return reinterpret_cast<LaneRecord*>(plan + sizeof(PlanHeader));
+}
+CheckpointRecord* CheckpointsOf(std::byte* plan) {
+  return reinterpret_cast<CheckpointRecord*>(plan + HeaderOf(plan).checkpoints_offset);
+}
+RestoreRecord* RestoresOf(std::byte* plan) {
+  return reinterpret_cast<RestoreRecord*>(plan + HeaderOf(plan).restores_offset);
+}
+BlockPatch* PatchesOf(std::byte* plan) {
+  return reinterpret_cast<BlockPatch*>(plan + HeaderOf(plan).patches_offset);
+}
+BlockCopy* CopiesOf(std::byte* plan) {
+  return reinterpret_cast<BlockCopy*>(plan + HeaderOf(plan).copies_offset);
+}
+
 TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
-  const Geometry geometry = MakeTestGeometry();
-  using H = PlanHeader*;
-  using L = LaneRecord*;
-  using P = BlockPatch*;
-  using C = BlockCopy*;
+  const Geometry geometry = MakePlanGeometry();
+  using P = std::byte*;
   const std::vector<Fault> faults = {
-      {"header: magic", [](H h, L, P, C) { h->magic ^= 1; }},
-      {"header: version", [](H h, L, P, C) { h->version = 2; }},
-      {"header: kind", [](H h, L, P, C) { h->kind = static_cast<PlanKind>(2); }},
-      {"header: number", [](H h, L, P, C) { h->number = 0; }},
-      {"header: num_lanes", [](H h, L, P, C) { h->num_lanes = -1; }},
-      {"header: num_patches", [](H h, L, P, C) { h->num_patches = -1; }},
-      {"header: num_copies", [](H h, L, P, C) { h->num_copies = 2; }},
-      {"header: patches_offset", [](H h, L, P, C) { h->patches_offset += 16; }},
-      {"header: copies_offset", [](H h, L, P, C) { h->copies_offset -= 16; }},
-      {"header: total_bytes", [](H h, L, P, C) { h->total_bytes += 16; }},
-      {"header: num_token_rows", [](H h, L, P, C) { ++h->num_token_rows; }},
-      {"header: num_entry_rows", [](H h, L, P, C) { ++h->num_entry_rows[2]; }},
-      {"header: reserved", [](H h, L, P, C) { h->reserved[5] = 1; }},
-      {"a snapshot has no lanes", [](H h, L, P, C) { h->kind = PlanKind::kSnapshot; }},
-      {"lane record 0: lane", [](H, L l, P, C) { l[0].lane = 8; }},
-      {"lane record 1: lane", [](H, L l, P, C) { l[1].lane = 2; }},  // twice
-      {"lane record 2: first", [](H, L l, P, C) { l[2].first = -1; }},
-      {"lane record 2: first", [](H, L l, P, C) { l[2].first = 8192; }},
-      {"lane record 2: count", [](H, L l, P, C) { l[2].count = 0; }},
-      {"lane record 2: count", [](H, L l, P, C) { l[2].count = 8192 - 1000 + 1; }},
-      {"lane record 1: drafts", [](H, L l, P, C) { l[1].drafts = 5; }},
-      {"lane record 2: drafts", [](H, L l, P, C) { l[2].drafts = 2; }},  // more than tokens
-      {"lane record 0: settled", [](H, L l, P, C) { l[0].settled = 301; }},
-      {"lane record 1: token_row", [](H, L l, P, C) { l[1].token_row = 299; }},
-      {"lane record 1: entry_row", [](H, L l, P, C) { l[1].entry_row[1] = 76; }},
-      {"lane record 1: entry_row", [](H, L l, P, C) { l[1].entry_row[7] = 1; }},  // no such pool
-      {"lane record 0: reserved", [](H, L l, P, C) { l[0].reserved[1] = 1; }},
-      {"patch 0: pool", [](H, L, P p, C) { p[0].pool = 3; }},
-      {"patch 0: lane", [](H, L, P p, C) { p[0].lane = 8; }},
-      {"patch 0: index", [](H, L, P p, C) { p[0].index = 32; }},
-      {"patch 1: block", [](H, L, P p, C) { p[1].block = 100; }},
-      {"copy 0: pool", [](H, L, P, C c) { c[0].pool = -1; }},
-      {"copy 0: source", [](H, L, P, C c) { c[0].source = 100; }},
-      {"copy 0: destination", [](H, L, P, C c) { c[0].destination = -1; }},
-      {"copy 0: destination", [](H, L, P, C c) { c[0].destination = 3; }},  // onto itself
-      {"copy 0: reserved", [](H, L, P, C c) { c[0].reserved = 1; }},
+      {"header: magic", [](P p) { HeaderOf(p).magic ^= 1; }},
+      {"header: version", [](P p) { HeaderOf(p).version = 1; }},
+      {"header: kind", [](P p) { HeaderOf(p).kind = static_cast<PlanKind>(2); }},
+      {"header: number", [](P p) { HeaderOf(p).number = 0; }},
+      {"header: num_lanes", [](P p) { HeaderOf(p).num_lanes = -1; }},
+      {"header: num_checkpoints", [](P p) { HeaderOf(p).num_checkpoints = -1; }},
+      {"header: num_restores", [](P p) { HeaderOf(p).num_restores = -1; }},
+      {"header: num_patches", [](P p) { HeaderOf(p).num_patches = -1; }},
+      {"header: num_copies", [](P p) { HeaderOf(p).num_copies = 3; }},
+      {"header: checkpoints_offset", [](P p) { HeaderOf(p).checkpoints_offset += 16; }},
+      {"header: restores_offset", [](P p) { HeaderOf(p).restores_offset += 16; }},
+      {"header: restores_offset", [](P p) { ++HeaderOf(p).num_checkpoints; }},
+      {"header: patches_offset", [](P p) { HeaderOf(p).patches_offset += 16; }},
+      {"header: patches_offset", [](P p) { ++HeaderOf(p).num_restores; }},
+      {"header: copies_offset", [](P p) { HeaderOf(p).copies_offset -= 16; }},
+      {"header: total_bytes", [](P p) { HeaderOf(p).total_bytes += 16; }},
+      {"header: num_token_rows", [](P p) { ++HeaderOf(p).num_token_rows; }},
+      {"header: num_entry_rows", [](P p) { ++HeaderOf(p).num_entry_rows[2]; }},
+      {"header: reserved", [](P p) { HeaderOf(p).reserved[1] = 1; }},
+      {"a snapshot has patches", [](P p) { HeaderOf(p).kind = PlanKind::kSnapshot; }},
+      {"lane record 0: lane", [](P p) { LanesOf(p)[0].lane = 8; }},
+      {"lane record 1: lane", [](P p) { LanesOf(p)[1].lane = 2; }},  // twice
+      {"lane record 2: first", [](P p) { LanesOf(p)[2].first = -1; }},
+      {"lane record 2: first", [](P p) { LanesOf(p)[2].first = 8192; }},
+      {"lane record 2: count", [](P p) { LanesOf(p)[2].count = 0; }},
+      {"lane record 2: count", [](P p) { LanesOf(p)[2].count = 8192 - 1023 + 1; }},
+      {"lane record 1: drafts", [](P p) { LanesOf(p)[1].drafts = 5; }},
+      {"lane record 2: drafts", [](P p) { LanesOf(p)[2].drafts = 2; }},  // more than tokens
+      {"lane record 0: settled", [](P p) { LanesOf(p)[0].settled = 857; }},
+      {"lane record 1: token_row", [](P p) { LanesOf(p)[1].token_row = 599; }},
+      {"lane record 1: entry_row", [](P p) { LanesOf(p)[1].entry_row[1] = 151; }},
+      {"lane record 1: entry_row", [](P p) { LanesOf(p)[1].entry_row[7] = 1; }},  // no such pool
+      {"lane record 0: write_from", [](P p) { LanesOf(p)[0].write_from = -256; }},
+      {"lane record 0: write_from", [](P p) { LanesOf(p)[0].write_from = 511; }},
+      {"lane record 0: write_from", [](P p) { LanesOf(p)[0].write_from = 8192 + 256; }},
+      {"lane record 0: checkpoint_begin", [](P p) { LanesOf(p)[0].checkpoint_begin = -1; }},
+      {"lane record 1: checkpoint_begin", [](P p) { LanesOf(p)[1].checkpoint_begin = 0; }},
+      {"lane record 2: checkpoint_begin", [](P p) { LanesOf(p)[2].checkpoint_begin = 5; }},
+      {"checkpoint 0: lane", [](P p) { CheckpointsOf(p)[0].lane = 8; }},
+      {"checkpoint 0: lane", [](P p) { LanesOf(p)[0].checkpoint_begin = 0; }},  // of lane 5
+      {"checkpoint 1: lane", [](P p) { CheckpointsOf(p)[1].lane = 7; }},
+      {"checkpoint 2: lane", [](P p) { LanesOf(p)[1].checkpoint_begin = 2; }},
+      {"checkpoint 0: position", [](P p) { CheckpointsOf(p)[0].position = 0; }},
+      {"checkpoint 0: position", [](P p) { CheckpointsOf(p)[0].position = 511; }},
+      {"checkpoint 0: position", [](P p) { CheckpointsOf(p)[0].position = 8192 + 256; }},
+      {"checkpoint 1: position", [](P p) { CheckpointsOf(p)[1].position = 256; }},  // the first row
+      {"checkpoint 2: position", [](P p) { CheckpointsOf(p)[2].position = 512; }},  // again
+      {"checkpoint 2: position", [](P p) { CheckpointsOf(p)[2].position = 1024; }},
+      {"checkpoint 0: overlap_block", [](P p) { CheckpointsOf(p)[0].overlap_block = -1; }},
+      {"checkpoint 0: overlap_block", [](P p) { CheckpointsOf(p)[0].overlap_block = 20; }},
+      {"checkpoint 1: overlap_block", [](P p) { CheckpointsOf(p)[1].overlap_block = 7; }},  // again
+      {"checkpoint 1: reserved", [](P p) { CheckpointsOf(p)[1].reserved = 1; }},
+      {"restore 0: lane", [](P p) { RestoresOf(p)[0].lane = -1; }},
+      {"restore 0: lane", [](P p) { RestoresOf(p)[0].lane = 1; }},  // not in the step
+      {"restore 1: lane", [](P p) { RestoresOf(p)[1].lane = 2; }},  // twice
+      {"restore 0: position", [](P p) { RestoresOf(p)[0].position = 512; }},
+      {"restore 0: overlap_block", [](P p) { RestoresOf(p)[0].overlap_block = 20; }},
+      {"restore 0: overlap_block", [](P p) { RestoresOf(p)[0].overlap_block = -2; }},
+      {"restore 1: reserved", [](P p) { RestoresOf(p)[1].reserved = 1; }},
+      {"patch 0: pool", [](P p) { PatchesOf(p)[0].pool = 4; }},
+      {"patch 0: pool", [](P p) { PatchesOf(p)[0].pool = 3; }},  // the overlap pool has no tables
+      {"patch 0: lane", [](P p) { PatchesOf(p)[0].lane = 8; }},
+      {"patch 0: index", [](P p) { PatchesOf(p)[0].index = 32; }},
+      {"patch 0: block", [](P p) { PatchesOf(p)[0].block = -1; }},  // full pools have no holes
+      {"patch 1: block", [](P p) { PatchesOf(p)[1].block = 100; }},
+      {"patch 2: block", [](P p) { PatchesOf(p)[2].block = -2; }},
+      {"copy 0: pool", [](P p) { CopiesOf(p)[0].pool = -1; }},
+      {"copy 0: source", [](P p) { CopiesOf(p)[0].source = 100; }},
+      {"copy 1: source", [](P p) { CopiesOf(p)[1].source = 20; }},
+      {"copy 0: destination", [](P p) { CopiesOf(p)[0].destination = -1; }},
+      {"copy 0: reserved", [](P p) { CopiesOf(p)[0].reserved = 1; }},
+      {"block 3 of pool 2 is both", [](P p) { CopiesOf(p)[0].destination = 3; }},  // onto itself
+      {"block 4 of pool 2 is both",
+       [](P p) {
+         CopiesOf(p)[1] = {2, 4, 5, 0};
+       }},
+      {"block 4 of pool 2 is the destination",
+       [](P p) {
+         CopiesOf(p)[1] = {2, 7, 4, 0};
+       }},
   };
   const Plan good = MakePlan(geometry);
   for (const Fault& fault : faults) {
     std::vector<std::byte> bytes = BytesOf(good);
-    fault.plant(reinterpret_cast<H>(bytes.data()),
-                reinterpret_cast<L>(bytes.data() + sizeof(PlanHeader)),
-                reinterpret_cast<P>(bytes.data() + good.header().patches_offset),
-                reinterpret_cast<C>(bytes.data() + good.header().copies_offset));
+    fault.plant(bytes.data());
     Seal(bytes);
     const absl::Status status = Plan::Parse(bytes, geometry).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << fault.message;
@@ -246,9 +342,36 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
   }
 }
 
+TEST(PlanTest, ACheckpointHasAnOverlapBlockOnlyWhereThereIsSuchAPool) {
+  const Geometry geometry = MakeTestGeometry();
+  for (const int32_t block : {kNoBlock, 0}) {
+    PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = 1, .checkpoints = 1, .restores = 1});
+    builder.AddLane(Lane(0, 0, 256, 0, 256));
+    builder.AddCheckpoint({.lane = 0, .position = 256, .overlap_block = block, .reserved = 0});
+    builder.AddRestore({.lane = 0, .position = 0, .overlap_block = kNoBlock, .reserved = 0});
+    const Plan plan = std::move(builder).Build(1, PlanNumber(1));
+    EXPECT_EQ(Plan::Parse(plan.bytes(), geometry).ok(), block == kNoBlock);
+  }
+}
+
+TEST(PlanTest, MoreCheckpointsThanAnyStepCanLeaveAreRefused) {
+  const Geometry geometry = MakePlanGeometry();
+  const auto most = static_cast<int32_t>(MaxCheckpoints(geometry));
+  EXPECT_EQ(most, (4096 + 8 * 255) / 256 + 8);  // chunks that end in a step, and one a lane
+  for (const int32_t count : {most, most + 1}) {
+    const Geometry wide = MakeTestGeometry({.overlap_blocks = most + 1});
+    PlanBuilder builder(wide, PlanKind::kStep, {.checkpoints = count});
+    for (int32_t i = 0; i < count; ++i) {
+      builder.AddCheckpoint({.lane = 0, .position = 256, .overlap_block = i, .reserved = 0});
+    }
+    const Plan plan = std::move(builder).Build(1, PlanNumber(1));
+    EXPECT_EQ(Plan::Parse(plan.bytes(), wide).ok(), count == most);
+  }
+}
+
 TEST(PlanTest, MoreRowsThanAStepMayHaveAreRefused) {
-  const Geometry geometry = MakeTestGeometry();  // 4096 a step, 8192 a context
-  PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = 1, .patches = 0, .copies = 0});
+  const Geometry geometry = MakePlanGeometry();  // 4096 a step, 8192 a context
+  PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = 1});
   builder.AddLane(Lane(0, 0, 4097, 0, 0));
   const Plan plan = std::move(builder).Build(1, PlanNumber(1));
   EXPECT_THAT(std::string(Plan::Parse(plan.bytes(), geometry).status().message()),

@@ -21,6 +21,7 @@ struct TestGeometryOptions {
   int32_t chunk_tokens = 256;
   int32_t window_blocks = 100;  // capacities
   int32_t full_blocks = 100;
+  int32_t overlap_blocks = 0;  // 0: no overlap pool; else it is the last one
   Limits limits = {.max_sequences = 8,
                    .max_step_tokens = 4096,
                    .max_drafts = 4,
@@ -33,12 +34,14 @@ inline Geometry MakeTestGeometry(const TestGeometryOptions& options = {}) {
   model_options.ratios = options.ratios;
   model_options.rule = options.rule;
   model_options.indexer_ratio = 0;
+  model_options.overlap = options.overlap_blocks > 0;
   model_options.swa_block_tokens = options.swa_block_tokens;
   model_options.chunk_tokens = options.chunk_tokens;
   const absl::StatusOr<ModelSpec> model = MakeModel(model_options);
   EXPECT_TRUE(model.ok()) << model.status();
   std::vector<int32_t> capacities(model->pools.size(), options.full_blocks);
   capacities[0] = options.window_blocks;
+  if (OverlapPool(*model) >= 0) capacities[OverlapPool(*model)] = options.overlap_blocks;
   const absl::StatusOr<Geometry> geometry = MakeGeometry(*model, options.limits, capacities);
   EXPECT_TRUE(geometry.ok()) << geometry.status();
   return *geometry;

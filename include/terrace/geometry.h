@@ -36,11 +36,12 @@ struct PoolGeometry {
   int32_t ratio;
   int32_t entries_per_block;  // a power of two
   int32_t log2_entries_per_block;
-  int32_t tokens_per_block;  // ratio * entries_per_block
+  int32_t tokens_per_block;  // ratio * entries_per_block; 0 in the overlap pool
   int32_t capacity_blocks;
   // Length of a lane's row in the block table. The index is absolute, position / tokens_per_block,
   // in window pools too: a table that wrapped around would need room for the old and the new window
-  // of the longest prefill step, and this one costs 4 bytes a block.
+  // of the longest prefill step, and this one costs 4 bytes a block. 0 in the overlap pool: a lane
+  // has none of its blocks.
   int32_t blocks_per_lane;
 };
 
@@ -69,10 +70,22 @@ uint64_t Fingerprint(const Geometry& geometry);
 // `ratio` tokens, and one more for each sequence that a boundary falls on.
 int64_t MaxEntryRows(const Geometry& geometry, int pool);
 
-// Most block-table patches of one step, over all pools: every block that a step can newly take.
+// Window blocks that one checkpoint keeps: those of the window_tokens - 1 rows before a chunk's
+// end. 0 without a window pool.   REQUIRES: the window block divides the chunk.
+int32_t CheckpointWindowBlocks(const Geometry& geometry);
+
+// Most checkpoint records of one plan: one for each chunk that ends in the step, and for each lane
+// those of chunks that ended among its drafts, or with the token before them, and settled since.
+int64_t MaxCheckpoints(const Geometry& geometry);
+
+// Most block-table patches that the tokens of one step need, over all pools: every block that a
+// step can newly take, checkpoints at all chunk ends inside it included. The first step of a
+// sequence that shares blocks announces those too and may have more.
 int64_t MaxPatches(const Geometry& geometry);
 
-// Bytes of the largest step plan. Snapshots may be larger.
+// Room for the plan of any step: all its lanes, checkpoints and restores, and the patches that its
+// tokens need. A plan that announces shared blocks may be larger, and snapshots too: a store
+// uploads their patches, and any copies, in pieces.
 int64_t MaxStepPlanBytes(const Geometry& geometry);
 
 // Most window blocks one sequence can hold while a step runs: `steady` after a decode step with

@@ -29,10 +29,15 @@ struct PlaneSpec {
 struct PoolSpec {
   std::string name;
   PoolKind kind = PoolKind::kFull;
-  int32_t ratio = 1;  // tokens per entry; 1 for a window pool
+  int32_t ratio = 1;  // tokens per entry; 1 for a window or overlap pool
   EntryRule rule = EntryRule::kPooled;
-  std::vector<PlaneSpec> planes;  // the latent first, then the indexer key if there is one
-  int32_t entries_per_block = 0;  // a power of two; full pools: chunk_tokens / ratio
+  // The latent first, then the indexer key if there is one; none in an overlap pool.
+  std::vector<PlaneSpec> planes;
+  // Overlap pool: bytes of a layer's page, a multiple of 16, which only the compressor reads; else
+  // 0.
+  int64_t opaque_bytes = 0;
+  // A power of two; full pools: chunk_tokens / ratio, the overlap pool 1.
+  int32_t entries_per_block = 0;
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;    // bytes, a multiple of 16 that divides block_align
   int64_t block_align = 576;  // bytes, a multiple of 16: FlashMLA's multiple for the V4 row
@@ -50,7 +55,7 @@ struct LayerPool {
 };
 
 struct LayerSpec {
-  std::vector<LayerPool> pools;  // at most one window pool and one full pool
+  std::vector<LayerPool> pools;  // at most one of each kind
   int32_t rope = 0;              // index into ModelSpec::ropes
 
   friend bool operator==(const LayerSpec&, const LayerSpec&) = default;
@@ -97,6 +102,9 @@ struct LayeredModelOptions {
   // The full pool of this ratio carries an indexer plane too; 0 = none does.
   int32_t indexer_ratio = 4;
   EntryRule rule = EntryRule::kPooled;
+  // Checkpoints keep the compressor's overlap rows, where layers of ratio 4 pool their entries.
+  // false: a compressor of the caller's own looks after its state.
+  bool overlap = true;
   int32_t swa_block_tokens = 64;
   int32_t chunk_tokens = 256;
   int32_t max_context_tokens = 1 << 20;
@@ -106,9 +114,11 @@ struct LayeredModelOptions {
   int64_t block_align = 0;  // 0 = 576 (512 with a V4.1 format), made a multiple of page_align
 };
 
-// Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128). Layers
-// with a full pool use ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000). Errors:
-// InvalidArgument that names the field, as ValidateModel.
+// Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then
+// "overlap" with a row for each layer of ratio 4, if their entries are pooled: float32 kv and score
+// of 4 tokens, of the latent and the indexer key. Layers with a full pool use ropes[1] (base
+// 160000, YaRN 16), the others ropes[0] (base 10000). Errors: InvalidArgument that names the field,
+// as ValidateModel.
 absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options);
 
 // 43 layers: 2 window-only, 21 CSA, 20 HCA.   Source: DeepSeek-V4.
@@ -127,8 +137,12 @@ absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name);
 // not a power of two".   Cost: O(layers).
 absl::Status ValidateModel(const ModelSpec& model);
 
-// Index of the window pool, or -1.
+// Index of the window pool, or -1; of the overlap pool, or -1.
 int WindowPool(const ModelSpec& model);
+int OverlapPool(const ModelSpec& model);
+
+// "window", "full" or "overlap".
+absl::string_view PoolKindName(PoolKind kind);
 
 // How many rows (writing layers) of `pool` lie in `layers`.
 int CountRows(const ModelSpec& model, int pool, LayerRange layers);

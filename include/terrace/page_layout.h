@@ -6,6 +6,7 @@
 //
 // Block-major: an extent [layer][plane][page] a block, rounded up once to block_align.
 // Layer-major: [layer][block][plane][page], the planes of one block rounded up to block_align.
+// The overlap pool has one plane, of opaque_bytes a page.
 
 #ifndef TERRACE_PAGE_LAYOUT_H_
 #define TERRACE_PAGE_LAYOUT_H_

@@ -21,9 +21,11 @@ class Plan {
  public:
   // Copies and checks `bytes`: magic, version, checksum, fingerprint and every record against
   // `geometry` (lanes in range and distinct, positions and counts within the limits, row offsets
-  // consistent, patches and copies naming tables and blocks that exist). A plan that passes can
-  // drive a store to no place out of its pools. Errors: InvalidArgument that says which field of
-  // which record is wrong; FailedPrecondition for another deployment's plan.   Cost: O(bytes).
+  // consistent, checkpoints inside their steps, patches and copies naming tables and blocks that
+  // exist, nothing written to a block twice). A plan that passes can drive a store to no place out
+  // of its pools. Errors: InvalidArgument that says which field of which record is wrong;
+  // FailedPrecondition for another deployment's plan.   Cost: O(bytes), and O(n log n) for n
+  // copies.
   static absl::StatusOr<Plan> Parse(absl::Span<const std::byte> bytes, const Geometry& geometry);
 
   Plan(Plan&&) = default;
@@ -38,6 +40,8 @@ class Plan {
   bool is_snapshot() const { return header().kind == PlanKind::kSnapshot; }
 
   absl::Span<const LaneRecord> lanes() const;
+  absl::Span<const CheckpointRecord> checkpoints() const;
+  absl::Span<const RestoreRecord> restores() const;
   absl::Span<const BlockPatch> patches() const;
   absl::Span<const BlockCopy> copies() const;
 

@@ -15,25 +15,17 @@
 
 namespace terrace {
 
-struct PlanCounts {
-  int32_t lanes = 0;
-  int32_t patches = 0;
-  int32_t copies = 0;
-};
-
-// Bytes of a plan with so many records. A plan is limited to 2^31 - 1.
-constexpr int64_t PlanBytes(int64_t lanes, int64_t patches, int64_t copies) {
-  return int64_t{sizeof(PlanHeader)} + lanes * int64_t{sizeof(LaneRecord)} +
-         patches * int64_t{sizeof(BlockPatch)} + copies * int64_t{sizeof(BlockCopy)};
-}
-
 class PlanBuilder {
  public:
   // `geometry` must outlive the builder.   REQUIRES: counts >= 0 of less than 2^31 bytes together.
   PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCounts& counts);
 
-  // Sequence order is row order: the builder fills in token_row and entry_row.
+  // Sequence order is row order: the builder fills in token_row, entry_row and checkpoint_begin.
   void AddLane(const LaneRecord& lane);
+  // Before the first AddLane: of a position that settled since its step. After it: inside the step
+  // of the lane added last, ascending.
+  void AddCheckpoint(const CheckpointRecord& checkpoint);
+  void AddRestore(const RestoreRecord& restore);
   void AddPatch(const BlockPatch& patch);
   void AddCopy(const BlockCopy& copy);
 
@@ -45,6 +37,9 @@ class PlanBuilder {
   std::vector<std::byte> bytes_;
   PlanHeader* header_;  // counts what was announced; rows grow with each lane
   LaneRecord* next_lane_;
+  CheckpointRecord* first_checkpoint_;
+  CheckpointRecord* next_checkpoint_;
+  RestoreRecord* next_restore_;
   BlockPatch* next_patch_;
   BlockCopy* next_copy_;
 };
@@ -53,6 +48,7 @@ inline void PlanBuilder::AddLane(const LaneRecord& lane) {
   LaneRecord& record = *next_lane_++;
   record = lane;
   record.token_row = header_->num_token_rows;
+  record.checkpoint_begin = static_cast<int32_t>(next_checkpoint_ - first_checkpoint_);
   header_->num_token_rows += lane.count;
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const PoolGeometry& pool = geometry_.pools[p];
@@ -63,6 +59,10 @@ inline void PlanBuilder::AddLane(const LaneRecord& lane) {
   }
 }
 
+inline void PlanBuilder::AddCheckpoint(const CheckpointRecord& checkpoint) {
+  *next_checkpoint_++ = checkpoint;
+}
+inline void PlanBuilder::AddRestore(const RestoreRecord& restore) { *next_restore_++ = restore; }
 inline void PlanBuilder::AddPatch(const BlockPatch& patch) { *next_patch_++ = patch; }
 inline void PlanBuilder::AddCopy(const BlockCopy& copy) { *next_copy_++ = copy; }
 

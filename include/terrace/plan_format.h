@@ -22,6 +22,8 @@ namespace terrace {
 inline constexpr uint32_t kPlanMagic = 0x52524554;  // "TERR"
 inline constexpr uint32_t kPlanVersion = 2;
 
+inline constexpr int32_t kNoBlock = -1;
+
 enum class PlanKind : uint32_t {
   kStep = 0,      // lanes to advance, and the patches and copies they need
   kSnapshot = 1,  // no lanes; patches that rebuild every block table from nothing
@@ -111,6 +113,37 @@ struct BlockCopy {
   int32_t reserved;  // zero
 };
 static_assert(std::is_trivially_copyable_v<BlockCopy> && sizeof(BlockCopy) == 16);
+
+// How many records of each kind a plan has.
+struct PlanCounts {
+  int64_t lanes = 0;
+  int64_t checkpoints = 0;
+  int64_t restores = 0;
+  int64_t patches = 0;
+  int64_t copies = 0;
+};
+
+// Where the arrays of such a plan begin, and where it ends. Bytes from its start; a plan is limited
+// to 2^31 - 1.
+struct PlanOffsets {
+  int64_t lanes;
+  int64_t checkpoints;
+  int64_t restores;
+  int64_t patches;
+  int64_t copies;
+  int64_t total_bytes;
+};
+constexpr PlanOffsets OffsetsOf(const PlanCounts& counts) {
+  PlanOffsets at{};
+  at.lanes = sizeof(PlanHeader);
+  at.checkpoints = at.lanes + counts.lanes * int64_t{sizeof(LaneRecord)};
+  at.restores = at.checkpoints + counts.checkpoints * int64_t{sizeof(CheckpointRecord)};
+  at.patches = at.restores + counts.restores * int64_t{sizeof(RestoreRecord)};
+  at.copies = at.patches + counts.patches * int64_t{sizeof(BlockPatch)};
+  at.total_bytes = at.copies + counts.copies * int64_t{sizeof(BlockCopy)};
+  return at;
+}
+constexpr int64_t PlanBytes(const PlanCounts& counts) { return OffsetsOf(counts).total_bytes; }
 
 }  // namespace terrace
 

@@ -19,6 +19,7 @@ enum class PoolKind : int32_t {
   // writes it but through plans.
   kOverlap = 2,
 };
+inline constexpr int kNumPoolKinds = 3;
 
 // Which token closes an entry (docs/formats.md section 4).
 enum class EntryRule : int32_t {

@@ -91,6 +91,8 @@ struct RowsOut {
 enum class PlaneKind : int32_t { kLatent = 0, kIndexer = 1 };
 
 // One layer's pages of one plane, for kernels that read in place. Valid as long as the store.
+// Overlap pool: block b is the page_bytes at base + b * block_stride, whatever they hold; it has no
+// rows and no format.
 //   data row of slot s:  base + (s / entries) * block_stride + (s % entries) * data_bytes
 //   scale row of slot s: base + (s / entries) * block_stride + entries * data_bytes + (s % entries)
 //   * scale_bytes
@@ -118,7 +120,7 @@ class Store {
   // Needed before rows are rotated.
   absl::Status SetRopeTables(absl::Span<const RopeTableView> tables);
 
-  // NVFP4's global scale of a layer's latent rows; 1 until set.
+  // NVFP4's global scale of a layer's latent rows; 1 until set. None in the overlap pool.
   // Errors: FailedPrecondition once that layer's pool was written; InvalidArgument unless finite
   // and above 0.
   absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);
