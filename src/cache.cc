@@ -100,8 +100,12 @@ Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Cache::~Cache() = default;
 
 absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options) {
-  absl::StatusOr<CapacityPlan> capacity = PlanCapacity(
-      {.model = options.model, .memory_bytes = options.memory_bytes, .limits = options.limits});
+  absl::StatusOr<CapacityPlan> capacity =
+      PlanCapacity({.model = options.model,
+                    .memory_bytes = options.memory_bytes,
+                    .limits = options.limits,
+                    .prefix_reuse = options.prefix.enabled,
+                    .in_flight_plans = options.in_flight_plans});
   if (!capacity.ok()) return capacity.status();
   absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options.backend);
   if (!backend.ok()) return backend.status();

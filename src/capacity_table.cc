@@ -48,12 +48,14 @@ std::string PoolTable(const CapacityPlan& plan) {
   for (size_t p = 0; p < plan.pools.size(); ++p) {
     const PoolBudget& budget = plan.pools[p];
     const PoolSpec& spec = plan.model.pools[p];
-    rows.push_back({budget.name, budget.kind == PoolKind::kWindow ? "window" : "full",
-                    absl::StrJoin(spec.planes, " + ",
-                                  [](std::string* out, const PlaneSpec& plane) {
-                                    absl::StrAppend(out, RowFormatName(plane.format));
-                                  }),
-                    Grouped(budget.place.rows), Grouped(spec.ratio),
+    const bool overlap = budget.kind == PoolKind::kOverlap;
+    rows.push_back({budget.name, std::string(PoolKindName(budget.kind)),
+                    overlap ? absl::StrCat(Grouped(spec.opaque_bytes), " B")
+                            : absl::StrJoin(spec.planes, " + ",
+                                            [](std::string* out, const PlaneSpec& plane) {
+                                              absl::StrAppend(out, RowFormatName(plane.format));
+                                            }),
+                    Grouped(budget.place.rows), overlap ? "-" : Grouped(spec.ratio),
                     Grouped(spec.entries_per_block),
                     Grouped(budget.place.reserved_bytes_per_block()), Grouped(budget.blocks),
                     FormatBytes(budget.place.total_bytes)});
@@ -87,12 +89,17 @@ std::string MemoryTable(const CapacityPlan& plan) {
 
 std::string CostTable(const CapacityPlan& plan) {
   const auto per_token = [](double bytes) { return absl::StrFormat("%.2f B", bytes); };
-  return Align({{"cost", "useful", "reserved"},
-                {"one more sequence (window)", FormatBytes(plan.useful_fixed_bytes_per_sequence),
-                 FormatBytes(plan.fixed_bytes_per_sequence)},
-                {"one more token (full pools)", per_token(plan.useful_bytes_per_token),
-                 per_token(plan.marginal_bytes_per_token)}},
-               1);
+  std::vector<Row> rows = {
+      {"cost", "useful", "reserved"},
+      {"one more sequence (window)", FormatBytes(plan.useful_fixed_bytes_per_sequence),
+       FormatBytes(plan.fixed_bytes_per_sequence)}};
+  if (plan.prefix_reuse) {
+    rows.push_back({"one more checkpoint", FormatBytes(plan.useful_checkpoint_bytes),
+                    FormatBytes(plan.checkpoint_bytes)});
+  }
+  rows.push_back({"one more token (full pools)", per_token(plan.useful_bytes_per_token),
+                  per_token(plan.marginal_bytes_per_token)});
+  return Align(rows, 1);
 }
 
 std::string FitTable(const CapacityPlan& plan) {
@@ -119,9 +126,15 @@ std::string ToTable(const CapacityPlan& plan) {
       FormatBytes(plan.memory_bytes), " for ", Grouped(geometry.max_sequences),
       " sequences of up to ", Grouped(geometry.max_context_tokens), " tokens; steps of up to ",
       Grouped(geometry.max_step_tokens), " tokens, ", Grouped(geometry.max_drafts), " drafts each",
-      geometry.store_whole_chunk != 0 ? ", whole chunks stored" : "", "\n\n", PoolTable(plan), "\n",
-      MemoryTable(plan), "\n", CostTable(plan), "\nroom for ", Grouped(plan.max_tokens),
-      " tokens in all\n", FitTable(plan));
+      geometry.store_whole_chunk != 0 ? ", whole chunks stored" : "",
+      plan.in_flight_plans != 0
+          ? absl::StrCat(", ", Grouped(plan.in_flight_plans), " plans in flight")
+          : "",
+      "\n\n", PoolTable(plan), "\n", MemoryTable(plan), "\n", CostTable(plan), "\n",
+      plan.prefix_reuse ? absl::StrCat("room for ", Grouped(plan.checkpoints),
+                                       " checkpoints of prefixes that no sequence uses\n")
+                        : "",
+      "room for ", Grouped(plan.max_tokens), " tokens in all\n", FitTable(plan));
 }
 
 }  // namespace terrace

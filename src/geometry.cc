@@ -69,6 +69,13 @@ int64_t MaxStepPlanBytes(const Geometry& geometry) {
                     .patches = MaxPatches(geometry)});
 }
 
+int64_t WindowBlocksOfDecodeSteps(const PoolGeometry& pool, const Limits& limits, int32_t steps) {
+  // n consecutive positions begin at most ceil(n / B) blocks. Without drafts the steps' positions
+  // are consecutive; drafts that are taken back begin the same block again in the next step.
+  if (limits.max_drafts == 0) return CeilDiv(steps, pool.tokens_per_block);
+  return steps * CeilDiv(int64_t{1} + limits.max_drafts, pool.tokens_per_block);
+}
+
 WindowBlocks WorstCaseWindowBlocks(const PoolGeometry& pool, int32_t window_tokens,
                                    const Limits& limits) {
   // A step that feeds positions [f, L), d of them drafts, runs while these positions are held:

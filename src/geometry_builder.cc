@@ -60,10 +60,11 @@ absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limi
   geometry.num_layers = static_cast<int32_t>(model.layers.size());
   for (int p = 0; p < geometry.num_pools; ++p) {
     const PoolSpec& spec = model.pools[p];
-    if (capacity_blocks[p] < 1 ||
+    const int32_t fewest = spec.kind == PoolKind::kOverlap ? 0 : 1;
+    if (capacity_blocks[p] < fewest ||
         int64_t{capacity_blocks[p]} * spec.entries_per_block > kMaxInt32) {
       return Invalid("pool ", spec.name, ": ", capacity_blocks[p], " blocks of ",
-                     spec.entries_per_block, " entries, not in 1..",
+                     spec.entries_per_block, " entries, not in ", fewest, "..",
                      kMaxInt32 / spec.entries_per_block, " blocks (slots are 32-bit)");
     }
     PoolGeometry& pool = geometry.pools[p];

@@ -39,8 +39,9 @@ absl::Status ValidatePool(const Geometry& geometry, int index) {
       (pool.kind == PoolKind::kFull && tokens != geometry.chunk_tokens)) {
     return Wrong("tokens_per_block", pool.tokens_per_block);
   }
-  if (pool.capacity_blocks < 1 || int64_t{pool.capacity_blocks} * pool.entries_per_block >
-                                      std::numeric_limits<int32_t>::max()) {
+  if (pool.capacity_blocks < (overlap ? 0 : 1) ||
+      int64_t{pool.capacity_blocks} * pool.entries_per_block >
+          std::numeric_limits<int32_t>::max()) {
     return Wrong("capacity_blocks", pool.capacity_blocks);
   }
   if (pool.blocks_per_lane != (overlap ? 0 : CeilDiv(geometry.max_context_tokens, tokens))) {

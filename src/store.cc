@@ -88,7 +88,7 @@ absl::Status Store::Impl::ResolveLayers() {
 absl::Status Store::Impl::Allocate() {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     PoolMemory& pool = pools_[p];
-    if (pool.place.rows == 0) continue;
+    if (pool.place.total_bytes == 0) continue;
     absl::StatusOr<void*> memory = backend_->Allocate(pool.place.total_bytes);
     if (!memory.ok()) return memory.status();
     pool.base = static_cast<uint8_t*>(*memory);

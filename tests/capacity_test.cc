@@ -25,7 +25,8 @@ int64_t SumOfParts(const CapacityPlan& plan) {
 
 TEST(CapacityTest, FlashCosts3850UsefulBytesATokenAnd3MiBASequence) {
   const CapacityPlan plan =
-      PlanCapacity({.model = DeepSeekV4Flash(), .memory_bytes = 40 * kGiB}).value();
+      PlanCapacity({.model = DeepSeekV4Flash(), .memory_bytes = 40 * kGiB, .prefix_reuse = false})
+          .value();
   EXPECT_DOUBLE_EQ(plan.useful_bytes_per_token, 3850.25);  // 21 (584+132)/4 + 20 584/128
   EXPECT_EQ(plan.useful_fixed_bytes_per_sequence, 128 * 584 * 43);
   EXPECT_NEAR(static_cast<double>(plan.useful_fixed_bytes_per_sequence) / kMiB, 3.07, 0.005);
@@ -34,6 +35,88 @@ TEST(CapacityTest, FlashCosts3850UsefulBytesATokenAnd3MiBASequence) {
   EXPECT_EQ(plan.pools[1].blocks, plan.pools[2].blocks);
   EXPECT_EQ(plan.max_tokens, int64_t{plan.pools[1].blocks} * 256);
   EXPECT_EQ(plan.pools[0].blocks, 64 * (3 + 3));  // the old and the new window of 127 rows each
+  EXPECT_EQ(plan.pools[3].blocks, 0);             // nobody resumes, so no overlap rows are kept
+  EXPECT_EQ(plan.checkpoints, 0);
+  EXPECT_EQ(plan.checkpoint_bytes, 0);
+}
+
+TEST(CapacityTest, ACheckpointOfFlashTakesLittleWithAnyWindowBlock) {
+  for (int32_t block = 1; block <= 128; block *= 2) {
+    LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
+    options.swa_block_tokens = block;
+    const CapacityPlan plan =
+        PlanCapacity({.model = MakeModel(options).value(), .memory_bytes = 40 * kGiB}).value();
+    EXPECT_LE(static_cast<double>(plan.checkpoint_bytes), 3.7 * kMiB) << block;
+    EXPECT_EQ(plan.useful_checkpoint_bytes, 127 * 584 * 43 + 21 * 20480);
+    // The blocks of the last 127 rows before the boundary, and one of the overlap pool.
+    EXPECT_EQ(plan.checkpoint_bytes,
+              (127 + block - 1) / block * plan.pools[0].place.reserved_bytes_per_block() +
+                  plan.pools[3].place.reserved_bytes_per_block());
+  }
+}
+
+TEST(CapacityTest, CheckpointsGetAnEighthOfWhatIsLeftUnlessTheirNumberIsGiven) {
+  CapacityRequest request = {.model = DeepSeekV4Flash(), .memory_bytes = 40 * kGiB};
+  const CapacityPlan plan = PlanCapacity(request).value();
+  const int64_t sequences = 64;
+  // A sequence: its window and a rolling checkpoint of 2 blocks. A prefill step: the new window and
+  // two checkpoints more.
+  const int64_t window_blocks = sequences * (3 + 2 + 3 + 2 * 2);
+  const int64_t overlap_blocks = sequences * (1 + 2);
+  EXPECT_EQ(plan.pools[0].blocks, window_blocks + 2 * plan.checkpoints);
+  EXPECT_EQ(plan.pools[3].blocks, overlap_blocks + plan.checkpoints);
+  const int64_t fixed = window_blocks * plan.pools[0].place.reserved_bytes_per_block() +
+                        overlap_blocks * plan.pools[3].place.reserved_bytes_per_block();
+  EXPECT_EQ(plan.fixed_bytes_per_sequence, fixed / sequences);
+  const int64_t left = plan.memory_bytes - plan.table_bytes - fixed;
+  EXPECT_EQ(plan.checkpoints, left / 8 / plan.checkpoint_bytes);
+  EXPECT_EQ(SumOfParts(plan), 40 * kGiB);
+
+  for (const int32_t checkpoints : {0, 1, 5000}) {
+    request.checkpoints = checkpoints;
+    const CapacityPlan given = PlanCapacity(request).value();
+    EXPECT_EQ(given.checkpoints, checkpoints);
+    EXPECT_EQ(given.pools[0].blocks, window_blocks + 2 * checkpoints);
+    EXPECT_EQ(given.pools[3].blocks, overlap_blocks + checkpoints);
+    EXPECT_EQ(SumOfParts(given), 40 * kGiB);
+  }
+  request.checkpoints = -1;
+  request.memory_bytes = 2 * kGiB;  // an eighth would hold fewer than one a sequence
+  EXPECT_EQ(PlanCapacity(request)->checkpoints, sequences);
+}
+
+TEST(CapacityTest, NothingIsChargedForCheckpointsThatAModelCannotHave) {
+  const auto plan = [](const LayeredModelOptions& options) {
+    return PlanCapacity({.model = MakeModel(options).value(), .memory_bytes = kGiB}).value();
+  };
+  EXPECT_TRUE(plan({.ratios = {0, 4}}).prefix_reuse);
+  EXPECT_FALSE(plan({.ratios = {0, 0}}).prefix_reuse);  // no chunk is ever shared
+  // A chunk's end lies inside a window block.
+  const CapacityPlan wide = plan({.ratios = {0, 4}, .swa_block_tokens = 512});
+  EXPECT_FALSE(wide.prefix_reuse);
+  EXPECT_EQ(wide.checkpoints, 0);
+  EXPECT_EQ(wide.pools[0].blocks, 64 * (2 + 2));
+  EXPECT_EQ(wide.pools[2].blocks, 0);
+}
+
+TEST(CapacityTest, PlansInFlightAreChargedTheBlocksThatTheyLeaveDraining) {
+  CapacityRequest request = {
+      .model = DeepSeekV4Flash(), .memory_bytes = 40 * kGiB, .prefix_reuse = false};
+  const int32_t without = PlanCapacity(request)->pools[0].blocks;
+  const auto extra = [&](int32_t plans, int32_t drafts) {
+    request.in_flight_plans = plans;
+    request.limits.max_drafts = drafts;
+    const WindowBlocks worst =
+        WorstCaseWindowBlocks(PlanCapacity(request)->geometry.pools[0], 128, request.limits);
+    return PlanCapacity(request)->pools[0].blocks / 64 - worst.steady - worst.prefill_extra;
+  };
+  EXPECT_EQ(without, 64 * 6);
+  EXPECT_EQ(extra(0, 0), 0);
+  EXPECT_EQ(extra(1, 0), 1);
+  EXPECT_EQ(extra(64, 0), 1);  // so many tokens begin one block of 64
+  EXPECT_EQ(extra(65, 0), 2);
+  EXPECT_EQ(extra(3, 2), 3);  // every step may begin the block again
+  EXPECT_EQ(extra(3, 64), 6);
 }
 
 TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
@@ -66,6 +149,9 @@ TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
     request.limits.store_whole_chunk = random() % 2 == 0;
     request.prefill_sequences = static_cast<int32_t>(random() % (request.limits.max_sequences + 1));
     request.memory_bytes = static_cast<int64_t>(random() % (4 * kGiB)) + 1;
+    request.prefix_reuse = random() % 4 != 0;
+    request.checkpoints = static_cast<int32_t>(pick(-1, -1, 0, 100));
+    request.in_flight_plans = static_cast<int32_t>(pick(0, 0, 1, 3));
 
     const auto plan = PlanCapacity(request);
     if (!plan.ok()) {
@@ -77,7 +163,12 @@ TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
     EXPECT_EQ(plan->table_bytes, TableBytes(plan->geometry));
     EXPECT_GE(plan->unused_bytes, 0);
     int64_t chunk_bytes = 0;
-    int64_t smallest = plan->table_bytes;
+    // All checkpoints that were not asked for can go but one a sequence.
+    const int64_t fewest = !plan->prefix_reuse       ? 0
+                           : request.checkpoints < 0 ? request.limits.max_sequences
+                                                     : request.checkpoints;
+    EXPECT_GE(plan->checkpoints, fewest);
+    int64_t smallest = plan->table_bytes - (plan->checkpoints - fewest) * plan->checkpoint_bytes;
     for (size_t p = 0; p < plan->pools.size(); ++p) {
       const PoolBudget& pool = plan->pools[p];
       const int64_t block_bytes = pool.place.reserved_bytes_per_block();
@@ -109,11 +200,13 @@ TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
 }
 
 TEST(CapacityTest, FewerPrefillingSequencesLeaveRoomForMoreTokens) {
-  CapacityRequest request = {.model = DeepSeekV4Flash(), .memory_bytes = 2 * kGiB};
+  CapacityRequest request = {
+      .model = DeepSeekV4Flash(), .memory_bytes = 2 * kGiB, .checkpoints = 10};
   const CapacityPlan all = PlanCapacity(request).value();
   request.prefill_sequences = 4;
   const CapacityPlan four = PlanCapacity(request).value();
-  EXPECT_EQ(all.pools[0].blocks - four.pools[0].blocks, 60 * 3);
+  EXPECT_EQ(all.pools[0].blocks - four.pools[0].blocks, 60 * (3 + 2 * 2));
+  EXPECT_EQ(all.pools[3].blocks - four.pools[3].blocks, 60 * 2);
   EXPECT_GT(four.max_tokens, all.max_tokens);
 }
 
@@ -161,6 +254,16 @@ TEST(CapacityTest, ImpossibleRequestsAreErrorsThatSayWhy) {
   EXPECT_THAT(std::string(PlanCapacity(request).status().message()),
               HasSubstr("prefill_sequences is 65"));
   request.prefill_sequences = 0;
+  request.checkpoints = -2;
+  EXPECT_THAT(std::string(PlanCapacity(request).status().message()),
+              HasSubstr("checkpoints is -2"));
+  request.checkpoints = 1'000'000;
+  EXPECT_EQ(PlanCapacity(request).status().code(), absl::StatusCode::kOutOfRange);
+  request.checkpoints = -1;
+  request.in_flight_plans = -1;
+  EXPECT_THAT(std::string(PlanCapacity(request).status().message()),
+              HasSubstr("in_flight_plans is -1"));
+  request.in_flight_plans = 0;
   request.model.pools.clear();
   EXPECT_EQ(PlanCapacity(request).status().code(), absl::StatusCode::kInvalidArgument);
 }
@@ -168,10 +271,26 @@ TEST(CapacityTest, ImpossibleRequestsAreErrorsThatSayWhy) {
 TEST(CapacityTest, TheTableNamesEveryPartOfTheMemory) {
   const std::string table =
       ToTable(PlanCapacity({.model = DeepSeekV4Flash(), .memory_bytes = 40 * kGiB}).value());
-  for (const char* text :
-       {"deepseek-v4-flash", "swa", "csa", "hca", "flashmla_v4 + indexer_fp8", "962,496",
-        "useful rows", "page padding", "block padding", "tables and step buffers", "unused",
-        "42,949,672,960", "3850.25 B", "3.07 MiB", "128K", "max_sequences", "memory"}) {
+  for (const char* text : {"one more checkpoint",
+                           "checkpoints of prefixes that no sequence uses",
+                           "20,480 B",
+                           "deepseek-v4-flash",
+                           "swa",
+                           "csa",
+                           "hca",
+                           "flashmla_v4 + indexer_fp8",
+                           "962,496",
+                           "useful rows",
+                           "page padding",
+                           "block padding",
+                           "tables and step buffers",
+                           "unused",
+                           "42,949,672,960",
+                           "3850.25 B",
+                           "3.07 MiB",
+                           "128K",
+                           "max_sequences",
+                           "memory"}) {
     EXPECT_THAT(table, HasSubstr(text));
   }
   EXPECT_EQ(table.find(" \n"), std::string::npos);  // no trailing spaces

@@ -79,7 +79,8 @@ TEST(GeometryTest, AGeometryThatNobodyMadeIsAnErrorThatNamesTheField) {
   expect("tokens_per_block is 1", [](Geometry& g) { g.pools[3].tokens_per_block = 1; });
   expect("tokens_per_block is 0", [](Geometry& g) { g.pools[1].tokens_per_block = 0; });
   expect("blocks_per_lane is 4096", [](Geometry& g) { g.pools[3].blocks_per_lane = 4096; });
-  expect("capacity_blocks is 0", [](Geometry& g) { g.pools[3].capacity_blocks = 0; });
+  expect("capacity_blocks is 0", [](Geometry& g) { g.pools[2].capacity_blocks = 0; });
+  expect("capacity_blocks is -1", [](Geometry& g) { g.pools[3].capacity_blocks = -1; });
 }
 
 TEST(GeometryTest, TheContextIsTheModelsUnlessItIsLimited) {
@@ -101,6 +102,7 @@ TEST(GeometryTest, BadLimitsAndCapacitiesAreErrorsThatNameThem) {
   EXPECT_THAT(message({.max_context_tokens = (1 << 20) + 1}), HasSubstr("max_context_tokens"));
   EXPECT_THAT(message({}, {1, 1}), HasSubstr("2 capacities for 4 pools"));
   EXPECT_THAT(message({}, {1, 0, 1, 1}), HasSubstr("pool csa: 0 blocks"));
+  EXPECT_THAT(message({}, {1, 1, 1, -1}), HasSubstr("pool overlap: -1 blocks"));
   EXPECT_THAT(message({}, {1, 1 << 25, 1, 1}),
               HasSubstr("pool csa: 33554432 blocks of 64 entries"));
   EXPECT_FALSE(MakeGeometry(ModelSpec{}, {}, {}).ok());

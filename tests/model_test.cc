@@ -38,7 +38,7 @@ TEST(ModelTest, FlashHasTwoWindowOnlyThenAlternatingLayersEndingOnCsa) {
   for (size_t l = 2; l < ratios.size(); ++l) EXPECT_EQ(ratios[l], l % 2 == 0 ? 4 : 128) << l;
   EXPECT_EQ(ratios.back(), 4);
   const LayerRange all = {0, 43};
-  ASSERT_EQ(model.pools.size(), 3u);
+  ASSERT_EQ(model.pools.size(), 4u);
   EXPECT_EQ(model.pools[0].name, "swa");
   EXPECT_EQ(model.pools[1].name, "csa");
   EXPECT_EQ(model.pools[2].name, "hca");
@@ -51,6 +51,24 @@ TEST(ModelTest, FlashHasTwoWindowOnlyThenAlternatingLayersEndingOnCsa) {
   EXPECT_EQ(model.max_context_tokens, 1048576);
   EXPECT_EQ(model.pools[1].planes[1].format, RowFormat::kIndexerFp8);
   EXPECT_EQ(model.pools[2].planes.size(), 1u);
+}
+
+TEST(ModelTest, EveryCsaLayerHasARowOfOverlap) {
+  for (const ModelSpec& model : {DeepSeekV4Flash(), DeepSeekV4Pro()}) {
+    ASSERT_EQ(OverlapPool(model), 3);
+    const PoolSpec& pool = model.pools[3];
+    EXPECT_EQ(pool.name, "overlap");
+    EXPECT_EQ(pool.kind, PoolKind::kOverlap);
+    EXPECT_EQ(pool.opaque_bytes, 4 * 2 * (512 + 128) * 4);  // 4 tokens, kv and score, float32
+    EXPECT_EQ(pool.entries_per_block, 1);
+    EXPECT_TRUE(pool.planes.empty());
+    EXPECT_EQ(CountRows(model, 3, {0, 100}), CountRows(model, 1, {0, 100}));
+    EXPECT_EQ(CountRows(model, 3, {2, 5}), CountRows(model, 1, {2, 5}));
+  }
+  EXPECT_EQ(MakeModel({.ratios = {4}, .indexer_ratio = 0})->pools[2].opaque_bytes, 4 * 2 * 512 * 4);
+  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {4}, .overlap = false}).value()), -1);
+  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {0, 2, 128}}).value()), -1);  // nothing overlaps
+  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {4}, .rule = EntryRule::kStrided}).value()), -1);
 }
 
 TEST(ModelTest, ProHasTwoHcaThenAlternatingLayersEndingOnCsa) {
@@ -98,11 +116,18 @@ TEST(ModelTest, EachRatioHasItsPoolInAscendingOrder) {
   const ModelSpec model = MakeModel({.ratios = {128, 1, 0, 2, 4, 1}}).value();
   std::vector<std::string> names;
   for (const PoolSpec& pool : model.pools) names.push_back(pool.name);
-  EXPECT_THAT(names, testing::ElementsAre("swa", "c1", "c2", "csa", "hca"));
+  EXPECT_THAT(names, testing::ElementsAre("swa", "c1", "c2", "csa", "hca", "overlap"));
   EXPECT_THAT(Ratios(model), testing::ElementsAre(128, 1, 0, 2, 4, 1));
   EXPECT_EQ(model.pools[1].entries_per_block, 256);
   EXPECT_EQ(model.pools[4].entries_per_block, 2);
   EXPECT_EQ(CountRows(model, 1, {0, 6}), 2);
+}
+
+TEST(ModelTest, KindsOfPoolsHaveNames) {
+  EXPECT_EQ(PoolKindName(PoolKind::kWindow), "window");
+  EXPECT_EQ(PoolKindName(PoolKind::kFull), "full");
+  EXPECT_EQ(PoolKindName(PoolKind::kOverlap), "overlap");
+  EXPECT_EQ(PoolKindName(static_cast<PoolKind>(9)), "unknown");
 }
 
 TEST(ModelTest, BlocksAreAlignedForTheReaderOfTheirFormat) {
@@ -157,6 +182,22 @@ TEST(ModelTest, ABrokenSpecIsRefusedWithTheFieldAndItsValue) {
       {[](ModelSpec& m) { m.pools[2].name = "csa"; }, "two pools are named csa"},
       {[](ModelSpec& m) { m.pools[1].name = ""; }, "no name"},
       {[](ModelSpec& m) { m.pools[0].ratio = 4; }, "pool swa: ratio is 4"},
+      {[](ModelSpec& m) { m.pools[3].ratio = 4; }, "pool overlap: ratio is 4"},
+      {[](ModelSpec& m) { m.pools[3].entries_per_block = 2; }, "pool overlap: entries_per_block"},
+      {[](ModelSpec& m) { m.pools[3].planes = m.pools[2].planes; }, "pool overlap: 1 planes"},
+      {[](ModelSpec& m) { m.pools[3].opaque_bytes = 0; }, "pool overlap: opaque_bytes is 0"},
+      {[](ModelSpec& m) { m.pools[3].opaque_bytes = 40; }, "pool overlap: opaque_bytes is 40"},
+      {[](ModelSpec& m) { m.pools[1].opaque_bytes = 16; }, "pool csa: opaque_bytes is 16"},
+      {[](ModelSpec& m) {
+         m.pools.push_back(m.pools[3]);
+         m.pools.back().name = "second";
+       },
+       "more than one overlap pool"},
+      {[](ModelSpec& m) {
+         m.pools.push_back(m.pools[0]);
+         m.pools.back().name = "second";
+       },
+       "more than one window pool"},
       {[](ModelSpec& m) { m.pools[1].ratio = 8; }, "pool csa: ratio 8 x entries_per_block 64"},
       {[](ModelSpec& m) { m.pools[1].ratio = -4; }, "pool csa: ratio is -4"},
       {[](ModelSpec& m) { m.pools[1].planes.clear(); }, "pool csa: 0 planes"},
@@ -170,7 +211,7 @@ TEST(ModelTest, ABrokenSpecIsRefusedWithTheFieldAndItsValue) {
       {[](ModelSpec& m) { m.layers.clear(); }, "no layers"},
       {[](ModelSpec& m) { m.layers[3].rope = 2; }, "layer 3: rope is 2"},
       {[](ModelSpec& m) { m.layers[3].pools.clear(); }, "layer 3: it has no pool"},
-      {[](ModelSpec& m) { m.layers[3].pools[0].pool = 3; }, "layer 3: pool is 3"},
+      {[](ModelSpec& m) { m.layers[3].pools[0].pool = 4; }, "layer 3: pool is 4"},
       {[](ModelSpec& m) { m.layers[3].pools[0].row = -1; }, "layer 3: row of pool swa is -1"},
       {[](ModelSpec& m) { m.layers[3].pools[0].row = 2; }, "written by an earlier layer too"},
       {[](ModelSpec& m) { m.layers[3].pools[0].writes = false; }, "no earlier layer writes it"},

@@ -48,6 +48,25 @@ TEST(PageLayoutTest, ALayerMajorPoolIsOneDenseTensorALayer) {
   EXPECT_EQ(place.block_padding_bytes_per_block, 21 * (80 * 576 - 45824));
 }
 
+TEST(PageLayoutTest, AnOverlapPageIsAsManyBytesAsItsPoolSays) {
+  PoolSpec pool = Pool(DeepSeekV4Flash(), "overlap");
+  PagePlace place = PlacePages(pool, 21, 10);
+  EXPECT_EQ(place.page_bytes[0], 20480);
+  EXPECT_EQ(place.layer_stride, 20480);
+  EXPECT_EQ(place.block_stride, 21 * 20480);
+  EXPECT_EQ(place.total_bytes, 10 * 21 * 20480);
+  EXPECT_EQ(place.copy_pieces, 1);
+  EXPECT_EQ(place.copy_bytes, 21 * 20480);
+  EXPECT_EQ(place.useful_bytes_per_block, 21 * 20480);
+  pool.layout = PoolLayout::kLayerMajor;
+  pool.opaque_bytes = 40 * 16 + 16;
+  place = PlacePages(pool, 21, 10);
+  EXPECT_EQ(place.block_stride, 21 * 32);  // rounded up to a sector
+  EXPECT_EQ(place.layer_stride, 10 * place.block_stride);
+  EXPECT_EQ(place.copy_pieces, 21);
+  EXPECT_EQ(place.page_padding_bytes_per_block, 21 * 16);
+}
+
 TEST(PageLayoutTest, AStoreWithoutLayersOfAPoolNeedsNoMemoryForIt) {
   for (const PoolLayout layout : {PoolLayout::kBlockMajor, PoolLayout::kLayerMajor}) {
     PoolSpec pool = Pool(DeepSeekV4Flash(), "csa");

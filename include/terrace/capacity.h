@@ -2,9 +2,11 @@
 //
 //   memory = tables + sum over pools of blocks * block_bytes + unused
 //
-// Window pools get what `max_sequences` sequences can hold in the worst case (decode steps with D
-// drafts, and the old and the new window while a prefill step runs), so they can never run short.
-// The rest is divided into chunks: one block of every full pool each.
+// First come the window and overlap pools. They get what `max_sequences` sequences can hold in the
+// worst case, so a live sequence never runs short of them: its window (decode steps with D drafts,
+// and the old and the new one while a prefill step runs), and with prefix reuse its rolling
+// checkpoint and two more inside a prefill step. Then room for checkpoints of prefixes that no live
+// sequence uses. The rest is divided into chunks: one block of every full pool each.
 
 #ifndef TERRACE_CAPACITY_H_
 #define TERRACE_CAPACITY_H_
@@ -29,6 +31,16 @@ struct CapacityRequest {
   // with store_whole_chunk, the chunk): they keep both until they are appended to again. 0 =
   // max_sequences.
   int32_t prefill_sequences = 0;
+  // Charge for checkpoints. Ignored where a model can have none: without a full pool, without a
+  // window pool, or with window blocks that do not divide a chunk.
+  bool prefix_reuse = true;
+  // Of prefixes that no live sequence uses, to make room for. -1: an eighth of the memory that is
+  // left for them and the chunks, and at least one a sequence.
+  int32_t checkpoints = -1;
+  // LedgerOptions::in_flight_plans. Every sequence is charged the window blocks that so many decode
+  // steps can release, which drain until their plans are retired. What a sequence that is freed
+  // leaves draining is not charged: the one after it may have to wait for Retire.
+  int32_t in_flight_plans = 0;
 };
 
 struct PoolBudget {
@@ -42,6 +54,8 @@ struct CapacityPlan {
   ModelSpec model;
   Limits limits;
   int32_t prefill_sequences = 0;  // as charged: never 0
+  bool prefix_reuse = false;      // as charged
+  int32_t in_flight_plans = 0;
   Geometry geometry{};
   int64_t memory_bytes = 0;
   int64_t table_bytes = 0;   // block tables and step buffers of a store
@@ -50,7 +64,12 @@ struct CapacityPlan {
 
   // chunks * chunk_tokens; without full pools max_sequences * max_context_tokens.
   int64_t max_tokens = 0;
-  int64_t fixed_bytes_per_sequence = 0;         // window pools, reserved
+  int64_t checkpoints = 0;  // of prefixes that no live sequence uses
+  // One of them: its window blocks and its block of the overlap pool. 0 without prefix reuse.
+  int64_t checkpoint_bytes = 0;         // reserved
+  int64_t useful_checkpoint_bytes = 0;  // window_tokens - 1 rows and the overlap rows alone
+  // Window and overlap pools, reserved, without the checkpoints above.
+  int64_t fixed_bytes_per_sequence = 0;
   int64_t useful_fixed_bytes_per_sequence = 0;  // the window's rows alone
   double marginal_bytes_per_token = 0;          // full pools, reserved
   double useful_bytes_per_token = 0;            // full pools, rows alone

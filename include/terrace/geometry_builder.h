@@ -14,7 +14,7 @@ namespace terrace {
 
 // `capacity_blocks` has one number per pool of `model`.
 // Errors: InvalidArgument for a model that ValidateModel refuses, or limits or capacities that are
-// not positive or that overflow an int32 slot.
+// not positive (the overlap pool may be empty: no checkpoint then) or that overflow an int32 slot.
 absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limits,
                                       absl::Span<const int32_t> capacity_blocks);
 

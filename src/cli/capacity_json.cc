@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 Json PoolToJson(const PoolBudget& budget, const PoolSpec& spec, const PoolGeometry& geometry) {
   const PagePlace& place = budget.place;
   Json planes = Json::array();
-  for (int plane = 0; plane < place.num_planes; ++plane) {
+  for (size_t plane = 0; plane < spec.planes.size(); ++plane) {
     planes.push_back({{"format", std::string(RowFormatName(spec.planes[plane].format))},
                       {"offset_bytes", place.plane_offset[plane]},
                       {"page_bytes", place.page_bytes[plane]}});
@@ -35,7 +35,8 @@ Json PoolToJson(const PoolBudget& budget, const PoolSpec& spec, const PoolGeomet
           {"layout", std::string(PoolLayoutName(spec.layout))},
           {"block_stride_bytes", place.block_stride},
           {"layer_stride_bytes", place.layer_stride},
-          {"planes", planes}};
+          {"planes", planes},
+          {"opaque_bytes", spec.opaque_bytes}};
 }
 
 }  // namespace
@@ -55,6 +56,10 @@ Json CapacityToJson(const CapacityPlan& plan) {
           {"unused_bytes", plan.unused_bytes},
           {"pools", pools},
           {"max_tokens", plan.max_tokens},
+          {"prefix_reuse", plan.prefix_reuse},
+          {"checkpoints", plan.checkpoints},
+          {"checkpoint_bytes", plan.checkpoint_bytes},
+          {"useful_checkpoint_bytes", plan.useful_checkpoint_bytes},
           {"fixed_bytes_per_sequence", plan.fixed_bytes_per_sequence},
           {"useful_fixed_bytes_per_sequence", plan.useful_fixed_bytes_per_sequence},
           {"marginal_bytes_per_token", plan.marginal_bytes_per_token},
@@ -63,6 +68,7 @@ Json CapacityToJson(const CapacityPlan& plan) {
           {"limits",
            {{"max_sequences", geometry.max_sequences},
             {"prefill_sequences", plan.prefill_sequences},
+            {"in_flight_plans", plan.in_flight_plans},
             {"max_step_tokens", geometry.max_step_tokens},
             {"max_drafts", geometry.max_drafts},
             {"max_context_tokens", geometry.max_context_tokens},

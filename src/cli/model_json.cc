@@ -26,7 +26,8 @@ struct EnumName {
   Enum value;
   absl::string_view name;
 };
-constexpr EnumName<PoolKind> kKinds[] = {{PoolKind::kWindow, "window"}, {PoolKind::kFull, "full"}};
+constexpr EnumName<PoolKind> kKinds[] = {
+    {PoolKind::kWindow, "window"}, {PoolKind::kFull, "full"}, {PoolKind::kOverlap, "overlap"}};
 constexpr EnumName<EntryRule> kRules[] = {{EntryRule::kPooled, "pooled"},
                                           {EntryRule::kStrided, "strided"}};
 constexpr EnumName<PoolLayout> kLayouts[] = {{PoolLayout::kBlockMajor, "block-major"},
@@ -116,6 +117,7 @@ void Fields(LayeredModelOptions& o, const Visit& visit) {
   visit("indexer_format", o.indexer_format);
   visit("indexer_ratio", o.indexer_ratio);
   visit("rule", o.rule);
+  visit("overlap", o.overlap);
   visit("swa_block_tokens", o.swa_block_tokens);
   visit("chunk_tokens", o.chunk_tokens);
   visit("max_context_tokens", o.max_context_tokens);
@@ -136,6 +138,7 @@ void Fields(PoolSpec& p, const Visit& visit) {
   visit("ratio", p.ratio);
   visit("rule", p.rule);
   visit("planes", p.planes);
+  visit("opaque_bytes", p.opaque_bytes);
   visit("entries_per_block", p.entries_per_block);
   visit("layout", p.layout);
   visit("page_align", p.page_align);
@@ -239,7 +242,6 @@ OrderedJson Write(T& value) {
 
 }  // namespace
 
-absl::string_view PoolKindName(PoolKind kind) { return NameOf(kKinds, kind); }
 absl::string_view EntryRuleName(EntryRule rule) { return NameOf(kRules, rule); }
 absl::string_view PoolLayoutName(PoolLayout layout) { return NameOf(kLayouts, layout); }
 

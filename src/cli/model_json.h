@@ -28,7 +28,6 @@ absl::StatusOr<ModelFile> ParseModelJson(const std::string& text);
 nlohmann::ordered_json ModelToJson(const ModelSpec& model);
 
 // "window", "full"; "pooled", "strided"; "block-major", "layer-major".
-absl::string_view PoolKindName(PoolKind kind);
 absl::string_view EntryRuleName(EntryRule rule);
 absl::string_view PoolLayoutName(PoolLayout layout);
 absl::StatusOr<PoolLayout> ParsePoolLayout(absl::string_view name);

@@ -65,7 +65,7 @@ absl::Status RowSource::Build() {
       if (!place.writes) continue;
       if (IsWindow(model_, place)) {
         segments.swa = AddSegment(place, 0);
-      } else {
+      } else if (model_.pools[place.pool].kind == PoolKind::kFull) {
         segments.entries = AddSegment(place, 0);
         if (model_.pools[place.pool].planes.size() > 1) segments.indexer = AddSegment(place, 1);
       }
