@@ -42,8 +42,10 @@ std::unique_ptr<Ledger> MakeLedger(int32_t drafts = 0) {
                       .max_drafts = drafts,
                       .max_context_tokens = 1 << 20,
                       .store_whole_chunk = false};
-  const Geometry geometry =
-      Value(MakeGeometry(DeepSeekV4Flash(), limits, {4096, 1 << 18, 1 << 18}));
+  const ModelSpec model = DeepSeekV4Flash();
+  std::vector<int32_t> blocks(model.pools.size(), 1 << 18);
+  blocks[0] = 4096;
+  const Geometry geometry = Value(MakeGeometry(model, limits, blocks));
   return Value(Ledger::Create({.geometry = geometry}));
 }
 

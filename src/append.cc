@@ -345,8 +345,10 @@ Plan Ledger::Impl::Advance(absl::Span<const StepRequest> batch, const Demand& de
     }
   };
   for (const BlockChange& change : changes) {
-    for (const int p : full_pools) take(p, change.lane, change.chunks);
-    if (has_window()) take(geometry.window_pool, change.lane, change.window_taken);
+    for (int p = 0; p < geometry.num_pools; ++p) {
+      if (is_full(p)) take(p, change.lane, change.chunks);
+      if (p == geometry.window_pool) take(p, change.lane, change.window_taken);
+    }
     change.sequence->chunks = change.chunks.end;
     change.sequence->window = change.window;
   }

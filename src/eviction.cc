@@ -14,12 +14,9 @@ std::optional<Ledger::Impl::Short> Ledger::Impl::Evict(const BlockCounts& missin
   int32_t chunks = 0;
   for (const int p : full_pools) chunks = std::max(chunks, missing[p]);
   const int32_t evictable = chunks == 0 ? 0 : index.CountEvictable(chunks, retired);
-  for (const int p : full_pools) {
-    if (missing[p] > evictable) return Short{p, missing[p] - evictable};
-  }
-
-  BlockCounts left;
+  BlockCounts left;  // of what is missing, beyond what the chosen ones free
   std::copy(std::begin(missing), std::end(missing), left);
+  for (const int p : full_pools) left[p] -= evictable;
   victims.clear();
   const int window = geometry.window_pool;
   const int overlap = geometry.overlap_pool;
@@ -49,8 +46,8 @@ std::optional<Ledger::Impl::Short> Ledger::Impl::Evict(const BlockCounts& missin
       std::copy(std::begin(before), std::end(before), left);
     }
   }
-  for (const int p : {window, overlap}) {
-    if (p >= 0 && left[p] > 0) return Short{p, left[p]};
+  for (int p = 0; p < geometry.num_pools; ++p) {
+    if (left[p] > 0) return Short{p, left[p]};
   }
 
   for (const CheckpointId victim : victims) RemoveCheckpoint(victim, Removal::kEvicted);

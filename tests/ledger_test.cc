@@ -365,7 +365,7 @@ TEST(LedgerTest, DrainingBlocksAreShortOnlyUntilTheyAreRetired) {
   f.Free(a);
   const absl::Status status = f.ledger->Append({{b, 1}}).status();
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("0 free and 4 draining of 4"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("0 free, 0 cached and 4 draining of 4"));
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
   f.Append({{b, 1}});
 }

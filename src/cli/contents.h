@@ -1,6 +1,6 @@
-// What the replay writes into rows: bf16 channels that are a hash of who the row belongs to, so
-// that any reader can tell whether it got the right row, and nothing needs to be remembered.
-// Written once for host and device.
+// What the replay writes into rows: bf16 channels that are a hash of all tokens up to the row's
+// last and of the row's place, so that any reader can tell whether it got the right row, whoever
+// wrote it, and nothing needs to be remembered. Written once for host and device.
 
 #ifndef TERRACE_CLI_CONTENTS_H_
 #define TERRACE_CLI_CONTENTS_H_
@@ -15,11 +15,16 @@
 
 namespace terrace {
 
+// Tokens of a prompt under one prefix key (prefix_keys.h).
+inline constexpr int32_t kKeyTokens = 512;
+
 // A sequence as rows know it in one step, in the order of the plan's lanes.
 struct ContentLane {
-  uint64_t sequence;        // its number, never used twice
-  int32_t keep_end;         // rows that hold a token from here on will be taken back
-  uint32_t reject_version;  // their version: differs from that of every later row in their place
+  int64_t first_key;      // of its prompt, in all prefix keys
+  uint64_t own_key;       // of prefixes that end in a generated token, ...
+  uint64_t rejected_key;  // ... and in a token that will be taken back
+  int32_t own_from;       // position of the first generated token
+  int32_t keep_end;       // rows that hold a token from here on will be taken back
 };
 static_assert(std::is_trivially_copyable_v<ContentLane>);
 
@@ -30,17 +35,17 @@ struct ContentPlane {
   int32_t plane;
 };
 
-// A row that keeps its place has version 0.
-inline constexpr uint32_t kKeptVersion = 0;
-
-// Version of the rows that a step writes from `first` on and that will be taken back.
-TERRACE_HOST_DEVICE uint32_t RejectVersion(int32_t first) {
-  return kKeptVersion + 1 + static_cast<uint32_t>(first);
+// Key of the rows that a step writes from `first` on and that will be taken back: differs from that
+// of every other row in their place, of an earlier run of the same request too.
+TERRACE_HOST_DEVICE uint64_t RejectedKey(uint64_t own_key, uint64_t sequence, int32_t first) {
+  return Mix(Mix(own_key, sequence), static_cast<uint32_t>(first));
 }
 
-// Version of a row whose last token has the position `last`.
-TERRACE_HOST_DEVICE uint32_t ContentVersion(const ContentLane& lane, int32_t last) {
-  return last < lane.keep_end ? kKeptVersion : lane.reject_version;
+// Key of a row whose last token has the position `last`.
+TERRACE_HOST_DEVICE uint64_t ContentKey(const ContentLane& lane, const uint64_t* prefix_keys,
+                                        int32_t last) {
+  if (last >= lane.keep_end) return lane.rejected_key;
+  return last >= lane.own_from ? lane.own_key : prefix_keys[lane.first_key + last / kKeyTokens];
 }
 
 // Last token that the entry from `position` on is made of.
@@ -48,13 +53,11 @@ TERRACE_HOST_DEVICE int32_t LastTokenOf(EntryRule rule, int32_t ratio, int32_t p
   return rule == EntryRule::kPooled ? position + ratio - 1 : position;
 }
 
-TERRACE_HOST_DEVICE uint64_t ContentSeed(uint64_t sequence, int32_t position, uint32_t version,
-                                         ContentPlane plane) {
+TERRACE_HOST_DEVICE uint64_t ContentSeed(uint64_t key, int32_t position, ContentPlane plane) {
   const uint64_t place = static_cast<uint64_t>(plane.pool) << 40 |
                          static_cast<uint64_t>(plane.plane) << 32 |
                          static_cast<uint32_t>(plane.row);
-  const uint64_t when = static_cast<uint64_t>(version) << 32 | static_cast<uint32_t>(position);
-  return Mix(Mix(sequence, when), place);
+  return Mix(Mix(key, static_cast<uint32_t>(position)), place);
 }
 
 // Channels 2 * pair (low half) and 2 * pair + 1: any sign and mantissa, magnitudes from 2^-7 to 2.

@@ -53,13 +53,14 @@ TERRACE_MULTIVERSION void CompareRowsOf(const float* rope_table, const ExpectedR
 }  // namespace
 
 const char* RowClassName(RowClass row_class) {
-  constexpr const char* kNames[kNumRowClasses] = {"rollback", "window", "chunk", "block",
-                                                  "interior"};
+  constexpr const char* kNames[kNumRowClasses] = {"rollback", "shared", "window",
+                                                  "chunk",    "block",  "interior"};
   return kNames[static_cast<int>(row_class)];
 }
 
 bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const StepLane& lane,
                        int32_t position) {
+  if (position < lane.shared.window_from) return false;
   if (position < lane.first || store_whole_chunk) return true;
   const int32_t shortest_length = lane.first + lane.count - lane.drafts;
   return shortest_length - position < model.window_tokens;
@@ -69,11 +70,13 @@ int32_t EntriesInSight(const PoolSpec& pool, int32_t position) {
   return pool.rule == EntryRule::kPooled ? (position + 1) / pool.ratio : position / pool.ratio + 1;
 }
 
-uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const StepLane& lane,
-                      int32_t position) {
+uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const PrefixKeys& keys,
+                      const StepLane& lane, int32_t position) {
   const int32_t last = LastTokenOf(pool.rule, pool.ratio, position);
-  const uint32_t version = last < lane.keep_end() ? kKeptVersion : RejectVersion(lane.first);
-  return ContentSeed(lane.sequence, position, version, plane);
+  const uint64_t key = last < lane.keep_end()
+                           ? keys.Of(lane.request, last)
+                           : RejectedKey(keys.request(lane.request).own, lane.sequence, lane.first);
+  return ContentSeed(key, position, plane);
 }
 
 void CompareRows(RowFormat format, const float* rope_table, absl::Span<const ExpectedRow> expected,

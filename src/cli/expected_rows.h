@@ -10,6 +10,7 @@
 
 #include "absl/types/span.h"
 #include "cli/contents.h"
+#include "cli/prefix_keys.h"
 #include "cli/scheduler.h"
 #include "terrace/model.h"
 #include "terrace/row_format.h"
@@ -19,14 +20,15 @@ namespace terrace {
 // Why a row was sampled. A row of several classes counts in the first of them.
 enum class RowClass : int32_t {
   kRollback = 0,  // of, or next to, positions that were or will be taken back
-  kWindow = 1,    // oldest or newest row of a query's window, or where the stored rows begin
-  kChunk = 2,     // first or last row of a chunk
-  kBlock = 3,     // first or last row of a block
-  kInterior = 4,
+  kShared = 1,    // that the sequence did not write: of a shared chunk or a checkpoint
+  kWindow = 2,    // oldest or newest row of a query's window, or where the stored rows begin
+  kChunk = 3,     // first or last row of a chunk
+  kBlock = 4,     // first or last row of a block
+  kInterior = 5,
 };
-inline constexpr int kNumRowClasses = 5;
+inline constexpr int kNumRowClasses = 6;
 
-// "rollback", "window", "chunk", "block", "interior".
+// "rollback", "shared", "window", "chunk", "block", "interior".
 const char* RowClassName(RowClass row_class);
 
 struct ExpectedRow {
@@ -39,16 +41,17 @@ struct ExpectedRow {
 };
 
 // Whether the window pool must hold the row of `position` for the queries of a step: the last
-// window before what the step may take back, or everything if whole chunks are stored.
+// window before what the step may take back, or everything if whole chunks are stored; nothing that
+// a replay without checkpoint passed over.
 bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const StepLane& lane,
                        int32_t position);
 
 // Entries that a query at `position` may see, by the rule of docs/formats.md section 4.
 int32_t EntriesInSight(const PoolSpec& pool, int32_t position);
 
-// The row of `lane` in one plane whose first token is `position`.
-uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const StepLane& lane,
-                      int32_t position);
+// The row of `lane` in one plane whose first token is `position`, whoever wrote it.
+uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const PrefixKeys& keys,
+                      const StepLane& lane, int32_t position);
 
 struct Mismatch {
   int64_t row = 0;       // index into the expected rows

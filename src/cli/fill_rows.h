@@ -24,12 +24,13 @@ struct FillSegment {
   ContentPlane plane;
   EntryRule rule;
   int32_t ratio;
-  const PlanHeader* header;    // the step; its lane records follow it
-  const int32_t* count;        // rows of this step
-  const int32_t* slots;        // [*count]
-  const int32_t* positions;    // [*count] first token of the row
-  const int32_t* token_lanes;  // window pools: [*count] lane record of the row; full pools: null
-  const ContentLane* lanes;    // [header->num_lanes]
+  const PlanHeader* header;     // the step; its lane records follow it
+  const int32_t* count;         // rows of this step
+  const int32_t* slots;         // [*count]
+  const int32_t* positions;     // [*count] first token of the row
+  const int32_t* token_lanes;   // window pools: [*count] lane record of the row; full pools: null
+  const ContentLane* lanes;     // [header->num_lanes]
+  const uint64_t* prefix_keys;  // of all requests
 };
 static_assert(std::is_trivially_copyable_v<FillSegment>);
 
@@ -42,7 +43,7 @@ TERRACE_HOST_DEVICE uint64_t SeedOfRow(const FillSegment& segment, int32_t row) 
   const ContentLane& lane = segment.lanes[index];
   const int32_t position = segment.positions[row];
   const int32_t last = LastTokenOf(segment.rule, segment.ratio, position);
-  return ContentSeed(lane.sequence, position, ContentVersion(lane, last), segment.plane);
+  return ContentSeed(ContentKey(lane, segment.prefix_keys, last), position, segment.plane);
 }
 
 // Host: rows begin .. end - 1 of one segment.   Thread-safe: yes, on disjoint rows.

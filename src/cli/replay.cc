@@ -6,123 +6,15 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
-#include <optional>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "cli/backend_memory.h"
-#include "cli/layer_range.h"
-#include "cli/row_source.h"
-#include "src/thread_pool.h"
+#include "cli/store_runner.h"
 #include "terrace/ledger.h"
-#include "terrace/rope.h"
 #include "terrace/units.h"
 
 namespace terrace {
 namespace {
-
-// Everything that a replay with data needs beside the ledger, and the carrying out of a step.
-class StoreRunner final : public StepRunner {
- public:
-  static absl::StatusOr<std::unique_ptr<StoreRunner>> Create(const CapacityPlan& capacity,
-                                                             const ReplayOptions& options) {
-    std::unique_ptr<StoreRunner> runner(new StoreRunner(options));
-    if (absl::Status status = runner->Build(capacity); !status.ok()) return status;
-    return runner;
-  }
-
-  absl::Status Run(const Plan& plan, absl::Span<const StepLane> lanes) override {
-    absl::Status status = store_->Begin(plan, stream_);
-    if (status.ok()) status = rows_->BeginStep(lanes, stream_);
-    const LayerRange range = store_->layers();
-    for (int layer = range.first; status.ok() && layer < range.first + range.count; ++layer) {
-      status = store_->Write(layer, rows_->RowsOf(layer), stream_);
-    }
-    if (status.ok() && options_.after_write) status = options_.after_write(*store_);
-    return status.ok() ? verifier_->CheckStep(lanes, stream_) : status;
-  }
-
-  const Store& store() const { return *store_; }
-  const Verifier& verifier() const { return *verifier_; }
-  Backend& backend() { return *backend_; }
-  absl::Status Finish() { return backend_->Synchronize(stream_); }
-
- private:
-  explicit StoreRunner(const ReplayOptions& options)
-      : options_(options),
-        threads_(options.backend.host_threads > 0
-                     ? options.backend.host_threads
-                     : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
-
-  absl::Status Build(const CapacityPlan& capacity) {
-    absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options_.backend);
-    if (!backend.ok()) return backend.status();
-    backend_ = *std::move(backend);
-
-    LayerRange layers = {0, static_cast<int32_t>(options_.model.layers.size())};
-    if (!options_.layers.empty()) {
-      absl::StatusOr<LayerRange> asked = ParseLayers(options_.layers, options_.model);
-      if (!asked.ok()) return asked.status();
-      layers = *asked;
-    } else if (backend_->name() == "host") {
-      layers = OneLayerOfEachKind(options_.model);
-    }
-    absl::StatusOr<std::unique_ptr<Store>> store = Store::Create(
-        {.model = options_.model, .geometry = capacity.geometry, .layers = layers}, backend_);
-    if (!store.ok()) return store.status();
-    store_ = *std::move(store);
-    if (absl::Status status = MakeRopes(capacity.geometry.max_context_tokens); !status.ok()) {
-      return status;
-    }
-
-    absl::StatusOr<std::unique_ptr<RowSource>> rows =
-        RowSource::Create(store_.get(), options_.model, &threads_);
-    if (!rows.ok()) return rows.status();
-    rows_ = *std::move(rows);
-    absl::StatusOr<std::unique_ptr<Verifier>> verifier =
-        Verifier::Create(store_.get(), options_.model, rope_tables_, &threads_, options_.verifier);
-    if (!verifier.ok()) return verifier.status();
-    verifier_ = *std::move(verifier);
-    return absl::OkStatus();
-  }
-
-  absl::Status MakeRopes(int32_t positions) {
-    std::vector<RopeTableView> views;
-    for (const RopeSpec& rope : options_.model.ropes) {
-      std::optional<YarnScaling> yarn;
-      if (rope.yarn_factor > 1) {
-        yarn = {rope.yarn_factor, rope.yarn_original_length, rope.yarn_beta_fast,
-                rope.yarn_beta_slow};
-      }
-      rope_tables_.push_back(MakeRopeTable(positions, rope.base, yarn));
-      const std::vector<float>& table = rope_tables_.back();
-      const float* data = table.data();
-      if (backend_->name() != "host") {
-        const int64_t size = static_cast<int64_t>(table.size());
-        BackendMemory<float>& memory = device_ropes_.emplace_back();
-        absl::Status status = memory.Allocate(*backend_, size);
-        if (status.ok()) {
-          status = backend_->Upload(memory.data(), data, size * int64_t{sizeof(float)}, stream_);
-        }
-        if (!status.ok()) return status;
-        data = memory.data();
-      }
-      views.push_back({data, positions});
-    }
-    return store_->SetRopeTables(views);
-  }
-
-  const ReplayOptions& options_;
-  const Stream stream_;
-  ThreadPool threads_;
-  std::shared_ptr<Backend> backend_;
-  std::unique_ptr<Store> store_;
-  std::vector<std::vector<float>> rope_tables_;
-  std::vector<BackendMemory<float>> device_ropes_;
-  std::unique_ptr<RowSource> rows_;
-  std::unique_ptr<Verifier> verifier_;
-};
 
 // Tokens of the longest request that the model can serve, in whole chunks: what tables must hold.
 int32_t ContextOf(absl::Span<const TraceRequest> requests, const ModelSpec& model) {
@@ -153,6 +45,30 @@ absl::Status CheckNumbers(const ReplayOptions& options) {
                         options.verifier.rate));
   }
   return absl::OkStatus();
+}
+
+// Blocks that are lost after every sequence was freed. What is cached then is lost if it outlives
+// the prefixes.
+int64_t CountLeaks(Ledger& ledger) {
+  const int pools = ledger.geometry().num_pools;
+  int64_t leaked = 0;
+  ledger.CheckInvariants();
+  for (int pool = 0; pool < pools; ++pool) {
+    leaked += ledger.Use(pool).live + ledger.Use(pool).draining;
+  }
+  ledger.ClearPrefixes();
+  ledger.CheckInvariants();
+  for (int pool = 0; pool < pools; ++pool) leaked += ledger.Use(pool).cached;
+  return leaked;
+}
+
+int64_t CheckpointBytesPeak(const ReplayResult& result) {
+  const Geometry& geometry = result.capacity.geometry;
+  const auto bytes = [&](int pool, int64_t blocks) {
+    return pool < 0 ? 0 : blocks * result.capacity.pools[pool].place.reserved_bytes_per_block();
+  };
+  return bytes(geometry.window_pool, result.prefix.peak_checkpoint_blocks) +
+         bytes(geometry.overlap_pool, result.scheduler.peak_overlap_blocks);
 }
 
 int64_t PeakMemoryBytes() {
@@ -186,13 +102,15 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
   result.capacity = *std::move(capacity);
 
   absl::StatusOr<std::unique_ptr<Ledger>> ledger =
-      Ledger::Create({.geometry = result.capacity.geometry});
+      Ledger::Create({.geometry = result.capacity.geometry,
+                      .in_flight_plans = options.scheduler.in_flight,
+                      .prefix = options.prefix});
   if (!ledger.ok()) return ledger.status();
   std::unique_ptr<StoreRunner> runner;
   result.backend = "none";
   if (options.with_data) {
     absl::StatusOr<std::unique_ptr<StoreRunner>> made =
-        StoreRunner::Create(result.capacity, options);
+        StoreRunner::Create(result.capacity, requests, options);
     if (!made.ok()) return made.status();
     runner = *std::move(made);
     result.backend = std::string(runner->backend().name());
@@ -204,20 +122,18 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
   scheduler.OnStep(options.on_step);
   const auto start = std::chrono::steady_clock::now();
   absl::Status status = scheduler.Run();
-  if (status.ok() && runner != nullptr) status = runner->Finish();
+  if (status.ok() && runner != nullptr) status = runner->Wait();
   if (!status.ok()) return status;
   result.wall_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
-  (*ledger)->CheckInvariants();
-  for (int pool = 0; pool < result.capacity.geometry.num_pools; ++pool) {
-    const PoolUse use = (*ledger)->Use(pool);
-    result.leaked_blocks += use.capacity - use.free;
-  }
   result.scheduler = scheduler.stats();
   result.occupancy = scheduler.occupancy();
+  result.prefix = (*ledger)->prefix_figures();
+  result.checkpoint_bytes_peak = CheckpointBytesPeak(result);
+  result.leaked_blocks = CountLeaks(**ledger);
   if (runner != nullptr) {
-    result.verifier = runner->verifier().stats();
+    result.verifier = runner->verified();
     result.counters = runner->store().ReadCounters();
   }
   result.peak_memory_bytes = PeakMemoryBytes();

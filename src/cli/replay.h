@@ -19,6 +19,7 @@
 #include "terrace/backend.h"
 #include "terrace/capacity.h"
 #include "terrace/model.h"
+#include "terrace/prefix_reuse.h"
 #include "terrace/store.h"
 
 namespace terrace {
@@ -27,6 +28,7 @@ struct ReplayOptions {
   ModelSpec model;
   int64_t memory_bytes = 0;
   SchedulerOptions scheduler = {};
+  PrefixOptions prefix = {};
   bool store_whole_chunk = false;
   bool with_data = true;  // false: the ledger alone
   BackendOptions backend = {};
@@ -46,7 +48,10 @@ struct ReplayResult {
   VerifierStats verifier;
   Counters counters;  // of the store; all but truncated_queries must be zero
   OccupancySeries occupancy = OccupancySeries();
-  int64_t leaked_blocks = 0;      // live or draining after every sequence was freed
+  PrefixFigures prefix;
+  int64_t checkpoint_bytes_peak = 0;  // most window and most overlap blocks of checkpoints alone
+  // Live or draining after every sequence was freed, or not free when the prefixes were cleared.
+  int64_t leaked_blocks = 0;
   double wall_seconds = 0;        // from the first request to the last
   int64_t peak_memory_bytes = 0;  // resident, of the process on the host
 

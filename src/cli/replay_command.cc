@@ -19,6 +19,7 @@
 #include "cli/progress.h"
 #include "cli/replay.h"
 #include "cli/report.h"
+#include "cli/reuse_options.h"
 #include "cli/trace.h"
 #include "cli/workload.h"
 
@@ -35,7 +36,8 @@ Examples:
   terrace replay --trace mooncake_conversation.jsonl --memory 40GiB --plot pools.svg --json run.json
   terrace replay --trace azure_conv.csv --memory 6GiB --backend host --layers 1-3
   terrace replay --trace mooncake_conversation.jsonl --memory 10TiB --sequences 1024 --data none
-  terrace replay --memory 1GiB --requests 100 --serial --verify 1)";
+  terrace replay --memory 1GiB --requests 100 --serial --verify 1
+  terrace replay --memory 8GiB --data none --checkpoints none --replay-limit 4096)";
 
 struct ReplayArguments {
   std::string trace_file;
@@ -70,7 +72,7 @@ absl::Status Judge(const ReplayResult& result) {
   }
   if (result.leaked_blocks > 0) {
     return absl::InternalError(
-        absl::StrCat(result.leaked_blocks, " blocks are live after every sequence was freed"));
+        absl::StrCat(result.leaked_blocks, " blocks are lost after every sequence was freed"));
   }
   if (!result.ok()) {
     return absl::InternalError("the store skipped or mended rows; see store_counters in the JSON");
@@ -91,6 +93,9 @@ absl::Status Run(ReplayArguments& arguments) {
   absl::StatusOr<ModelSpec> model = LoadModel(arguments.model);
   if (!model.ok()) return model.status();
   options.model = *std::move(model);
+  if (absl::Status status = CheckReuse(options.prefix, options.model); !status.ok()) {
+    return status;
+  }
   options.verifier.store_whole_chunk = options.store_whole_chunk;
   options.verifier.seed = arguments.workload.seed;
   if (!options.layers.empty()) {
@@ -237,6 +242,7 @@ void AddReplayCommand(CLI::App& app, int* exit_code) {
       ->required();
   AddWorkloadOptions(command, arguments.get());
   AddSchedulerOptions(command, &arguments->replay.scheduler);
+  AddReuseOptions(command, &arguments->replay);
   AddStoreOptions(command, arguments.get());
   command
       .add_option("--json", arguments->json_file,

@@ -47,6 +47,25 @@ void AddPools(const ReplayResult& result, Table& table) {
   }
 }
 
+void AddPrefix(const ReplayResult& result, Table& table) {
+  const PrefixFigures& prefix = result.prefix;
+  table.Add("prefix", "matched ", WithCommas(prefix.matched_tokens), " of ",
+            WithCommas(prefix.prompt_tokens), " tokens",
+            absl::StrFormat(", %.1f %%", 100 * Ratio(prefix.matched_tokens, prefix.prompt_tokens)),
+            "; ", WithCommas(prefix.hits), " hits of ", WithCommas(prefix.lookups), " lookups");
+  table.Add("  of them", "saved ", WithCommas(prefix.saved_tokens()),
+            absl::StrFormat(", %.1f %%", 100 * Ratio(prefix.saved_tokens(), prefix.matched_tokens)),
+            " (resumed ", WithCommas(prefix.resumed_tokens), ", skipped ",
+            WithCommas(prefix.skipped_tokens), "), replayed ", WithCommas(prefix.replayed_tokens));
+  table.Add("  checkpoints", WithCommas(prefix.stored_checkpoints), " stored, ",
+            WithCommas(prefix.evicted_checkpoints), " evicted, ",
+            WithCommas(prefix.missed_checkpoints), " missed; peak ",
+            FormatBytes(result.checkpoint_bytes_peak));
+  table.Add("  chunks", WithCommas(prefix.stored_chunks), " stored, ",
+            WithCommas(prefix.evicted_chunks), " evicted, ", WithCommas(prefix.indexed_chunks),
+            " held at the end");
+}
+
 void AddVerified(const ReplayResult& result, Table& table) {
   const VerifierStats& stats = result.verifier;
   table.Add("rows verified", WithCommas(stats.verified_rows), ", corrupt ",
@@ -92,6 +111,7 @@ std::string ReplayTable(const ReplayResult& result) {
   table.Add("ledger",
             absl::StrFormat("decode %.1f ns a sequence and step, prefill %.2f ns a token",
                             LedgerDecodeNsPerSequenceStep(stats), LedgerPrefillNsPerToken(stats)));
+  if (result.prefix.stored_chunks > 0) AddPrefix(result, table);
   table.Add("host memory", "peak ", FormatBytes(result.peak_memory_bytes));
   if (result.layers.count > 0) AddVerified(result, table);
   table.Add("leaked blocks", WithCommas(result.leaked_blocks));
@@ -102,6 +122,7 @@ std::string ReplayTable(const ReplayResult& result) {
 nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
   const SchedulerStats& stats = result.scheduler;
   const VerifierStats& verifier = result.verifier;
+  const PrefixFigures& prefix = result.prefix;
   nlohmann::ordered_json by_class;
   for (int c = 0; c < kNumRowClasses; ++c) {
     by_class[RowClassName(static_cast<RowClass>(c))] = verifier.verified_by_class[c];
@@ -130,6 +151,12 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
           {"prompt_tokens", stats.prompt_tokens},
           {"decode_tokens", stats.decode_tokens},
           {"recomputed_tokens", stats.recomputed_tokens},
+          {"matched_tokens", prefix.matched_tokens},
+          {"resumed_tokens", prefix.resumed_tokens},
+          {"replayed_tokens", prefix.replayed_tokens},
+          {"saved_tokens", prefix.saved_tokens()},
+          {"checkpoint_bytes_peak", result.checkpoint_bytes_peak},
+          {"evicted_chunks", prefix.evicted_chunks},
           {"drafts", stats.drafts},
           {"rejected_drafts", stats.rejected_drafts},
           {"simulated_seconds", stats.simulated_seconds},
@@ -147,7 +174,8 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
             {"skipped_slots", result.counters.skipped_slots},
             {"skipped_entries", result.counters.skipped_entries},
             {"skipped_positions", result.counters.skipped_positions}}},
-          {"pools", pools}};
+          {"pools", pools},
+          {"prefix", nlohmann::ordered_json::parse(ToJson(prefix))}};
 }
 
 }  // namespace terrace

@@ -21,15 +21,18 @@ bool IsWindow(const ModelSpec& model, const LayerPool& place) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RowSource>> RowSource::Create(Store* store, const ModelSpec& model,
+                                                             const PrefixKeys* keys,
                                                              ThreadPool* threads) {
-  std::unique_ptr<RowSource> source(new RowSource(store, model, threads));
+  std::unique_ptr<RowSource> source(new RowSource(store, model, keys, threads));
   if (absl::Status status = source->Build(); !status.ok()) return status;
   return source;
 }
 
-RowSource::RowSource(Store* store, const ModelSpec& model, ThreadPool* threads)
+RowSource::RowSource(Store* store, const ModelSpec& model, const PrefixKeys* keys,
+                     ThreadPool* threads)
     : store_(store),
       model_(model),
+      keys_(*keys),
       threads_(threads),
       on_host_(store->backend().name() == "host") {}
 
@@ -48,7 +51,8 @@ int32_t RowSource::AddSegment(const LayerPool& place, int32_t plane) {
        .slots = view.slots[place.pool],
        .positions = window ? view.token_position : view.entry_position[place.pool],
        .token_lanes = window ? view.token_record : nullptr,
-       .lanes = lanes_.data()});
+       .lanes = lanes_.data(),
+       .prefix_keys = prefix_keys_.data()});
   return static_cast<int32_t>(segments_.size()) - 1;
 }
 
@@ -58,6 +62,7 @@ absl::Status RowSource::Build() {
   if (absl::Status status = lanes_.Allocate(backend, geometry.max_sequences); !status.ok()) {
     return status;
   }
+  if (absl::Status status = UploadKeys(); !status.ok()) return status;
   const LayerRange range = store_->layers();
   for (int layer = range.first; layer < range.first + range.count; ++layer) {
     LayerSegments segments;
@@ -102,12 +107,25 @@ absl::Status RowSource::Build() {
                         count * int64_t{sizeof(FillSegment)}, {});
 }
 
+absl::Status RowSource::UploadKeys() {
+  const absl::Span<const uint64_t> keys = keys_.all();
+  const int64_t count = static_cast<int64_t>(keys.size());
+  if (absl::Status status = prefix_keys_.Allocate(store_->backend(), count); !status.ok()) {
+    return status;
+  }
+  return store_->backend().Upload(prefix_keys_.data(), keys.data(),
+                                  count * int64_t{sizeof(uint64_t)}, {});
+}
+
 absl::Status RowSource::BeginStep(absl::Span<const StepLane> lanes, Stream stream) {
   content_lanes_.clear();
   for (const StepLane& lane : lanes) {
-    content_lanes_.push_back({.sequence = lane.sequence,
-                              .keep_end = lane.keep_end(),
-                              .reject_version = RejectVersion(lane.first)});
+    const PrefixKeys::Request& request = keys_.request(lane.request);
+    content_lanes_.push_back({.first_key = request.first_key,
+                              .own_key = request.own,
+                              .rejected_key = RejectedKey(request.own, lane.sequence, lane.first),
+                              .own_from = request.own_from,
+                              .keep_end = lane.keep_end()});
   }
   absl::Status status = store_->backend().Upload(
       lanes_.data(), content_lanes_.data(),

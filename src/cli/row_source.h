@@ -15,6 +15,7 @@
 #include "absl/types/span.h"
 #include "cli/backend_memory.h"
 #include "cli/fill_rows.h"
+#include "cli/prefix_keys.h"
 #include "cli/scheduler.h"
 #include "src/thread_pool.h"
 #include "terrace/model.h"
@@ -24,8 +25,9 @@ namespace terrace {
 
 class RowSource {
  public:
-  // `store` and `threads` are borrowed.   Errors: ResourceExhausted from the backend.
+  // All are borrowed.   Errors: ResourceExhausted from the backend.
   static absl::StatusOr<std::unique_ptr<RowSource>> Create(Store* store, const ModelSpec& model,
+                                                           const PrefixKeys* keys,
                                                            ThreadPool* threads);
 
   // Once a step, after Store::Begin.
@@ -42,19 +44,22 @@ class RowSource {
     int32_t indexer = -1;
   };
 
-  RowSource(Store* store, const ModelSpec& model, ThreadPool* threads);
+  RowSource(Store* store, const ModelSpec& model, const PrefixKeys* keys, ThreadPool* threads);
   absl::Status Build();
+  absl::Status UploadKeys();
   int32_t AddSegment(const LayerPool& place, int32_t plane);
   RowsIn Filled(int32_t segment);
 
   Store* const store_;
   const ModelSpec& model_;
+  const PrefixKeys& keys_;
   ThreadPool* const threads_;
   const bool on_host_;
   std::vector<LayerSegments> layers_;  // of the store's range
   std::vector<FillSegment> segments_;
   std::vector<ContentLane> content_lanes_;
   BackendMemory<ContentLane> lanes_;
+  BackendMemory<uint64_t> prefix_keys_;
   BackendMemory<FillSegment> device_segments_;
   BackendMemory<uint16_t> rows_;
 };

@@ -31,14 +31,18 @@ int32_t Sampler::Draw(int32_t count) {
 void Sampler::PickQueries(absl::Span<const StepLane> lanes, std::vector<SampledQuery>* queries) {
   const int32_t count = static_cast<int32_t>(lanes.size());
   const int32_t any = Draw(count);
-  int32_t rolled_back = any;
-  for (int32_t i = 0; i < count; ++i) {
-    const int32_t lane = (any + i) % count;
-    if (lanes[lane].taken_back_begin < lanes[lane].taken_back_end) {
-      rolled_back = lane;
-      break;
+  // The first lane of a kind from `any` on, or that one.
+  const auto find = [&](auto is_wanted) {
+    for (int32_t i = 0; i < count; ++i) {
+      if (is_wanted(lanes[(any + i) % count])) return (any + i) % count;
     }
-  }
+    return any;
+  };
+  const int32_t rolled_back =
+      find([](const StepLane& lane) { return lane.taken_back_begin < lane.taken_back_end; });
+  const int32_t resumed = find([](const StepLane& lane) {
+    return lane.shared.resumed_at > 0 && lane.shared.resumed_at == lane.first;
+  });
   queries->clear();
   const int32_t any_row = Draw(lanes[any].count);
   int32_t lane_row = 0;
@@ -57,6 +61,7 @@ void Sampler::PickQueries(absl::Span<const StepLane> lanes, std::vector<SampledQ
       add(0);
       add(last);
     }
+    if (i == resumed) add(0);
     if (i == count - 1) add(last);
     lane_row += lanes[i].count;
   }
@@ -81,6 +86,12 @@ void Sampler::PickEntries(const PoolSpec& pool, const StepLane& lane, const Samp
     pick((lane.taken_back_begin - 1) / pool.ratio);
     pick((lane.taken_back_end - 1) / pool.ratio);
   }
+  if (lane.shared.write_from > 0) {
+    const int32_t shared = lane.shared.write_from / pool.ratio;
+    pick(shared - 1);
+    pick(shared);
+    pick(Draw(shared));
+  }
   const int32_t per_block = pool.entries_per_block;
   const int32_t blocks = (in_sight + per_block - 1) / per_block;
   while (picked < most) {
@@ -96,6 +107,7 @@ void Sampler::PickEntries(const PoolSpec& pool, const StepLane& lane, const Samp
 RowClass Sampler::ClassOfWindowRow(const PoolSpec& pool, const StepLane& lane,
                                    const SampledQuery& query, int32_t position) const {
   if (TouchesRollback(lane, position, position)) return RowClass::kRollback;
+  if (position < lane.shared.resumed_at) return RowClass::kShared;
   const int32_t age = query.position - position;
   const int32_t stored_begin = lane.first + lane.count - lane.drafts - model_.window_tokens + 1;
   if (age == 0 || age == model_.window_tokens - 1 || position == stored_begin) {
@@ -110,6 +122,7 @@ RowClass Sampler::ClassOfEntry(const PoolSpec& pool, const StepLane& lane, int32
   if (TouchesRollback(lane, first, LastTokenOf(pool.rule, pool.ratio, first))) {
     return RowClass::kRollback;
   }
+  if (first < lane.shared.write_from) return RowClass::kShared;
   return IsEdge(entry, pool.entries_per_block) ? RowClass::kChunk : RowClass::kInterior;
 }
 

@@ -22,7 +22,7 @@ struct SampledQuery {
 
 class Sampler {
  public:
-  static constexpr int32_t kMostQueries = 5;
+  static constexpr int32_t kMostQueries = 6;
 
   Sampler(const ModelSpec& model, double rate, uint64_t seed)
       : model_(model), rate_(rate), seed_(seed) {}
@@ -30,12 +30,13 @@ class Sampler {
   // Moves to the next step. Whether it is to be sampled.
   bool NextStep();
 
-  // The first and the last query of the step, and up to three more: any of a lane taken by chance,
-  // and the first and last of one that had rows taken back.
+  // The first and the last query of the step, and up to four more: any of a lane taken by chance,
+  // the first and last of one that had rows taken back, and the first of one that resumes here.
   void PickQueries(absl::Span<const StepLane> lanes, std::vector<SampledQuery>* queries);
 
   // Up to entries.size() entries that `query` sees, none twice, then -1. The oldest and the newest,
-  // those next to the last rollback, and as many on chunk borders as anywhere.
+  // those next to the last rollback and to where the shared chunks end, one in those, and as many
+  // on chunk borders as anywhere.
   void PickEntries(const PoolSpec& pool, const StepLane& lane, const SampledQuery& query,
                    absl::Span<int32_t> entries);
 

@@ -16,7 +16,8 @@ Scheduler::Scheduler(Ledger* ledger, absl::Span<const TraceRequest> requests, St
       runner_(runner),
       options_(options),
       generated_(requests.size()),
-      prompt_fed_(requests.size()) {
+      most_rows_(requests.size()),
+      retired_(ledger->last_plan().value()) {
   stats_.requests = static_cast<int64_t>(requests.size());
 }
 
@@ -28,10 +29,13 @@ absl::Status Scheduler::Run() {
       continue;
     }
     ledger_time_ = {};
+    const int64_t now_ms = static_cast<int64_t>(now_ms_);
+    absl::Status told = Timed([&] { return ledger_->SetTime(now_ms); });
+    if (!told.ok()) return told;
     absl::StatusOr<std::optional<Plan>> plan = AppendWhatFits();
     if (!plan.ok()) return plan.status();
     if (!plan->has_value()) continue;
-    occupancy_.Add(now_ms_ / 1000, LiveBlocks());
+    CountBlocks();
     if (runner_ != nullptr) {
       if (absl::Status status = runner_->Run(**plan, lanes_); !status.ok()) return status;
     }
@@ -39,17 +43,10 @@ absl::Status Scheduler::Run() {
     CountStep();
     if (on_step_) on_step_(stats_);
   }
-  occupancy_.Add(now_ms_ / 1000, LiveBlocks());
+  if (absl::Status status = RetireAllBut(0); !status.ok()) return status;
+  CountBlocks();
   if (on_step_) on_step_(stats_);
   return absl::OkStatus();
-}
-
-template <typename Call>
-auto Scheduler::Timed(Call call) {
-  const Clock::time_point start = Clock::now();
-  auto result = call();
-  ledger_time_ += Clock::now() - start;
-  return result;
 }
 
 void Scheduler::AdmitArrivals() {
@@ -63,9 +60,11 @@ absl::StatusOr<std::optional<Plan>> Scheduler::AppendWhatFits() {
   for (;;) {
     if (absl::Status status = BuildBatch(); !status.ok()) return status;
     if (batch_.empty()) return std::nullopt;
+    absl::Status status = RetireAllBut(std::max(0, options_.in_flight - 1));
+    if (!status.ok()) return status;
     absl::StatusOr<Plan> plan = Timed([&] { return ledger_->Append(batch_); });
     if (plan.ok()) return std::optional<Plan>(*std::move(plan));
-    if (absl::Status status = MakeRoom(plan.status()); !status.ok()) return status;
+    if (status = MakeRoom(plan.status()); !status.ok()) return status;
   }
 }
 
@@ -83,12 +82,30 @@ absl::Status Scheduler::BuildBatch() {
     budget -= 1 + drafts;
   }
   for (int32_t i = 0; i < count && budget > 0; ++i) {
-    if (running_[i].unfed() == 1) continue;
-    const int32_t tokens = std::min(budget, running_[i].unfed());
+    Running& sequence = running_[i];
+    if (sequence.unfed() == 1) continue;
+    if (absl::Status status = ExtendMatch(sequence); !status.ok()) return status;
+    const int32_t tokens = std::min(budget, sequence.unfed());
     AddToBatch(i, tokens, 0);
     budget -= tokens;
   }
   return AdmitWaiting(budget);
+}
+
+// Shares what others published since. Rows that the sequence passes over are never fed.
+absl::Status Scheduler::ExtendMatch(Running& sequence) {
+  const absl::StatusOr<PrefixMatch> match =
+      Timed([&] { return ledger_->ExtendMatch(sequence.id); });
+  if (!match.ok()) return match.status();
+  if (match->matched == 0) return absl::OkStatus();
+  const absl::StatusOr<SequenceInfo> info = ledger_->Info(sequence.id);
+  if (!info.ok()) return info.status();
+  sequence.shared.write_from = info->write_from;
+  if (info->length == sequence.length) return absl::OkStatus();
+  sequence.length = info->length;
+  sequence.shared.resumed_at = info->length;
+  sequence.shared.window_from = match->skipped > 0 ? info->length : 0;
+  return absl::OkStatus();
 }
 
 absl::Status Scheduler::AdmitWaiting(int32_t budget) {
@@ -104,11 +121,23 @@ absl::Status Scheduler::AdmitWaiting(int32_t budget) {
     }
     const int32_t known = request.input_length + generated_[index];
     FillTokenIds(request, index, known, ids_);
-    absl::StatusOr<SequenceId> id =
-        Timed([&] { return ledger_->AllocateSequence({.tokens = ids_}); });
-    if (!id.ok()) return id.status();
-    running_.push_back({.request = index, .sequence = next_sequence_++, .id = *id, .known = known});
-    const int32_t tokens = std::min(budget, known);
+    const absl::StatusOr<Admission> admitted = Timed(
+        [&] { return ledger_->AllocateSequence({.tokens = ids_, .replay = options_.replay}); });
+    if (const auto shortage = ShortageOf(admitted.status()); shortage && !shortage->retry_later) {
+      ++stats_.failed;
+      continue;
+    }
+    if (!admitted.ok()) return admitted.status();
+    const PrefixMatch& match = admitted->match;
+    running_.push_back({.request = index,
+                        .sequence = next_sequence_++,
+                        .id = admitted->id,
+                        .length = admitted->length,
+                        .known = known,
+                        .shared = {.resumed_at = admitted->length,
+                                   .write_from = match.matched,
+                                   .window_from = match.skipped > 0 ? admitted->length : 0}});
+    const int32_t tokens = std::min(budget, running_.back().unfed());
     AddToBatch(static_cast<int32_t>(running_.size()) - 1, tokens, 0);
     budget -= tokens;
   }
@@ -126,24 +155,25 @@ void Scheduler::AddToBatch(int32_t running, int32_t tokens, int32_t drafts) {
                     .drafts = drafts,
                     .accepted = Accepted(sequence, drafts),
                     .taken_back_begin = sequence.taken_back_begin,
-                    .taken_back_end = sequence.taken_back_end});
+                    .taken_back_end = sequence.taken_back_end,
+                    .shared = sequence.shared});
 }
 
-// Preempts the newest sequence; one that is alone and does not fit never will.
+// Waits for what is in flight, else preempts the newest sequence; one that is alone and does not
+// fit never will.
 absl::Status Scheduler::MakeRoom(const absl::Status& shortage) {
   const std::optional<Shortage> reason = ShortageOf(shortage);
   if (!reason.has_value()) return shortage;
+  if (reason->retry_later && options_.in_flight > 0 && InFlight() > 0) return RetireAllBut(0);
   const Running& newest = running_.back();
   if (running_.size() > 1) {
     waiting_.push_front(newest.request);
-    if (newest.length > 0) {
-      ++stats_.preemptions;
-      stats_.recomputed_tokens += newest.length;
-    }
+    if (newest.fed) ++stats_.preemptions;
     admitting_ = false;
     return DropNewest();
   }
-  if (reason->retry_later) return shortage;  // nobody else holds a block: the ledger lost some
+  // Nobody else holds a block and none drains: the ledger lost some.
+  if (reason->retry_later) return shortage;
   ++stats_.failed;
   admitting_ = true;
   return DropNewest();
@@ -155,97 +185,13 @@ absl::Status Scheduler::DropNewest() {
   return Timed([&] { return ledger_->FreeSequence(id); });
 }
 
-// Takes back the rejected drafts, commits what was sampled and frees what is finished.
-absl::Status Scheduler::Settle() {
-  struct Outcome {
-    int32_t length = 0;   // rows that stay
-    int32_t sampled = 0;  // ids to commit
-    bool finished = false;
-  };
-  std::vector<Outcome> outcomes(lanes_.size());
-  ids_.clear();
-  for (size_t i = 0; i < lanes_.size(); ++i) {
-    const StepLane& lane = lanes_[i];
-    Running& sequence = running_[batch_running_[i]];
-    Outcome& outcome = outcomes[i];
-    outcome.length = lane.keep_end();
-    const bool prompt_done = lane.first + lane.count - lane.drafts == sequence.known;
-    if (prompt_done && OutputLeft(sequence) > 0) outcome.sampled = lane.accepted + 1;
-    outcome.finished = prompt_done && OutputLeft(sequence) == outcome.sampled;
-    for (int32_t j = 0; j < outcome.sampled; ++j) {
-      ids_.push_back(TokenId(requests_[lane.request], lane.request, sequence.known + j));
-    }
+absl::Status Scheduler::RetireAllBut(int64_t most) {
+  if (options_.in_flight == 0 || InFlight() <= most) return absl::OkStatus();
+  if (runner_ != nullptr) {
+    if (absl::Status status = runner_->Wait(); !status.ok()) return status;
   }
-
-  absl::Status status = Timed([&] {
-    const int32_t* ids = ids_.data();
-    for (size_t i = 0; i < lanes_.size(); ++i) {
-      const SequenceId id = batch_[i].id;
-      absl::Status status;
-      if (lanes_[i].accepted < lanes_[i].drafts) status = ledger_->Truncate(id, outcomes[i].length);
-      if (outcomes[i].sampled > 0) {
-        status.Update(ledger_->Commit(id, absl::MakeConstSpan(ids, outcomes[i].sampled)));
-        ids += outcomes[i].sampled;
-      }
-      if (outcomes[i].finished) status.Update(ledger_->FreeSequence(id));
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-
-  for (size_t i = 0; i < lanes_.size(); ++i) {
-    Running& sequence = running_[batch_running_[i]];
-    const int32_t request = sequence.request;
-    sequence.length = outcomes[i].length;
-    if (lanes_[i].accepted < lanes_[i].drafts) {
-      sequence.taken_back_begin = sequence.length;
-      sequence.taken_back_end = lanes_[i].first + lanes_[i].count;
-    }
-    sequence.known += outcomes[i].sampled;
-    sequence.finished = outcomes[i].finished;
-    generated_[request] += outcomes[i].sampled;
-    stats_.decode_tokens += outcomes[i].sampled;
-    const int32_t prompt = std::min(sequence.length, requests_[request].input_length);
-    stats_.prompt_tokens += std::max(0, prompt - prompt_fed_[request]);
-    prompt_fed_[request] = std::max(prompt, prompt_fed_[request]);
-    if (sequence.finished) {
-      ++stats_.completed;
-      admitting_ = true;
-    }
-  }
-  running_.erase(std::remove_if(running_.begin(), running_.end(),
-                                [](const Running& sequence) { return sequence.finished; }),
-                 running_.end());
-  return absl::OkStatus();
-}
-
-void Scheduler::CountStep() {
-  int64_t tokens = 0;
-  int64_t prefill = 0;
-  for (const StepLane& lane : lanes_) {
-    tokens += lane.count;
-    if (lane.count - lane.drafts > 1) prefill += lane.count;
-    stats_.drafts += lane.drafts;
-    stats_.rejected_drafts += lane.drafts - lane.accepted;
-  }
-  const int64_t sequences = static_cast<int64_t>(lanes_.size());
-  const int64_t ledger_ns =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(ledger_time_).count();
-  ++stats_.steps;
-  stats_.sequence_steps += sequences;
-  if (prefill > 0) {
-    stats_.ledger_prefill_ns += ledger_ns;
-    stats_.prefill_tokens += prefill;
-  } else {
-    stats_.ledger_decode_ns += ledger_ns;
-    stats_.decode_sequence_steps += sequences;
-  }
-  now_ms_ += options_.step_ms + 1000.0 * static_cast<double>(tokens) / options_.tokens_per_second;
-  stats_.simulated_seconds = now_ms_ / 1000;
-  if (options_.check_every > 0 && stats_.steps % options_.check_every == 0) {
-    ledger_->CheckInvariants();
-  }
+  retired_ = ledger_->last_plan().value() - static_cast<uint64_t>(most);
+  return Timed([&] { return ledger_->Retire(PlanNumber(retired_)); });
 }
 
 int32_t Scheduler::OutputLeft(const Running& sequence) const {
@@ -261,14 +207,6 @@ int32_t Scheduler::Accepted(const Running& sequence, int32_t drafts) const {
     ++accepted;
   }
   return accepted;
-}
-
-PoolCounts Scheduler::LiveBlocks() const {
-  PoolCounts live = {};
-  for (int pool = 0; pool < ledger_->geometry().num_pools; ++pool) {
-    live[pool] = ledger_->Use(pool).live;
-  }
-  return live;
 }
 
 }  // namespace terrace

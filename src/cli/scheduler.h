@@ -7,6 +7,10 @@
 // again at the front with its prompt and all it generated; nobody is admitted until a sequence
 // finishes. Whether a draft is accepted is a fixed hash of (request, position).
 //
+// A new sequence goes on where the ledger's match lets it, and a prompt that is still being fed
+// looks for more before each of its steps. With steps in flight a plan is retired when the next one
+// needs its place, and all of them before anybody is preempted.
+//
 // Thread-safe: no.
 
 #ifndef TERRACE_CLI_SCHEDULER_H_
@@ -37,7 +41,17 @@ struct SchedulerOptions {
   bool serial = false;         // one request at a time
   int32_t drafts = 2;          // of a decode step; at most the ledger's max_drafts
   double acceptance = 0.6;     // chance of each draft, given that those before it were accepted
+  ReplayLimits replay = {};    // of every sequence
+  int32_t in_flight = 0;       // plans that are not retired at once; as the ledger's
   int32_t check_every = 0;     // steps between two CheckInvariants(); 0 = never
+};
+
+// What others wrote of a sequence's rows; 0 where there is none of it.
+struct SharedRows {
+  int32_t resumed_at = 0;  // rows before it were never fed by this sequence
+  int32_t write_from = 0;  // entries whose first token is below it lie in shared chunks
+  // Window rows before it do not exist: a replay without checkpoint began there.
+  int32_t window_from = 0;
 };
 
 // One sequence's part in a step, in the order of the plan's lanes.
@@ -51,6 +65,7 @@ struct StepLane {
   // Positions that were taken back last before this step: [begin, end); equal if none ever were.
   int32_t taken_back_begin = 0;
   int32_t taken_back_end = 0;
+  SharedRows shared = {};
   // First position of this step that will be taken back; first + count if none will.
   int32_t keep_end() const { return first + count - drafts + accepted; }
 };
@@ -60,6 +75,8 @@ class StepRunner {
  public:
   virtual ~StepRunner() = default;
   virtual absl::Status Run(const Plan& plan, absl::Span<const StepLane> lanes) = 0;
+  // Returns when all plans that were run have come to their end.
+  virtual absl::Status Wait() { return absl::OkStatus(); }
 };
 
 struct SchedulerStats {
@@ -69,14 +86,16 @@ struct SchedulerStats {
   int64_t preemptions = 0;
   int64_t steps = 0;
   int64_t sequence_steps = 0;     // sum over steps of their sequences
-  int64_t prompt_tokens = 0;      // prompts fed, each counted once
+  int64_t prompt_tokens = 0;      // prompts served, fed or matched, each counted once
   int64_t decode_tokens = 0;      // tokens generated
-  int64_t recomputed_tokens = 0;  // rows lost to preemption
+  int64_t recomputed_tokens = 0;  // rows lost to preemption and fed again
   int64_t drafts = 0;
   int64_t rejected_drafts = 0;
+  int32_t peak_overlap_blocks = 0;  // live or cached, at the end of a step's Append
   double simulated_seconds = 0;
-  // Time inside ledger calls: Append with its plan, Commit, Truncate, AllocateSequence,
-  // FreeSequence. Two to four pairs of clock readings a step, about 50 ns each, are part of it.
+  // Time inside ledger calls: SetTime, Append with its plan, Commit, Truncate, AllocateSequence,
+  // ExtendMatch, FreeSequence, Retire. Three to five pairs of clock readings a step, about 50 ns
+  // each, are part of it.
   int64_t ledger_decode_ns = 0;       // in steps without prefill
   int64_t decode_sequence_steps = 0;  // sequences of those steps
   int64_t ledger_prefill_ns = 0;      // in steps with prefill
@@ -112,6 +131,8 @@ class Scheduler {
     int32_t known = 0;   // token ids
     int32_t taken_back_begin = 0;
     int32_t taken_back_end = 0;
+    SharedRows shared = {};
+    bool fed = false;  // has been in a step
     bool finished = false;
     int32_t unfed() const { return known - length; }
   };
@@ -120,18 +141,27 @@ class Scheduler {
   absl::StatusOr<std::optional<Plan>> AppendWhatFits();
   absl::Status BuildBatch();
   absl::Status AdmitWaiting(int32_t budget);
+  absl::Status ExtendMatch(Running& sequence);
   void AddToBatch(int32_t running, int32_t tokens, int32_t drafts);
   absl::Status MakeRoom(const absl::Status& shortage);
   absl::Status DropNewest();
+  // How many plans are not retired, and retires all but the last `most` of them.
+  int64_t InFlight() const { return static_cast<int64_t>(ledger_->last_plan().value() - retired_); }
+  absl::Status RetireAllBut(int64_t most);
   absl::Status Settle();
   void CountStep();
   // Runs a ledger call and adds its time to ledger_time_.
   template <typename Call>
-  auto Timed(Call call);
+  auto Timed(Call call) {
+    const Clock::time_point start = Clock::now();
+    auto result = call();
+    ledger_time_ += Clock::now() - start;
+    return result;
+  }
 
   int32_t OutputLeft(const Running& sequence) const;
   int32_t Accepted(const Running& sequence, int32_t drafts) const;
-  PoolCounts LiveBlocks() const;
+  void CountBlocks();
 
   Ledger* const ledger_;
   const absl::Span<const TraceRequest> requests_;
@@ -140,11 +170,12 @@ class Scheduler {
   std::function<void(const SchedulerStats&)> on_step_;
 
   double now_ms_ = 0;
-  size_t arrived_ = 0;               // requests that are waiting, running or done
-  std::deque<int32_t> waiting_;      // requests
-  std::vector<Running> running_;     // in order of admission
-  std::vector<int32_t> generated_;   // [requests] tokens
-  std::vector<int32_t> prompt_fed_;  // [requests] most prompt rows it ever had
+  size_t arrived_ = 0;              // requests that are waiting, running or done
+  std::deque<int32_t> waiting_;     // requests
+  std::vector<Running> running_;    // in order of admission
+  std::vector<int32_t> generated_;  // [requests] tokens
+  std::vector<int32_t> most_rows_;  // [requests] that any sequence of it had
+  uint64_t retired_ = 0;            // number of the last plan retired
   uint64_t next_sequence_ = 0;
   bool admitting_ = true;             // false from a shortage until a sequence finishes
   Clock::duration ledger_time_ = {};  // of the step that is being made

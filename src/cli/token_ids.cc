@@ -8,7 +8,13 @@ namespace {
 constexpr uint64_t kVocabulary = 129280;          // DeepSeek-V4's
 constexpr uint64_t kOwnTokens = 0xA5A5ull << 48;  // apart from every hash id
 
-// What tells a block of 512 tokens from the others.
+int32_t IdInBlock(uint64_t block_hash, int32_t offset) {
+  const uint64_t hash = (block_hash + static_cast<uint64_t>(offset)) * 0x9E3779B97F4A7C15ull;
+  return static_cast<int32_t>(((hash >> 32) * kVocabulary) >> 32);
+}
+
+}  // namespace
+
 uint64_t BlockKey(const TraceRequest& request, int32_t index, int32_t position) {
   const size_t block = position / kHashBlockTokens;
   if (position < request.input_length && block < request.hash_ids.size()) {
@@ -16,13 +22,6 @@ uint64_t BlockKey(const TraceRequest& request, int32_t index, int32_t position) 
   }
   return kOwnTokens | static_cast<uint64_t>(index) << 24 | block;
 }
-
-int32_t IdInBlock(uint64_t block_hash, int32_t offset) {
-  const uint64_t hash = (block_hash + static_cast<uint64_t>(offset)) * 0x9E3779B97F4A7C15ull;
-  return static_cast<int32_t>(((hash >> 32) * kVocabulary) >> 32);
-}
-
-}  // namespace
 
 int32_t TokenId(const TraceRequest& request, int32_t index, int32_t position) {
   return IdInBlock(Mix(BlockKey(request, index, position)), position % kHashBlockTokens);

@@ -11,6 +11,10 @@
 
 namespace terrace {
 
+// What tells the tokens of the 512-token block at `position` from those of other blocks: the
+// block's hash id, or for generated tokens and prompts without hash ids a key of the request's own.
+uint64_t BlockKey(const TraceRequest& request, int32_t index, int32_t position);
+
 // The id at `position`: of the prompt, or generated after it. `index` is the request's in its
 // trace.
 int32_t TokenId(const TraceRequest& request, int32_t index, int32_t position);

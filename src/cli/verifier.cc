@@ -19,19 +19,33 @@ const LayerPool* PlaceOf(const ModelSpec& model, int layer, PoolKind kind) {
 
 }  // namespace
 
+VerifierStats& VerifierStats::operator+=(const VerifierStats& other) {
+  sampled_steps += other.sampled_steps;
+  verified_rows += other.verified_rows;
+  absent_rows += other.absent_rows;
+  corrupt_rows += other.corrupt_rows;
+  for (int c = 0; c < kNumRowClasses; ++c) verified_by_class[c] += other.verified_by_class[c];
+  first_corrupt.insert(first_corrupt.end(), other.first_corrupt.begin(), other.first_corrupt.end());
+  if (first_corrupt.size() > kMostReported) first_corrupt.resize(kMostReported);
+  return *this;
+}
+
 absl::StatusOr<std::unique_ptr<Verifier>> Verifier::Create(
-    Store* store, const ModelSpec& model, absl::Span<const std::vector<float>> rope_tables,
-    ThreadPool* threads, const VerifierOptions& options) {
-  std::unique_ptr<Verifier> verifier(new Verifier(store, model, rope_tables, threads, options));
+    Store* store, const ModelSpec& model, const PrefixKeys* keys,
+    absl::Span<const std::vector<float>> rope_tables, ThreadPool* threads,
+    const VerifierOptions& options) {
+  std::unique_ptr<Verifier> verifier(
+      new Verifier(store, model, keys, rope_tables, threads, options));
   if (absl::Status status = verifier->Build(); !status.ok()) return status;
   return verifier;
 }
 
-Verifier::Verifier(Store* store, const ModelSpec& model,
+Verifier::Verifier(Store* store, const ModelSpec& model, const PrefixKeys* keys,
                    absl::Span<const std::vector<float>> rope_tables, ThreadPool* threads,
                    const VerifierOptions& options)
     : store_(store),
       model_(model),
+      keys_(*keys),
       rope_tables_(rope_tables),
       threads_(threads),
       options_(options),
@@ -177,7 +191,7 @@ void Verifier::Expect(const SampledQuery& query, const StepLane& lane, int32_t p
                       RowClass row_class) {
   Read& read = reads_.back();
   const PoolSpec& pool = model_.pools[read.plane.pool];
-  expected_.push_back({.seed = ExpectedSeed(pool, read.plane, lane, position),
+  expected_.push_back({.seed = ExpectedSeed(pool, read.plane, keys_, lane, position),
                        .at = read.begin + read.count++ * read.channels,
                        .position = position,
                        .lane = query.lane,

@@ -18,6 +18,7 @@
 #include "absl/types/span.h"
 #include "cli/backend_memory.h"
 #include "cli/expected_rows.h"
+#include "cli/prefix_keys.h"
 #include "cli/sampler.h"
 #include "src/thread_pool.h"
 #include "terrace/model.h"
@@ -39,6 +40,8 @@ struct VerifierStats {
   std::array<int64_t, kNumRowClasses> verified_by_class = {};
   std::vector<std::string> first_corrupt;  // a line each, at most kMostReported
   static constexpr size_t kMostReported = 5;
+
+  VerifierStats& operator+=(const VerifierStats& other);
 };
 
 class Verifier {
@@ -46,11 +49,12 @@ class Verifier {
   static constexpr int32_t kTopK = 64;
   static constexpr int32_t kMostVisible = 64;
 
-  // `store`, `model`, `threads` and `rope_tables` (one a ModelSpec::ropes, [positions, 64]) are
-  // borrowed.   Errors: ResourceExhausted from the backend.
+  // All but the options are borrowed. rope_tables: one a ModelSpec::ropes, [positions, 64].
+  // Errors: ResourceExhausted from the backend.
   static absl::StatusOr<std::unique_ptr<Verifier>> Create(
-      Store* store, const ModelSpec& model, absl::Span<const std::vector<float>> rope_tables,
-      ThreadPool* threads, const VerifierOptions& options);
+      Store* store, const ModelSpec& model, const PrefixKeys* keys,
+      absl::Span<const std::vector<float>> rope_tables, ThreadPool* threads,
+      const VerifierOptions& options);
 
   // After all layers of a step were written. On each sampled step one layer of every kind is read,
   // the next one each time.
@@ -76,8 +80,9 @@ class Verifier {
     int64_t count = 0;     // rows
   };
 
-  Verifier(Store* store, const ModelSpec& model, absl::Span<const std::vector<float>> rope_tables,
-           ThreadPool* threads, const VerifierOptions& options);
+  Verifier(Store* store, const ModelSpec& model, const PrefixKeys* keys,
+           absl::Span<const std::vector<float>> rope_tables, ThreadPool* threads,
+           const VerifierOptions& options);
   absl::Status Build();
   absl::Status Choose(absl::Span<const StepLane> lanes, Stream stream);
   absl::Status ReadWindow(int32_t layer, absl::Span<const StepLane> lanes, Stream stream);
@@ -99,6 +104,7 @@ class Verifier {
 
   Store* const store_;
   const ModelSpec& model_;
+  const PrefixKeys& keys_;
   const absl::Span<const std::vector<float>> rope_tables_;
   ThreadPool* const threads_;
   const VerifierOptions options_;

@@ -1,0 +1,66 @@
+// StoreRunner carries out the steps of a replay with data: it makes the rows that a model would,
+// writes them through a store, and reads some of them back.
+//
+// Stream: all work is ordered on the default stream. Thread-safe: no.
+
+#ifndef TERRACE_CLI_STORE_RUNNER_H_
+#define TERRACE_CLI_STORE_RUNNER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "cli/backend_memory.h"
+#include "cli/overlap_rows.h"
+#include "cli/prefix_keys.h"
+#include "cli/replay.h"
+#include "cli/row_source.h"
+#include "cli/scheduler.h"
+#include "cli/verifier.h"
+#include "src/thread_pool.h"
+#include "terrace/backend.h"
+#include "terrace/capacity.h"
+#include "terrace/plan.h"
+#include "terrace/store.h"
+
+namespace terrace {
+
+class StoreRunner final : public StepRunner {
+ public:
+  // `options` is borrowed.
+  // Errors: those of MakeBackend, ParseLayers and Store::Create.
+  static absl::StatusOr<std::unique_ptr<StoreRunner>> Create(
+      const CapacityPlan& capacity, absl::Span<const TraceRequest> requests,
+      const ReplayOptions& options);
+
+  absl::Status Run(const Plan& plan, absl::Span<const StepLane> lanes) override;
+  absl::Status Wait() override { return backend_->Synchronize(stream_); }
+
+  const Store& store() const { return *store_; }
+  Backend& backend() { return *backend_; }
+  VerifierStats verified() const;
+
+ private:
+  StoreRunner(absl::Span<const TraceRequest> requests, const ReplayOptions& options);
+  absl::Status Build(const CapacityPlan& capacity);
+  absl::Status MakeRopes(int32_t positions);
+
+  const ReplayOptions& options_;
+  const Stream stream_;
+  const PrefixKeys keys_;
+  ThreadPool threads_;
+  std::shared_ptr<Backend> backend_;
+  std::unique_ptr<Store> store_;
+  std::vector<std::vector<float>> rope_tables_;
+  std::vector<BackendMemory<float>> device_ropes_;
+  std::unique_ptr<RowSource> rows_;
+  std::unique_ptr<OverlapRows> overlap_;
+  std::unique_ptr<Verifier> verifier_;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_CLI_STORE_RUNNER_H_
