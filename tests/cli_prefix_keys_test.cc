@@ -72,7 +72,8 @@ TEST(PrefixKeysTest, FilledAndExpectedContentsAgree) {
 TEST(PrefixKeysTest, WhatWillBeTakenBackDiffersFromAllElseInItsPlace) {
   const std::vector<TraceRequest> requests = Requests();
   const PrefixKeys keys(requests);
-  const PoolSpec swa{.kind = PoolKind::kWindow};
+  PoolSpec swa;
+  swa.kind = PoolKind::kWindow;
   std::set<uint64_t> seeds;
   const auto seed = [&](uint64_t sequence, int32_t first, int32_t accepted) {
     const StepLane lane{.request = 1,
