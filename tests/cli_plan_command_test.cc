@@ -11,36 +11,15 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/run_command.h"
 
 namespace terrace {
 namespace {
 
 using testing::HasSubstr;
 
-struct Outcome {
-  int exit_code = -1;
-  std::string out;
-  std::string err;
-};
-
-// What the program does with these arguments; words that CLI11 refuses exit with 2.
-Outcome Terrace(std::vector<std::string> arguments) {
-  CLI::App app;
-  Outcome outcome;
-  AddPlanCommand(app, &outcome.exit_code);
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
-  std::string refused;
-  try {
-    app.parse(arguments);
-  } catch (const CLI::ParseError& error) {
-    outcome.exit_code = error.get_exit_code() == 0 ? 0 : 2;
-    refused = error.what();
-  }
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr() + refused;
-  return outcome;
+CommandOutcome Terrace(const std::vector<std::string>& arguments) {
+  return RunCommand(&AddPlanCommand, arguments);
 }
 
 class CliPlanCommandTest : public testing::Test {
@@ -55,8 +34,8 @@ class CliPlanCommandTest : public testing::Test {
 };
 
 TEST_F(CliPlanCommandTest, ATableForPeopleAndJsonForPrograms) {
-  const Outcome outcome = Terrace({"plan", "--model", "deepseek-v4-flash", "--memory", "40GiB",
-                                   "--sequences", "64", "--json", path_});
+  const CommandOutcome outcome = Terrace({"plan", "--model", "deepseek-v4-flash", "--memory",
+                                          "40GiB", "--sequences", "64", "--json", path_});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("3850.25 B"));
   const nlohmann::json plan = ReadJson();
@@ -72,28 +51,30 @@ TEST_F(CliPlanCommandTest, ATableForPeopleAndJsonForPrograms) {
 }
 
 TEST_F(CliPlanCommandTest, ADashWritesJsonAloneToStandardOutput) {
-  const Outcome outcome = Terrace({"plan", "--memory", "4GiB", "--json", "-"});
+  const CommandOutcome outcome = Terrace({"plan", "--memory", "4GiB", "--json", "-"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(nlohmann::json::parse(outcome.out)["memory_bytes"], int64_t{4} << 30);
 }
 
 TEST_F(CliPlanCommandTest, TheModelOfAPlanIsAModelFile) {
-  const Outcome first = Terrace({"plan", "--memory", "4GiB", "--json", "-", "--swa-block", "128",
-                                 "--latent-format", "mxfp8_v41", "--layout", "layer-major"});
+  const CommandOutcome first =
+      Terrace({"plan", "--memory", "4GiB", "--json", "-", "--swa-block", "128", "--latent-format",
+               "mxfp8_v41", "--layout", "layer-major"});
   ASSERT_EQ(first.exit_code, 0) << first.err;
   const nlohmann::json plan = nlohmann::json::parse(first.out);
   EXPECT_EQ(plan["pools"][0]["entries_per_block"], 128);
   EXPECT_EQ(plan["pools"][0]["planes"][0]["format"], "mxfp8_v41");
   EXPECT_EQ(plan["pools"][0]["layout"], "layer-major");
   WriteFile(plan["model"].dump());
-  const Outcome second = Terrace({"plan", "--model", path_, "--memory", "4GiB", "--json", "-"});
+  const CommandOutcome second =
+      Terrace({"plan", "--model", path_, "--memory", "4GiB", "--json", "-"});
   EXPECT_EQ(second.out, first.out);
 }
 
 TEST_F(CliPlanCommandTest, EveryLimitReachesThePlan) {
-  const Outcome outcome = Terrace({"plan", "--memory", "4GiB", "--json", "-", "--sequences", "10",
-                                   "--prefill-sequences", "3", "--drafts", "2", "--step-tokens",
-                                   "512", "--context", "9000", "--whole-chunk"});
+  const CommandOutcome outcome = Terrace(
+      {"plan", "--memory", "4GiB", "--json", "-", "--sequences", "10", "--prefill-sequences", "3",
+       "--drafts", "2", "--step-tokens", "512", "--context", "9000", "--whole-chunk"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const nlohmann::json limits = nlohmann::json::parse(outcome.out)["limits"];
   EXPECT_EQ(limits["max_sequences"], 10);
@@ -106,7 +87,7 @@ TEST_F(CliPlanCommandTest, EveryLimitReachesThePlan) {
 
 TEST_F(CliPlanCommandTest, ALayeredModelFileTakesChangesFromTheCommandLine) {
   WriteFile(R"({"name": "tiny", "ratios": [0, 4, 128]})");
-  const Outcome outcome =
+  const CommandOutcome outcome =
       Terrace({"plan", "--model", path_, "--memory", "4GiB", "--indexer-format", "indexer_mxfp4"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("tiny: 3 layers"));
@@ -128,7 +109,7 @@ TEST_F(CliPlanCommandTest, BadUsageExitsWith2AndOneLineThatSaysWhatToDo) {
   for (const auto& [arguments, message] : cases) {
     std::vector<std::string> all = {"plan"};
     all.insert(all.end(), arguments.begin(), arguments.end());
-    const Outcome outcome = Terrace(all);
+    const CommandOutcome outcome = Terrace(all);
     EXPECT_EQ(outcome.exit_code, 2) << message;
     EXPECT_THAT(outcome.err, HasSubstr(message));
     EXPECT_EQ(outcome.out, "");
@@ -137,7 +118,7 @@ TEST_F(CliPlanCommandTest, BadUsageExitsWith2AndOneLineThatSaysWhatToDo) {
 
 TEST_F(CliPlanCommandTest, ABadModelFileIsAnErrorThatNamesTheFileAndTheKey) {
   WriteFile(R"({"ratios": [4], "topk": 3})");
-  const Outcome unknown_key = Terrace({"plan", "--model", path_, "--memory", "1GiB"});
+  const CommandOutcome unknown_key = Terrace({"plan", "--model", path_, "--memory", "1GiB"});
   EXPECT_EQ(unknown_key.exit_code, 2);
   EXPECT_THAT(unknown_key.err, HasSubstr(path_ + ": unknown key \"topk\""));
   WriteFile("");
@@ -149,14 +130,15 @@ TEST_F(CliPlanCommandTest, ABadModelFileIsAnErrorThatNamesTheFileAndTheKey) {
 }
 
 TEST_F(CliPlanCommandTest, MemoryThatIsTooSmallExitsWith1AndSaysHowMuchItTakes) {
-  const Outcome outcome = Terrace({"plan", "--memory", "100MiB"});
+  const CommandOutcome outcome = Terrace({"plan", "--memory", "100MiB"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("give at least"));
   EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1);
 }
 
 TEST_F(CliPlanCommandTest, AFileThatCannotBeWrittenExitsWith1) {
-  const Outcome outcome = Terrace({"plan", "--memory", "4GiB", "--json", "/no/such/folder/plan"});
+  const CommandOutcome outcome =
+      Terrace({"plan", "--memory", "4GiB", "--json", "/no/such/folder/plan"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("cannot write /no/such/folder/plan"));
 }

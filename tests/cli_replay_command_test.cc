@@ -15,6 +15,7 @@
 #include "cli/replay_command.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/run_command.h"
 
 namespace terrace {
 namespace {
@@ -22,37 +23,15 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-struct Outcome {
-  int exit_code = -1;
-  std::string out;
-  std::string err;
-};
-
-// What the program does with these arguments; words that CLI11 refuses exit with 2.
-Outcome Replay(std::vector<std::string> arguments) {
-  CLI::App app;
-  Outcome outcome;
-  AddReplayCommand(app, &outcome.exit_code);
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
+CommandOutcome Replay(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "replay");
-  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
-  std::string refused;
-  try {
-    app.parse(arguments);
-  } catch (const CLI::ParseError& error) {
-    outcome.exit_code = error.get_exit_code() == 0 ? 0 : 2;
-    refused = error.what();
-  }
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr() + refused;
-  return outcome;
+  return RunCommand(&AddReplayCommand, arguments);
 }
 
 const std::vector<std::string> kSmall = {"--memory",    "1GiB", "--requests", "12",
                                          "--sequences", "8",    "--backend",  "host"};
 
-Outcome SmallReplay(const std::vector<std::string>& more = {}) {
+CommandOutcome SmallReplay(const std::vector<std::string>& more = {}) {
   std::vector<std::string> arguments = kSmall;
   arguments.insert(arguments.end(), more.begin(), more.end());
   return Replay(arguments);
@@ -76,7 +55,7 @@ class TempFile {
 };
 
 TEST(ReplayCommandTest, TheSummarySaysThatNoRowIsWrong) {
-  const Outcome outcome = SmallReplay();
+  const CommandOutcome outcome = SmallReplay();
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("completed 12, failed 0"));
   EXPECT_THAT(outcome.out, HasSubstr(", corrupt 0"));
@@ -85,14 +64,32 @@ TEST(ReplayCommandTest, TheSummarySaysThatNoRowIsWrong) {
 }
 
 TEST(ReplayCommandTest, TheJsonHasEveryPromisedKey) {
-  const Outcome outcome = SmallReplay({"--json", "-"});
+  const CommandOutcome outcome = SmallReplay({"--json", "-"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   const json result = json::parse(outcome.out);
-  for (const char* key :
-       {"requests", "completed", "failed", "preemptions", "steps", "sequence_steps",
-        "prompt_tokens", "decode_tokens", "ledger_decode_ns_per_sequence_step",
-        "ledger_prefill_ns_per_token", "wall_seconds", "verified_rows", "corrupt_rows",
-        "leaked_blocks", "verified_by_class", "peak_memory_bytes"}) {
+  for (const char* key : {"requests",
+                          "completed",
+                          "failed",
+                          "preemptions",
+                          "steps",
+                          "sequence_steps",
+                          "prompt_tokens",
+                          "decode_tokens",
+                          "ledger_decode_ns_per_sequence_step",
+                          "ledger_prefill_ns_per_token",
+                          "wall_seconds",
+                          "verified_rows",
+                          "corrupt_rows",
+                          "leaked_blocks",
+                          "verified_by_class",
+                          "peak_memory_bytes",
+                          "matched_tokens",
+                          "resumed_tokens",
+                          "replayed_tokens",
+                          "saved_tokens",
+                          "checkpoint_bytes_peak",
+                          "evicted_chunks",
+                          "prefix"}) {
     EXPECT_TRUE(result.contains(key)) << key;
   }
   EXPECT_EQ(result["requests"], 12);
@@ -119,7 +116,7 @@ TEST(ReplayCommandTest, ATraceIsServedFromItsFile) {
   trace.Write(
       "{\"timestamp\": 0, \"input_length\": 600, \"output_length\": 7, \"hash_ids\": [0, 1]}\n"
       "{\"timestamp\": 50, \"input_length\": 40, \"output_length\": 30, \"hash_ids\": [0]}\n");
-  const Outcome outcome = SmallReplay({"--trace", trace.path(), "--json", "-"});
+  const CommandOutcome outcome = SmallReplay({"--trace", trace.path(), "--json", "-"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   const json result = json::parse(outcome.out);
   EXPECT_EQ(result["prompt_tokens"], 640);
@@ -129,14 +126,14 @@ TEST(ReplayCommandTest, ATraceIsServedFromItsFile) {
 TEST(ReplayCommandTest, ATruncatedTraceLineIsOneLineWithFileAndNumber) {
   const TempFile trace("_bad.jsonl");
   trace.Write("{\"timestamp\": 0, \"input_length\": 600, \"output_le");
-  const Outcome outcome = SmallReplay({"--trace", trace.path()});
+  const CommandOutcome outcome = SmallReplay({"--trace", trace.path()});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr(trace.path() + ":1: "));
   EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
 }
 
 TEST(ReplayCommandTest, ATraceThatIsNotThereExitsWithOne) {
-  const Outcome outcome = SmallReplay({"--trace", "/no/such/trace"});
+  const CommandOutcome outcome = SmallReplay({"--trace", "/no/such/trace"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("/no/such/trace: "));
 }
@@ -157,10 +154,19 @@ TEST(ReplayCommandTest, BadUsageExitsWithTwo) {
       {"--memory", "1GiB", "--tokens-per-second", "inf"},
       {"--memory", "1GiB", "--verify", "nan"},
       {"--memory", "1GiB", "--tokens-per-second", "0"},
+      {"--memory", "1GiB", "--checkpoints", "sometimes"},
+      {"--memory", "1GiB", "--checkpoints", "every:0"},
+      {"--memory", "1GiB", "--checkpoints", "every:"},
+      {"--memory", "1GiB", "--checkpoints", "every:300"},
+      {"--memory", "1GiB", "--checkpoints", "none", "--no-reuse"},
+      {"--memory", "1GiB", "--replay-limit", "-1"},
+      {"--memory", "1GiB", "--replay-limit", "9999999999"},
+      {"--memory", "1GiB", "--approximate-replay", "few"},
+      {"--memory", "1GiB", "--in-flight", "-1"},
       {"--memory", "1GiB", "--no-such-option"},
   };
   for (const auto& arguments : bad) {
-    const Outcome outcome = Replay(arguments);
+    const CommandOutcome outcome = Replay(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << testing::PrintToString(arguments);
     EXPECT_NE(outcome.err, "");
     EXPECT_EQ(outcome.out, "");
@@ -168,7 +174,7 @@ TEST(ReplayCommandTest, BadUsageExitsWithTwo) {
 }
 
 TEST(ReplayCommandTest, MemoryThatHoldsNothingExitsWithOneAndSaysHowMuchItTakes) {
-  const Outcome outcome = Replay({"--memory", "1MiB", "--data", "none"});
+  const CommandOutcome outcome = Replay({"--memory", "1MiB", "--data", "none"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("MiB"));
   EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
@@ -179,7 +185,7 @@ TEST(ReplayCommandTest, RequestsThatNeverFitAreReported) {
   trace.Write(
       "{\"timestamp\": 0, \"input_length\": 600, \"output_length\": 2}\n"
       "{\"timestamp\": 0, \"input_length\": 2000000, \"output_length\": 2}\n");
-  const Outcome outcome = SmallReplay({"--trace", trace.path(), "--data", "none"});
+  const CommandOutcome outcome = SmallReplay({"--trace", trace.path(), "--data", "none"});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.out, HasSubstr("completed 1, failed 1"));
   EXPECT_THAT(outcome.err, HasSubstr("1 requests can never fit"));
@@ -194,7 +200,8 @@ TEST(ReplayCommandTest, HelpShowsExamplesAndExitCodes) {
   EXPECT_THAT(help, HasSubstr("Exit code"));
   for (const char* option :
        {"--trace", "--model", "--memory", "--sequences", "--backend", "--data", "--layers",
-        "--json", "--plot", "--serial", "--step-ms", "--tokens-per-second", "--step-tokens"}) {
+        "--json", "--plot", "--serial", "--step-ms", "--tokens-per-second", "--step-tokens",
+        "--no-reuse", "--checkpoints", "--replay-limit", "--approximate-replay", "--in-flight"}) {
     EXPECT_THAT(help, HasSubstr(option));
   }
 }
@@ -219,7 +226,7 @@ TEST_F(ReplayPlotTest, DrawsAPanelForEveryPool) {
 }
 
 TEST_F(ReplayPlotTest, AFileThatCannotBeWrittenExitsWithOne) {
-  const Outcome outcome = SmallReplay({"--plot", "/no/such/folder/figure.svg"});
+  const CommandOutcome outcome = SmallReplay({"--plot", "/no/such/folder/figure.svg"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("gnuplot failed"));
 }
@@ -227,7 +234,7 @@ TEST_F(ReplayPlotTest, AFileThatCannotBeWrittenExitsWithOne) {
 TEST(ReplayWithoutGnuplotTest, SaysWhatIsMissingBeforeTheRun) {
   const std::string path = std::getenv("PATH");
   setenv("PATH", "/no/such/folder", 1);
-  const Outcome outcome = SmallReplay({"--plot", "figure.svg"});
+  const CommandOutcome outcome = SmallReplay({"--plot", "figure.svg"});
   setenv("PATH", path.c_str(), 1);
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(outcome.out, "");

@@ -39,6 +39,32 @@ TEST(SamplerTest, PicksTheFirstAndTheLastQueryAndOneAfterARollback) {
   }
 }
 
+TEST(SamplerTest, PicksTheFirstQueryOfASequenceThatResumes) {
+  std::vector<StepLane> lanes(6);
+  for (int i = 0; i < 6; ++i) lanes[i] = {.first = 256 * i, .count = 3};
+  lanes[2].shared = {.resumed_at = 512, .write_from = 512};
+  lanes[3].shared = {.resumed_at = 512, .write_from = 512};  // some steps ago
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    Sampler sampler(Flash(), 1, seed);
+    ASSERT_TRUE(sampler.NextStep());
+    std::vector<SampledQuery> queries;
+    sampler.PickQueries(lanes, &queries);
+    EXPECT_TRUE(std::any_of(queries.begin(), queries.end(), [](const SampledQuery& query) {
+      return query.token_row == 6 && query.position == 512;
+    }));
+  }
+}
+
+TEST(SamplerTest, PicksEntriesOnBothSidesOfWhereTheSharedChunksEnd) {
+  Sampler sampler(Flash(), 1, 3);
+  ASSERT_TRUE(sampler.NextStep());
+  const StepLane lane{.first = 70000, .count = 1, .shared = {.write_from = 65536}};
+  std::vector<int32_t> entries(64);
+  sampler.PickEntries(Pool("csa"), lane, {.position = 70000}, absl::MakeSpan(entries));
+  EXPECT_THAT(entries, testing::Contains(16383));
+  EXPECT_THAT(entries, testing::Contains(16384));
+}
+
 TEST(SamplerTest, PicksEntriesInSightNoneTwice) {
   Sampler sampler(Flash(), 1, 3);
   ASSERT_TRUE(sampler.NextStep());
@@ -102,6 +128,13 @@ TEST(SamplerTest, ClassesAreWhatTheySay) {
   EXPECT_EQ(sampler.ClassOfEntry(csa, decode, 100), RowClass::kInterior);
   EXPECT_EQ(sampler.ClassOfEntry(csa, after, 247), RowClass::kRollback);  // tokens 988..991
   EXPECT_EQ(sampler.ClassOfEntry(csa, after, 246), RowClass::kInterior);
+
+  const StepLane resumed{
+      .first = 1000, .count = 1, .shared = {.resumed_at = 900, .write_from = 768}};
+  EXPECT_EQ(window(resumed, 899), RowClass::kShared);
+  EXPECT_EQ(window(resumed, 900), RowClass::kInterior);
+  EXPECT_EQ(sampler.ClassOfEntry(csa, resumed, 191), RowClass::kShared);
+  EXPECT_EQ(sampler.ClassOfEntry(csa, resumed, 192), RowClass::kChunk);
 }
 
 TEST(ExpectedRowsTest, TheWindowHoldsWhatALaterStepCanSee) {
@@ -113,13 +146,26 @@ TEST(ExpectedRowsTest, TheWindowHoldsWhatALaterStepCanSee) {
   EXPECT_TRUE(MustHoldWindowRow(Flash(), false, drafts, 874));
 }
 
+TEST(ExpectedRowsTest, AReplayWithoutCheckpointHasNoWindowBeforeItBegan) {
+  const StepLane lane{.first = 1024, .count = 300, .shared = {.window_from = 1024}};
+  EXPECT_FALSE(MustHoldWindowRow(Flash(), false, lane, 1023));
+  EXPECT_TRUE(MustHoldWindowRow(Flash(), false, lane, 1323));
+  const StepLane later{.first = 1100, .count = 1, .shared = {.window_from = 1024}};
+  EXPECT_FALSE(MustHoldWindowRow(Flash(), false, later, 1023));
+  EXPECT_TRUE(MustHoldWindowRow(Flash(), false, later, 1024));
+}
+
 TEST(ExpectedRowsTest, RejectedRowsHaveOtherContents) {
+  const PrefixKeys keys({TraceRequest{.input_length = 990, .output_length = 50}});
   const PoolSpec& csa = Pool("csa");
   const StepLane kept{.sequence = 7, .first = 1000, .count = 4, .drafts = 3, .accepted = 3};
   const StepLane rejected{.sequence = 7, .first = 1000, .count = 4, .drafts = 3, .accepted = 2};
   const ContentPlane plane{1, 0, 0};
-  EXPECT_NE(ExpectedSeed(csa, plane, kept, 1000), ExpectedSeed(csa, plane, rejected, 1000));
-  EXPECT_EQ(ExpectedSeed(csa, plane, kept, 996), ExpectedSeed(csa, plane, rejected, 996));
+  const auto seed = [&](const StepLane& lane, int32_t position) {
+    return ExpectedSeed(csa, plane, keys, lane, position);
+  };
+  EXPECT_NE(seed(kept, 1000), seed(rejected, 1000));
+  EXPECT_EQ(seed(kept, 996), seed(rejected, 996));
 }
 
 TEST(ExpectedRowsTest, EntriesInSightFollowTheRule) {
