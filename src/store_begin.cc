@@ -98,39 +98,24 @@ absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_
                    " bytes, more than a step of this geometry: ", impl.plan_bytes_);
   }
 
+  // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
   Backend& backend = *impl.backend_;
-  const auto patch = [&](const BlockPatch* patches, int32_t count) {
-    return backend.Patch({impl.geometry_, impl.view_, patches, count}, stream);
-  };
-  absl::Status status;
-  if (plan.is_snapshot()) {
-    status = impl.ResetTables(stream);
-    if (status.ok()) status = backend.Upload(impl.tables_, &header, sizeof(PlanHeader), stream);
-    impl.step_ = header;
-    if (status.ok()) {
-      status = impl.UploadInPieces(plan.patches().data(), header.num_patches, stream, patch);
-    }
-  } else {
-    status = backend.Upload(impl.tables_, plan.bytes().data(), header.total_bytes, stream);
-    if (status.ok() && header.num_patches > 0) {
-      status = patch(reinterpret_cast<const BlockPatch*>(impl.tables_ + header.patches_offset),
-                     header.num_patches);
-    }
-    if (status.ok() && header.num_copies > 0) {
-      status = impl.EnqueueCopies(
-          reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
-          header.num_copies, stream);
-    }
-  }
   const int32_t padded = std::max(padded_token_rows, header.num_token_rows);
-  if (status.ok() && padded > 0) {
-    ExpandParams expand{};
-    expand.geometry = impl.geometry_;
-    expand.step = impl.view_;
-    expand.num_token_rows = header.num_token_rows;
-    expand.padded_token_rows = padded;
-    std::memcpy(expand.num_entry_rows, header.num_entry_rows, sizeof(expand.num_entry_rows));
-    status = backend.Expand(expand, stream);
+  absl::Status status = plan.is_snapshot() ? impl.ResetTables(stream) : absl::OkStatus();
+  if (!status.ok()) return status;
+  status = backend.Begin({impl.geometry_, impl.view_, header, plan.bytes().data(), padded}, stream);
+  if (!status.ok()) return status;
+  if (plan.is_snapshot()) {
+    impl.step_ = header;
+    status = impl.UploadInPieces(
+        plan.patches().data(), header.num_patches, stream,
+        [&](const BlockPatch* patches, int32_t count) {
+          return backend.Patch({impl.geometry_, impl.view_, patches, count}, stream);
+        });
+  } else if (header.num_copies > 0) {
+    status =
+        impl.EnqueueCopies(reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
+                           header.num_copies, stream);
   }
   if (!status.ok()) return status;
   impl.step_ = header;
