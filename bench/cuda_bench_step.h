@@ -68,27 +68,31 @@ inline std::vector<int32_t> RandomTopK(std::mt19937_64& random, int32_t queries,
 }
 
 // The CSA pool: every block has the pages of 21 layers; a bench uses the first bytes of each
-// layer's place as pages of the format that it measures.
+// layer's place as pages of the format that it measures. The same bytes serve both layouts.
 class BenchPool {
  public:
   BenchPool(Backend& backend, int64_t bytes)
-      : place_(PlacePages(DeepSeekV4Flash().pools[kCsaPool], 21, 1)),
-        blocks_(static_cast<int32_t>(bytes / place_.block_stride)),
-        base_(OnDevice<uint8_t>(backend, blocks_ * place_.block_stride)) {
+      : blocks_(
+            static_cast<int32_t>(std::min(bytes / Place(PoolLayout::kBlockMajor, 1).total_bytes,
+                                          bytes / Place(PoolLayout::kLayerMajor, 1).total_bytes))),
+        block_major_(Place(PoolLayout::kBlockMajor, blocks_)),
+        layer_major_(Place(PoolLayout::kLayerMajor, blocks_)) {
+    const int64_t all = std::max(block_major_.total_bytes, layer_major_.total_bytes);
+    base_ = OnDevice<uint8_t>(backend, all);
     constexpr int64_t kPiece = 64 << 20;
     std::mt19937_64 random(1);
     std::vector<uint64_t> piece(kPiece / 8);
     for (uint64_t& word : piece) word = random();
-    const int64_t all = blocks_ * place_.block_stride;
     for (int64_t at = 0; at < all; at += kPiece) {
       Require(backend.Upload(base_ + at, piece.data(), std::min(kPiece, all - at), Stream{}));
     }
     Require(backend.Synchronize(Stream{}));
   }
 
-  PlanePages Pages(RowFormat format, int call) const {
-    return {.base = base_ + call % kLayers * place_.layer_stride,
-            .block_stride = place_.block_stride,
+  PlanePages Pages(RowFormat format, int call, PoolLayout layout = PoolLayout::kBlockMajor) const {
+    const PagePlace& place = layout == PoolLayout::kBlockMajor ? block_major_ : layer_major_;
+    return {.base = base_ + call % kLayers * place.layer_stride,
+            .block_stride = place.block_stride,
             .scale_offset = int64_t{64} * LayoutOf(format).data_bytes,
             .log2_entries_per_block = 6,
             .num_slots = blocks_ * 64,
@@ -98,12 +102,19 @@ class BenchPool {
 
   uint8_t* base() const { return base_; }
   int32_t blocks() const { return blocks_; }
-  int64_t block_bytes() const { return place_.block_stride; }
+  int64_t block_bytes() const { return block_major_.block_stride; }
 
  private:
-  PagePlace place_;
+  static PagePlace Place(PoolLayout layout, int64_t blocks) {
+    PoolSpec pool = DeepSeekV4Flash().pools[kCsaPool];
+    pool.layout = layout;
+    return PlacePages(pool, 21, blocks);
+  }
+
   int32_t blocks_;
-  uint8_t* base_;
+  PagePlace block_major_;
+  PagePlace layer_major_;
+  uint8_t* base_ = nullptr;
 };
 
 // A step of `lanes` sequences that end at kContext tokens, `tokens` of them in the step, expanded
@@ -117,7 +128,7 @@ class BenchStep {
     limits.max_context_tokens = kContext;
     auto geometry = MakeGeometry(model, limits, std::vector<int32_t>(model.pools.size(), blocks));
     Require(geometry.status());
-    expand.geometry = patch.geometry = *geometry;
+    begin.geometry = *geometry;
 
     PlanHeader header{};
     header.num_lanes = lanes;
@@ -137,16 +148,19 @@ class BenchStep {
     }
     // Most steps of 256 decoding sequences take some blocks.
     const std::vector<BlockPatch> patches(8, BlockPatch{kWindowPool, 0, 0, 0});
-    plan.resize(sizeof(header) + lanes * sizeof(LaneRecord) + patches.size() * sizeof(BlockPatch));
+    header.num_patches = static_cast<int32_t>(patches.size());
+    header.patches_offset = static_cast<int32_t>(sizeof(header) + lanes * sizeof(LaneRecord));
+    header.total_bytes =
+        header.patches_offset + header.num_patches * static_cast<int32_t>(sizeof(BlockPatch));
+    plan.resize(header.total_bytes);
     uint8_t* to = plan.data();
     std::memcpy(to, &header, sizeof(header));
     std::memcpy(to += sizeof(header), records.data(), lanes * sizeof(LaneRecord));
     std::memcpy(to += lanes * sizeof(LaneRecord), patches.data(),
                 patches.size() * sizeof(BlockPatch));
-    device_plan = OnDevice(backend, plan);
 
-    StepView& view = expand.step;
-    view.header = reinterpret_cast<const PlanHeader*>(device_plan);
+    StepView& view = begin.step;
+    view.header = reinterpret_cast<PlanHeader*>(OnDevice(backend, plan));
     view.counters = backend.counters();
     view.tokens = OnDevice<TokenRow>(backend, header.num_token_rows);
     view.token_record = OnDevice<int32_t>(backend, header.num_token_rows);
@@ -159,21 +173,16 @@ class BenchStep {
       view.block_table[p] = OnDevice(backend, table);
       view.slots[p] = OnDevice<int32_t>(backend, header.num_token_rows);
       view.entry_position[p] = OnDevice<int32_t>(backend, header.num_token_rows);
-      expand.num_entry_rows[p] = header.num_entry_rows[p];
     }
-    expand.num_token_rows = expand.padded_token_rows = header.num_token_rows;
-    patch.step = view;
-    patch.count = static_cast<int32_t>(patches.size());
-    patch.patches = reinterpret_cast<const BlockPatch*>(device_plan + plan.size() -
-                                                        patches.size() * sizeof(BlockPatch));
-    Require(backend.Expand(expand, Stream{}));
+    begin.header = header;
+    begin.plan = reinterpret_cast<const std::byte*>(plan.data());
+    begin.padded_token_rows = header.num_token_rows;
+    Require(backend.Begin(begin, Stream{}));
     Require(backend.Synchronize(Stream{}));
   }
 
   std::vector<uint8_t> plan;
-  uint8_t* device_plan = nullptr;
-  PatchParams patch{};
-  ExpandParams expand{};
+  BeginParams begin{};
 };
 
 }  // namespace terrace

@@ -71,6 +71,12 @@ class StoreBench {
                 consecutive_);
     }
     WriteLine("write flashmla_v4, 65,536 rows, random", RowFormat::kFlashMlaV4, kRows, scattered_);
+    for (const bool random : {false, true}) {
+      WriteLine(absl::StrCat("write flashmla_v4, 65,536 rows, ", random ? "random" : "consecutive",
+                             ", layer-major"),
+                RowFormat::kFlashMlaV4, kRows, random ? scattered_ : consecutive_,
+                PoolLayout::kLayerMajor);
+    }
     for (const RowFormat format : kIndexers) {
       WriteLine(absl::StrCat("write ", Name(format), ", 262,144 rows, consecutive"), format,
                 kIndexerRows, consecutive_);
@@ -85,12 +91,13 @@ class StoreBench {
       params.segments[2] = OneSegment(RowFormat::kIndexerFp8, 64, scattered_, call + 2).segments[0];
       return params;
     };
+    constexpr double kLayerBytes = 320 * (584.0 + 1024.0) + 64 * (132.0 + 256.0);
     table_.Row("write a layer, 256 SWA + 64 CSA + 64 indexer, one launch",
                timer_.InGraph(kSmallCalls,
                               [&](int call, cudaStream_t stream) {
                                 Require(backend_.Write(layer(call), stream));
                               }),
-               0);
+               kLayerBytes);
     table_.Row("the same in three launches",
                timer_.InGraph(kSmallCalls,
                               [&](int call, cudaStream_t stream) {
@@ -102,7 +109,7 @@ class StoreBench {
                                   Require(backend_.Write(one, stream));
                                 }
                               }),
-               0);
+               kLayerBytes);
     for (const int32_t rows : {1, 256}) {
       const int32_t* count = OnDevice(backend_, std::vector<int32_t>{rows});
       table_.Row(absl::StrCat("write flashmla_v4, ", rows, " rows, launched for 1,024"),
@@ -113,7 +120,7 @@ class StoreBench {
                                   params.segments[0].count = count;
                                   Require(backend_.Write(params, stream));
                                 }),
-                 0);
+                 rows * (584.0 + 1024.0));
     }
   }
 
@@ -136,6 +143,17 @@ class StoreBench {
                    kRows * (StoredBytes(format) + Bf16Bytes(format)));
       }
     }
+    table_.Row("gather top-k flashmla_v4, 128 x 512, random, layer-major",
+               timer_.InGraph(kLargeCalls,
+                              [&](int call, cudaStream_t stream) {
+                                GatherParams params =
+                                    Gather(RowFormat::kFlashMlaV4, step, SelectKind::kTopK,
+                                           kQueries, kTopK, call, PoolLayout::kLayerMajor);
+                                params.select.entries = entries;
+                                params.select.entries_pitch = kTopK;
+                                Require(backend_.Gather(params, stream));
+                              }),
+               kRows * (584.0 + 1024.0));
     const int32_t* ids = OnDevice(backend_, RandomDistinct(random_, kQueries, kQueries));
     const auto one = [&](int call, cudaStream_t stream) {
       GatherParams params = Gather(RowFormat::kFlashMlaV4, step, SelectKind::kTopK, 1, kTopK, call);
@@ -144,7 +162,8 @@ class StoreBench {
       params.select.entries_pitch = kTopK;
       Require(backend_.Gather(params, stream));
     };
-    table_.Row("gather top-k flashmla_v4, 1 x 512", timer_.InGraph(kSmallCalls, one), 0);
+    table_.Row("gather top-k flashmla_v4, 1 x 512", timer_.InGraph(kSmallCalls, one),
+               kTopK * (584.0 + 1024.0));
   }
 
   void GatherWindow() {
@@ -182,7 +201,7 @@ class StoreBench {
           Require(backend_.Translate(params, stream));
         };
         table_.Row(absl::StrCat("translate top-k, ", queries, " x 512", warm ? ", warm" : ""),
-                   timer_.InGraph(kSmallCalls, translate), 0);
+                   timer_.InGraph(kSmallCalls, translate), 8.0 * queries * kTopK);
         for (int i = 0; i < sets; ++i) {
           backend_.Free(in[i]);
           backend_.Free(out[i]);
@@ -193,11 +212,15 @@ class StoreBench {
 
   void Begin() {
     const BenchStep step(backend_, pool_.blocks(), 256, 1);
+    table_.Row("an empty kernel on a stream",
+               timer_.OnStream(kSmallCalls,
+                               [](int, cudaStream_t stream) {
+                                 RequireCuda(static_cast<cudaError_t>(LaunchEmpty(stream)),
+                                             "LaunchEmpty");
+                               }),
+               0);
     const auto begin = [&](int, cudaStream_t stream) {
-      Require(backend_.Upload(step.device_plan, step.plan.data(),
-                              static_cast<int64_t>(step.plan.size()), stream));
-      Require(backend_.Patch(step.patch, stream));
-      Require(backend_.Expand(step.expand, stream));
+      Require(backend_.Begin(step.begin, stream));
     };
     table_.Row("begin, 256 sequences: upload, patch, expand (on a stream)",
                timer_.OnStream(kSmallCalls, begin), 0);
@@ -231,7 +254,8 @@ class StoreBench {
     return std::string(RowFormatName(format).data(), RowFormatName(format).size());
   }
 
-  WriteParams OneSegment(RowFormat format, int32_t rows, const int32_t* slots, int call) const {
+  WriteParams OneSegment(RowFormat format, int32_t rows, const int32_t* slots, int call,
+                         PoolLayout layout = PoolLayout::kBlockMajor) const {
     WriteParams params{};
     params.num_segments = 1;
     params.counters = backend_.counters();
@@ -240,7 +264,7 @@ class StoreBench {
     segment.row_pitch = LayoutOf(format).channels;
     segment.max_rows = rows;
     segment.slots = slots;
-    segment.pages = pool_.Pages(format, call);
+    segment.pages = pool_.Pages(format, call, layout);
     if (!StoredUnrotated(format)) {
       segment.positions = positions_;
       segment.rope = rope_;
@@ -248,9 +272,10 @@ class StoreBench {
     return params;
   }
 
-  void WriteLine(const std::string& work, RowFormat format, int32_t rows, const int32_t* slots) {
+  void WriteLine(const std::string& work, RowFormat format, int32_t rows, const int32_t* slots,
+                 PoolLayout layout = PoolLayout::kBlockMajor) {
     const double micros = timer_.InGraph(kLargeCalls, [&](int call, cudaStream_t stream) {
-      Require(backend_.Write(OneSegment(format, rows, slots, call), stream));
+      Require(backend_.Write(OneSegment(format, rows, slots, call, layout), stream));
     });
     table_.Row(work, micros, 1.0 * rows * (StoredBytes(format) + Bf16Bytes(format)));
   }
@@ -258,7 +283,7 @@ class StoreBench {
   Selection Select(const BenchStep& step, SelectKind kind, int32_t queries, int32_t rows) const {
     Selection select{};
     select.kind = kind;
-    SelectFromStep(step.expand.geometry, step.expand.step,
+    SelectFromStep(step.begin.geometry, step.begin.step,
                    kind == SelectKind::kWindow ? kWindowPool : kCsaPool, select);
     select.num_queries = queries;
     select.rows_per_query = rows;
@@ -267,10 +292,10 @@ class StoreBench {
   }
 
   GatherParams Gather(RowFormat format, const BenchStep& step, SelectKind kind, int32_t queries,
-                      int32_t rows, int call) const {
+                      int32_t rows, int call, PoolLayout layout = PoolLayout::kBlockMajor) const {
     GatherParams params{};
     params.select = Select(step, kind, queries, rows);
-    params.pages = pool_.Pages(format, call);
+    params.pages = pool_.Pages(format, call, layout);
     params.out = out_[call % kBuffers];
     params.out_row_pitch = kLatentChannels;
     params.out_query_pitch = int64_t{rows} * kLatentChannels;

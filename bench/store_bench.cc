@@ -57,7 +57,8 @@ class Rows {
     const ModelSpec model =
         *MakeModel({.ratios = {4},
                     .latent_format = is_indexer ? RowFormat::kFlashMlaV4 : format,
-                    .indexer_format = is_indexer ? format : RowFormat::kIndexerFp8});
+                    .indexer_format = is_indexer ? format : RowFormat::kIndexerFp8,
+                    .overlap = false});
     const Geometry geometry = *MakeGeometry(model, {.max_sequences = 1}, {8, kRows / 64});
     backend_ = *MakeBackend({.kind = BackendKind::kHost});
     store_ = *Store::Create({.model = model, .geometry = geometry}, backend_);

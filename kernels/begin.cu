@@ -1,6 +1,11 @@
-// Begin. Patch: a thread a patch. Expand: a thread a row, token rows first, then the entry rows of
-// each pool; a thread finds its lane record by bisection, so its cost does not grow with the length
-// of a prefill chunk.
+// Begin. One launch: every block takes the whole plan into shared memory, straight from the pinned
+// buffer where the host staged it, applies its patches and expands its share of the rows, a thread
+// a row: token rows first, then the entry rows of each pool. Blocks need nothing of each other: the
+// patches are few, and written twice they are the same. A thread finds its lane record by
+// bisection, so the cost does not grow with the length of a prefill chunk.
+//
+// A plan too large to be staged is uploaded and patched first (Patch, a thread a patch); the lane
+// records are then read where they lie.
 
 #include "kernels/begin.h"
 #include "kernels/launch.cuh"
@@ -9,49 +14,57 @@
 namespace terrace {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kPatchThreads = 128;
+constexpr int kThreads = 512;
+constexpr int kRowsPerThread = 4;  // so that few blocks ask for the plan
+static_assert(sizeof(PlanHeader) % sizeof(uint4) == 0 && sizeof(LaneRecord) % sizeof(uint4) == 0 &&
+              sizeof(BlockPatch) == sizeof(uint4) && sizeof(BlockCopy) == sizeof(uint4));
 
-struct ExpandLaunch {
-  ExpandParams params;
+struct BeginLaunch {
+  BeginParams params;
+  int32_t plan_chunks;  // of 16 bytes
+  int32_t num_patches;
   int32_t total_rows;
 };
 
-__global__ void __launch_bounds__(kThreads)
+__device__ __forceinline__ void ApplyPatch(const Geometry& geometry, const StepView& step,
+                                           uint4 chunk) {
+  const int32_t pool = static_cast<int32_t>(chunk.x);
+  const int64_t row = int64_t{chunk.y} * geometry.pools[pool].blocks_per_lane;
+  step.block_table[pool][row + chunk.z] = static_cast<int32_t>(chunk.w);
+}
+
+__global__ void __launch_bounds__(kPatchThreads)
     PatchKernel(const __grid_constant__ PatchParams params) {
-  AwaitPrecedingKernel();
-  const int32_t index = blockIdx.x * kThreads + threadIdx.x;
+  const int32_t index = blockIdx.x * kPatchThreads + threadIdx.x;
   if (index >= params.count) return;
-  const int4 words = reinterpret_cast<const int4*>(params.patches)[index];
-  const BlockPatch patch = {words.x, words.y, words.z, words.w};
-  const int64_t row = int64_t{patch.lane} * params.geometry.pools[patch.pool].blocks_per_lane;
-  params.step.block_table[patch.pool][row + patch.index] = patch.block;
+  ApplyPatch(params.geometry, params.step, reinterpret_cast<const uint4*>(params.patches)[index]);
 }
 
-__device__ __forceinline__ const LaneRecord* Lanes(const StepView& step) {
-  return reinterpret_cast<const LaneRecord*>(step.header + 1);
-}
-
-__device__ __forceinline__ const int32_t* LaneBlocks(const ExpandParams& params, int pool,
+__device__ __forceinline__ const int32_t* LaneBlocks(const BeginParams& params, int pool,
                                                      const LaneRecord& lane) {
   return params.step.block_table[pool] +
          int64_t{lane.lane} * params.geometry.pools[pool].blocks_per_lane;
 }
 
-__device__ __forceinline__ void ExpandTokenRow(const ExpandParams& params, int32_t row) {
+// The plan is where the block has it: not at step.header, which another block may still write.
+__device__ __forceinline__ void ExpandTokenRow(const BeginParams& params, const PlanHeader* plan,
+                                               int32_t row) {
   const StepView& step = params.step;
+  const LaneRecord* lanes = reinterpret_cast<const LaneRecord*>(plan + 1);
   const int window = params.geometry.window_pool;
   TokenRow token = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
   int32_t record = -1;
   int32_t slot = kNoSlot;
-  if (row < params.num_token_rows) {
-    record = LaneOfTokenRow(Lanes(step), step.header->num_lanes, row);
-    const LaneRecord& lane = Lanes(step)[record];
+  if (row < params.header.num_token_rows) {
+    record = LaneOfTokenRow(lanes, params.header.num_lanes, row);
+    const LaneRecord& lane = lanes[record];
     token = {.lane = lane.lane,
              .position = lane.first + row - lane.token_row,
              .first = lane.first,
              .first_stored = FirstStoredPosition(params.geometry, lane)};
-    if (window >= 0 && WindowRowWritten(params.geometry, *step.header, record, token.first_stored,
-                                        token.position)) {
+    if (window >= 0 &&
+        WindowRowWritten(params.geometry, *plan, record, token.first_stored, token.position)) {
       slot =
           SlotOf(params.geometry.pools[window], LaneBlocks(params, window, lane), token.position);
     }
@@ -62,45 +75,81 @@ __device__ __forceinline__ void ExpandTokenRow(const ExpandParams& params, int32
   if (window >= 0) step.slots[window][row] = slot;
 }
 
-__device__ __forceinline__ void ExpandEntryRow(const ExpandParams& params, int pool, int32_t row) {
+__device__ __forceinline__ void ExpandEntryRow(const BeginParams& params, const PlanHeader* plan,
+                                               int pool, int32_t row) {
   const StepView& step = params.step;
+  const LaneRecord* lanes = reinterpret_cast<const LaneRecord*>(plan + 1);
   const PoolGeometry& geometry = params.geometry.pools[pool];
-  const int32_t record = LaneOfEntryRow(Lanes(step), step.header->num_lanes, pool, row);
-  const LaneRecord& lane = Lanes(step)[record];
+  const int32_t record = LaneOfEntryRow(lanes, params.header.num_lanes, pool, row);
+  const LaneRecord& lane = lanes[record];
   const int32_t entry = EntriesClosed(geometry, lane.first) + row - lane.entry_row[pool];
   step.slots[pool][row] = EntrySlot(geometry, lane, LaneBlocks(params, pool, lane), entry);
   step.entry_position[pool][row] = entry * geometry.ratio;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    ExpandKernel(const __grid_constant__ ExpandLaunch launch) {
-  AwaitPrecedingKernel();
-  const ExpandParams& params = launch.params;
-  int32_t row = blockIdx.x * kThreads + threadIdx.x;
-  if (row >= launch.total_rows) return;
-  if (row < params.padded_token_rows) {
-    ExpandTokenRow(params, row);
-    return;
+// The plan into shared memory and, by the first block, to where later kernels read it.
+__device__ __forceinline__ void StagePlan(const BeginLaunch& launch, uint4* staged) {
+  const uint4* from = reinterpret_cast<const uint4*>(launch.params.plan);
+  uint4* to = blockIdx.x == 0 ? reinterpret_cast<uint4*>(launch.params.step.header) : nullptr;
+#pragma unroll 4
+  for (int32_t i = threadIdx.x; i < launch.plan_chunks; i += kThreads) {
+    const uint4 chunk = from[i];
+    staged[i] = chunk;
+    if (to != nullptr) to[i] = chunk;
   }
-  row -= params.padded_token_rows;
-  int pool = 0;
-  while (row >= params.num_entry_rows[pool]) row -= params.num_entry_rows[pool++];
-  ExpandEntryRow(params, pool, row);
+}
+
+template <bool kStaged>
+__global__ void __launch_bounds__(kThreads)
+    BeginKernel(const __grid_constant__ BeginLaunch launch) {
+  extern __shared__ uint4 staged[];
+  const BeginParams& params = launch.params;
+  const PlanHeader* plan = params.step.header;
+  if constexpr (kStaged) {
+    StagePlan(launch, staged);
+    __syncthreads();
+    const uint4* patches = staged + params.header.patches_offset / sizeof(uint4);
+    for (int32_t i = threadIdx.x; i < launch.num_patches; i += kThreads) {
+      ApplyPatch(params.geometry, params.step, patches[i]);
+    }
+    __syncthreads();
+    plan = reinterpret_cast<const PlanHeader*>(staged);
+  }
+  for (int32_t i = blockIdx.x * kThreads + threadIdx.x; i < launch.total_rows;
+       i += gridDim.x * kThreads) {
+    if (i < params.padded_token_rows) {
+      ExpandTokenRow(params, plan, i);
+      continue;
+    }
+    int32_t row = i - params.padded_token_rows;
+    int pool = 0;
+    while (row >= params.header.num_entry_rows[pool]) row -= params.header.num_entry_rows[pool++];
+    ExpandEntryRow(params, plan, pool, row);
+  }
 }
 
 }  // namespace
 
-int LaunchPatch(const PatchParams& params, LaunchTarget target) {
-  return LaunchAwaiting(PatchKernel, {CeilDiv(params.count, kThreads), 1, kThreads}, target,
-                        params);
+int LaunchPatch(const PatchParams& params, CUstream_st* stream) {
+  return Launch(PatchKernel, {CeilDiv(params.count, kPatchThreads), 1, kPatchThreads}, stream,
+                params);
 }
 
-int LaunchExpand(const ExpandParams& params, LaunchTarget target) {
-  int64_t total = params.padded_token_rows;
-  for (const int32_t rows : params.num_entry_rows) total += rows;
-  if (total > kMaxGridX) return cudaErrorInvalidValue;
-  const ExpandLaunch launch = {params, static_cast<int32_t>(total)};
-  return LaunchAwaiting(ExpandKernel, {CeilDiv(total, kThreads), 1, kThreads}, target, launch);
+int LaunchBegin(const BeginParams& params, CUstream_st* stream) {
+  int64_t rows = params.padded_token_rows;
+  for (const int32_t entry_rows : params.header.num_entry_rows) rows += entry_rows;
+  if (rows > kMaxGridX) return cudaErrorInvalidValue;
+  const int64_t blocks = CeilDiv(rows, kThreads * kRowsPerThread);
+  BeginLaunch launch = {params, 0, 0, static_cast<int32_t>(rows)};
+  if (params.plan == nullptr) {
+    return Launch(BeginKernel<false>, {blocks, 1, kThreads}, stream, launch);
+  }
+  const int64_t bytes = BytesToBegin(params);
+  if (bytes > kMaxStagedPlanBytes) return cudaErrorInvalidValue;
+  launch.plan_chunks = static_cast<int32_t>(bytes / sizeof(uint4));
+  launch.num_patches = PatchesToBegin(params);
+  return Launch(BeginKernel<true>, {blocks > 0 ? blocks : 1, 1, kThreads, static_cast<int>(bytes)},
+                stream, launch);
 }
 
 }  // namespace terrace

@@ -21,6 +21,7 @@ struct LaunchShape {
   int64_t blocks_x;
   int64_t blocks_y;
   int threads;
+  int shared_bytes = 0;  // dynamic
 };
 
 // What a kernel started by LaunchAwaiting calls before it touches memory: waits until the kernel
@@ -45,6 +46,7 @@ int LaunchWith(cudaLaunchAttribute* attributes, unsigned num_attributes,
   config.gridDim =
       dim3(static_cast<unsigned>(shape.blocks_x), static_cast<unsigned>(shape.blocks_y));
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = num_attributes;

@@ -1,5 +1,7 @@
-// Translate. Grid: a block a query. A thread works out two runs of four neighbouring slots and
-// stores each together; the length is the largest index over the block.
+// Translate. A group of 32 to 128 threads takes a query. What Begin wrote (the query's token row,
+// its lane's row of the block table, copied to shared memory where random entries look into it) is
+// read before the kernel waits for the one before it; after that a thread loads runs of four
+// neighbouring entries, all before the first use, and stores a run of slots at a time.
 
 #include "kernels/launch.cuh"
 #include "kernels/translate.h"
@@ -9,116 +11,154 @@
 namespace terrace {
 namespace {
 
-constexpr int kMaxThreads = 256;
-constexpr int kSlotsPerThread = 8;  // all loads of a thread before their first use
-constexpr int kSlotsPerChunk = 4;
-static_assert(kSlotsPerChunk * sizeof(int32_t) == sizeof(int4));
+constexpr int kThreads = 128;
+constexpr int kSlotsPerRun = 4;
+constexpr int kRuns = 4;  // of a thread, in flight together
+constexpr int kTableWordsPerThread = 16;
+static_assert(kSlotsPerRun * sizeof(int32_t) == sizeof(int4));
+
+// From so many threads on a group is one warp: what matters then is bytes in flight, and before
+// that how short the way of one query is.
+constexpr int64_t kManyThreads = 1 << 18;
 
 struct TranslateLaunch {
   TranslateParams params;
+  int32_t log2_group;    // threads of a query
   bool aligned_entries;  // four entries or slots are one 16-byte access
   bool aligned_slots;
 };
 
+__device__ __forceinline__ void PrefetchL2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
 // The entries listed from `first` on, as far as there are any.
-__device__ __forceinline__ int4 LoadEntries(const TranslateLaunch& launch, int32_t query,
-                                            int32_t first) {
-  const Selection& select = launch.params.select;
-  const int32_t* entries = select.entries + query * select.entries_pitch + first;
-  const int32_t left = select.rows_per_query - first;
-  if (launch.aligned_entries && left >= kSlotsPerChunk) {
-    return *reinterpret_cast<const int4*>(entries);
-  }
+__device__ __forceinline__ int4 LoadEntries(const int32_t* entries, int32_t first, int32_t rows,
+                                            bool aligned) {
+  const int32_t left = rows - first;
+  entries += first;
+  if (aligned && left >= kSlotsPerRun) return *reinterpret_cast<const int4*>(entries);
   return make_int4(left > 0 ? entries[0] : kNoSlot, left > 1 ? entries[1] : kNoSlot,
                    left > 2 ? entries[2] : kNoSlot, left > 3 ? entries[3] : kNoSlot);
 }
 
-__global__ void __launch_bounds__(kMaxThreads)
+template <SelectKind kKind>
+__global__ void __launch_bounds__(kThreads)
     TranslateKernel(const __grid_constant__ TranslateLaunch launch) {
-  AwaitPrecedingKernel();
+  __shared__ int32_t table[kThreads * kTableWordsPerThread];
+  __shared__ int32_t lengths[kThreads / kWarpLanes];
   const TranslateParams& params = launch.params;
-  const Selection& select = params.select;
-  const int32_t query = blockIdx.x;
-  const bool lists = ListsRows(select);
-  const int32_t stride = blockDim.x * kSlotsPerChunk;
-  const int32_t first_of_thread = threadIdx.x * kSlotsPerChunk;
-  constexpr int kChunks = kSlotsPerThread / kSlotsPerChunk;
-  const int4 none = make_int4(kNoSlot, kNoSlot, kNoSlot, kNoSlot);
-  int4 listed[kChunks];
-  const auto load = [&](int32_t first) {
+  Selection select = params.select;
+  select.kind = kKind;  // known to the compiler from here on: no branches a slot
+  const int threads = 1 << launch.log2_group;
+  const int group = threadIdx.x >> launch.log2_group;
+  const int thread = threadIdx.x & (threads - 1);
+  const int32_t query = blockIdx.x * (kThreads >> launch.log2_group) + group;
+  const bool exists = query < select.num_queries;
+  const int32_t* entries = select.entries + query * select.entries_pitch;
+  const int32_t stride = threads * kSlotsPerRun;
+  const int32_t first_of_thread = thread * kSlotsPerRun;
+
+  if (ListsRows(select) && exists) {  // on its way to the L2 already, whoever writes it
 #pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-      listed[i] = lists ? LoadEntries(launch, query, first + i * stride) : none;
+    for (int i = 0; i < kRuns; ++i) {
+      const int32_t first = first_of_thread + i * stride;
+      if (first < select.rows_per_query) PrefetchL2(entries + first);
     }
-  };
-  load(first_of_thread);  // on its way while the query is looked up
-  const SelectedQuery selected = SelectQuery(select, query);
-  if (select.kind == SelectKind::kVisible && selected.visible > select.rows_per_query &&
-      threadIdx.x == 0) {
+  }
+  if (select.query_rows != nullptr) AwaitPrecedingKernel();  // they are the caller's
+  SelectedQuery selected{};
+  if (exists) selected = SelectQuery(select, query);
+  if (kKind == SelectKind::kTopK) {
+    const int32_t words = (selected.visible + select.pool.entries_per_block - 1) >>
+                          select.pool.log2_entries_per_block;
+    if (words <= threads * kTableWordsPerThread) {
+      int32_t* staged = table + group * threads * kTableWordsPerThread;
+#pragma unroll 4
+      for (int32_t word = thread; word < words; word += threads) {
+        staged[word] = selected.lane_blocks[word];
+      }
+      selected.lane_blocks = staged;
+    }
+  }
+  if (thread == 0) lengths[group] = 0;
+  __syncthreads();
+  AwaitPrecedingKernel();
+  if (kKind == SelectKind::kVisible && selected.visible > select.rows_per_query && thread == 0) {
     AddToCounter(&select.counters->truncated_queries, 1);
   }
 
   int32_t* out = params.slots + query * params.slots_pitch;
   int32_t last = 0;
   uint32_t skipped = 0;
-  for (int32_t first = first_of_thread; first < params.padded_rows; first += kChunks * stride) {
-    if (first != first_of_thread) load(first);
+  const int32_t padded_rows = exists ? params.padded_rows : 0;
+  for (int32_t from = first_of_thread; from < padded_rows; from += kRuns * stride) {
+    int4 listed[kRuns];
 #pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-      const int32_t begin = first + i * stride;
-      const int32_t entries[kSlotsPerChunk] = {listed[i].x, listed[i].y, listed[i].z, listed[i].w};
-      int32_t slots[kSlotsPerChunk];
+    for (int i = 0; i < kRuns; ++i) {
+      listed[i] = make_int4(kNoSlot, kNoSlot, kNoSlot, kNoSlot);
+      if (ListsRows(select)) {
+        listed[i] = LoadEntries(entries, from + i * stride, selected.rows, launch.aligned_entries);
+      }
+    }
 #pragma unroll
-      for (int j = 0; j < kSlotsPerChunk; ++j) {
-        slots[j] = kNoSlot;
-        if (begin + j >= selected.rows) continue;
-        const SelectedRow row = SelectListedRow(select, selected, query, begin + j, entries[j]);
+    for (int i = 0; i < kRuns; ++i) {
+      const int32_t first = from + i * stride;
+      const int32_t run[kSlotsPerRun] = {listed[i].x, listed[i].y, listed[i].z, listed[i].w};
+      int32_t slots[kSlotsPerRun];
+#pragma unroll
+      for (int j = 0; j < kSlotsPerRun; ++j) {
+        SelectedRow row = {kNoSlot, 0, false};
+        if (first + j < selected.rows) {
+          row = SelectListedRow(select, selected, query, first + j, run[j]);
+        }
         slots[j] = row.slot;
         skipped += row.skipped;
-        if (row.slot != kNoSlot) last = begin + j + 1;
+        if (row.slot != kNoSlot) last = first + j + 1;
       }
-      if (launch.aligned_slots && begin + kSlotsPerChunk <= params.padded_rows) {
-        *reinterpret_cast<int4*>(out + begin) = make_int4(slots[0], slots[1], slots[2], slots[3]);
+      if (launch.aligned_slots && first + kSlotsPerRun <= padded_rows) {
+        *reinterpret_cast<int4*>(out + first) = make_int4(slots[0], slots[1], slots[2], slots[3]);
       } else {
 #pragma unroll
-        for (int j = 0; j < kSlotsPerChunk; ++j) {
-          if (begin + j < params.padded_rows) out[begin + j] = slots[j];
+        for (int j = 0; j < kSlotsPerRun; ++j) {
+          if (first + j < padded_rows) out[first + j] = slots[j];
         }
       }
     }
   }
 
-  Counters* counters = select.counters;
-  CountRare(skipped, select.kind == SelectKind::kSlots ? &counters->skipped_slots
-                                                       : &counters->skipped_entries);
+  CountRare(skipped, &select.counters->skipped_entries);
   if (params.lengths == nullptr) return;
-  __shared__ int32_t last_of_warp[kMaxThreads / kWarpLanes];
-  const int32_t warp_last = __reduce_max_sync(kAllLanes, last);
-  if (threadIdx.x % kWarpLanes == 0) last_of_warp[threadIdx.x / kWarpLanes] = warp_last;
+  const int32_t last_of_warp = __reduce_max_sync(kAllLanes, last);
+  if (threadIdx.x % kWarpLanes == 0) atomicMax(&lengths[group], last_of_warp);
   __syncthreads();
-  if (threadIdx.x != 0) return;
-  int32_t length = 0;
-  for (int warp = 0; warp < blockDim.x / kWarpLanes; ++warp) {
-    length = max(length, last_of_warp[warp]);
-  }
-  params.lengths[query] = length;
+  if (thread == 0 && exists) params.lengths[query] = lengths[group];
 }
 
 }  // namespace
 
 int LaunchTranslate(const TranslateParams& params, LaunchTarget target) {
   const auto aligned = [](const int32_t* base, int64_t pitch) {
-    return reinterpret_cast<uintptr_t>(base) % sizeof(int4) == 0 && pitch % kSlotsPerChunk == 0;
+    return reinterpret_cast<uintptr_t>(base) % sizeof(int4) == 0 && pitch % kSlotsPerRun == 0;
   };
-  const TranslateLaunch launch = {
+  TranslateLaunch launch = {
       .params = params,
+      .log2_group = 5,
       .aligned_entries = aligned(params.select.entries, params.select.entries_pitch),
       .aligned_slots = aligned(params.slots, params.slots_pitch),
   };
-  const int64_t warps = CeilDiv(params.padded_rows, kWarpLanes * kSlotsPerThread);
-  const int64_t threads = min(max(warps, int64_t{1}) * kWarpLanes, int64_t{kMaxThreads});
-  return LaunchAwaiting(TranslateKernel, {params.select.num_queries, 1, static_cast<int>(threads)},
-                        target, launch);
+  // A run a thread where there are few queries, kRuns where there are many.
+  const int64_t runs = CeilDiv(params.padded_rows, kSlotsPerRun);
+  const int64_t per_thread = params.select.num_queries * runs > kManyThreads ? kRuns : 1;
+  while (1 << launch.log2_group < kThreads && (per_thread << launch.log2_group) < runs) {
+    ++launch.log2_group;
+  }
+  const int64_t blocks = CeilDiv(params.select.num_queries, kThreads >> launch.log2_group);
+  const auto kernel = params.select.kind == SelectKind::kTopK ? TranslateKernel<SelectKind::kTopK>
+                      : params.select.kind == SelectKind::kVisible
+                          ? TranslateKernel<SelectKind::kVisible>
+                          : TranslateKernel<SelectKind::kWindow>;
+  return LaunchAwaiting(kernel, {blocks, 1, kThreads}, target, launch);
 }
 
 }  // namespace terrace

@@ -19,7 +19,7 @@ struct TranslateParams {
   int32_t* lengths;  // [num_queries] 1 + index of the last slot that is not -1; may be null
 };
 
-// Stream-ordered; returns a cudaError_t.
+// Stream-ordered; returns a cudaError_t. REQUIRES: select.kind is not kSlots.
 int LaunchTranslate(const TranslateParams& params, LaunchTarget target);
 
 }  // namespace terrace

@@ -2,17 +2,23 @@
 # Packs what a machine with a GPU needs to run Terrace's GPU tests and benches without building:
 # executables, the shared libraries they name (all but the system's own), golden vectors, and
 # gpu_check.sh, which runs it all there.
+#
+# Environment, optional:
+#   GPU_ARCHITECTURE  what is compiled for, as CMake names it, default 90a. 80-virtual: the SM80 code
+#                     as PTX alone, which the driver of any later GPU compiles for itself. So the
+#                     path of older GPUs (no early launches, conversions in software) is tested on
+#                     newer ones.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if (($# != 1)) || [[ "$1" == -* ]]; then
-  echo "usage: scripts/gpu_bundle.sh OUT_DIR    (GPU_ARCHITECTURE, default 90a, is compiled for)"
+  echo "usage: [GPU_ARCHITECTURE=90a] scripts/gpu_bundle.sh OUT_DIR"
   [[ "${1:-}" == --help || "${1:-}" == -h ]] && exit 0
   exit 2
 fi
 out=$1
 architecture=${GPU_ARCHITECTURE:-90a}
-build="build-gpu"
+build="build-gpu-$architecture"
 
 command -v ninja >/dev/null && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
 cmake --preset release -B "$build" -DTERRACE_CUDA=ON "-DTERRACE_CUDA_ARCHITECTURES=$architecture"

@@ -23,6 +23,7 @@ namespace {
 // A plan of a few hundred sequences fits one buffer; the ring is 4 MiB of pinned memory.
 constexpr int kStagingBuffers = 32;
 constexpr int64_t kStagingBufferBytes = 128 << 10;
+static_assert(kMaxStagedPlanBytes <= kStagingBufferBytes);
 
 cudaStream_t StreamOf(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
 
@@ -114,11 +115,31 @@ class CudaBackend final : public Backend {
     return StatusFromCuda(cudaStreamSynchronize(StreamOf(stream)), "cudaStreamSynchronize");
   }
 
-  absl::Status Patch(const PatchParams& params, Stream stream) override {
-    return Run(LaunchPatch, params, stream, "launch of Patch");
+  absl::Status Begin(const BeginParams& params, Stream stream) override {
+    CudaDeviceGuard guard(device_);
+    const int64_t bytes = BytesToBegin(params);
+    BeginParams begin = params;
+    const auto launch = [&](const std::byte* plan) {
+      begin.plan = plan;
+      return StatusFromCuda(static_cast<cudaError_t>(LaunchBegin(begin, StreamOf(stream))),
+                            "launch of Begin");
+    };
+    // The kernel reads the staged bytes itself: one launch instead of a copy and two.
+    if (bytes <= kMaxStagedPlanBytes) {
+      return ring_->Stage(params.plan, bytes, StreamOf(stream), launch);
+    }
+    std::byte* const uploaded = reinterpret_cast<std::byte*>(params.step.header);
+    absl::Status status = ring_->Upload(uploaded, params.plan, bytes, StreamOf(stream));
+    if (!status.ok()) return status;
+    const auto* patches =
+        reinterpret_cast<const BlockPatch*>(uploaded + params.header.patches_offset);
+    status = Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream);
+    return status.ok() ? launch(nullptr) : status;
   }
-  absl::Status Expand(const ExpandParams& params, Stream stream) override {
-    return Run(LaunchExpand, params, stream, "launch of Expand");
+  absl::Status Patch(const PatchParams& params, Stream stream) override {
+    CudaDeviceGuard guard(device_);
+    return StatusFromCuda(static_cast<cudaError_t>(LaunchPatch(params, StreamOf(stream))),
+                          "launch of Patch");
   }
   absl::Status Write(const WriteParams& params, Stream stream) override {
     return Run(LaunchWrite, params, stream, "launch of Write");

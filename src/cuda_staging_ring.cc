@@ -17,7 +17,7 @@ absl::StatusOr<std::unique_ptr<CudaStagingRing>> CudaStagingRing::Create(int num
         StatusFromCuda(cudaHostAlloc(&bytes, buffer_bytes, cudaHostAllocDefault), "cudaHostAlloc");
     if (!status.ok()) return status;
     buffer.bytes = static_cast<std::byte*>(bytes);
-    status = StatusFromCuda(cudaEventCreateWithFlags(&buffer.copied, cudaEventDisableTiming),
+    status = StatusFromCuda(cudaEventCreateWithFlags(&buffer.read, cudaEventDisableTiming),
                             "cudaEventCreateWithFlags");
     if (!status.ok()) return status;
   }
@@ -27,16 +27,16 @@ absl::StatusOr<std::unique_ptr<CudaStagingRing>> CudaStagingRing::Create(int num
 // Results are ignored: where the runtime is shutting down, it has taken everything back.
 CudaStagingRing::~CudaStagingRing() {
   for (const Buffer& buffer : buffers_) {
-    if (buffer.copied != nullptr) {
-      cudaEventSynchronize(buffer.copied);
-      cudaEventDestroy(buffer.copied);
+    if (buffer.read != nullptr) {
+      cudaEventSynchronize(buffer.read);
+      cudaEventDestroy(buffer.read);
     }
     if (buffer.bytes != nullptr) cudaFreeHost(buffer.bytes);
   }
 }
 
-absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
-                                     cudaStream_t stream) {
+absl::Status CudaStagingRing::Stage(const void* from, int64_t bytes, cudaStream_t stream,
+                                    absl::FunctionRef<absl::Status(const std::byte*)> enqueue) {
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   absl::Status status =
       StatusFromCuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
@@ -45,28 +45,31 @@ absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
     return absl::FailedPreconditionError(
         "the stream is being captured: begin a step before the capture, not in it");
   }
-  for (int64_t done = 0; done < bytes; done += buffer_bytes_) {
-    absl::Status piece =
-        UploadPiece(static_cast<std::byte*>(to) + done, static_cast<const std::byte*>(from) + done,
-                    std::min(buffer_bytes_, bytes - done), stream);
-    if (!piece.ok()) return piece;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CudaStagingRing::UploadPiece(void* to, const void* from, int64_t bytes,
-                                          cudaStream_t stream) {
   Buffer& buffer = buffers_[next_];
-  absl::Status status = StatusFromCuda(cudaEventSynchronize(buffer.copied), "cudaEventSynchronize");
+  status = StatusFromCuda(cudaEventSynchronize(buffer.read), "cudaEventSynchronize");
   if (!status.ok()) return status;
   std::memcpy(buffer.bytes, from, bytes);
-  status = StatusFromCuda(cudaMemcpyAsync(to, buffer.bytes, bytes, cudaMemcpyHostToDevice, stream),
-                          "cudaMemcpyAsync");
+  status = enqueue(buffer.bytes);
   if (!status.ok()) return status;
   next_ = (next_ + 1) % buffers_.size();
-  status = StatusFromCuda(cudaEventRecord(buffer.copied, stream), "cudaEventRecord");
-  if (!status.ok()) cudaStreamSynchronize(stream);  // nothing else tells when the copy is done
+  status = StatusFromCuda(cudaEventRecord(buffer.read, stream), "cudaEventRecord");
+  if (!status.ok()) cudaStreamSynchronize(stream);  // nothing else tells when it has been read
   return status;
+}
+
+absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
+                                     cudaStream_t stream) {
+  for (int64_t done = 0; done < bytes; done += buffer_bytes_) {
+    const int64_t piece = std::min(buffer_bytes_, bytes - done);
+    const absl::Status status = Stage(
+        static_cast<const std::byte*>(from) + done, piece, stream, [&](const std::byte* staged) {
+          return StatusFromCuda(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staged, piece,
+                                                cudaMemcpyHostToDevice, stream),
+                                "cudaMemcpyAsync");
+        });
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace terrace

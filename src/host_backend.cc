@@ -35,6 +35,51 @@ absl::Status OutOfMemory(int64_t bytes) {
                                                    FormatBytes(free), " are free)"));
 }
 
+// Fills the rows of the step that lies at step.header.
+void Expand(const BeginParams& params) {
+  const Geometry& geometry = params.geometry;
+  const StepView& step = params.step;
+  const LaneRecord* lanes = reinterpret_cast<const LaneRecord*>(step.header + 1);
+  const int window = geometry.window_pool;
+  for (int32_t l = 0; l < params.header.num_lanes; ++l) {
+    const LaneRecord& lane = lanes[l];
+    const int32_t first_stored = FirstStoredPosition(geometry, lane);
+    for (int32_t i = 0; i < lane.count; ++i) {
+      step.tokens[lane.token_row + i] = {lane.lane, lane.first + i, lane.first, first_stored};
+      step.token_record[lane.token_row + i] = l;
+      step.token_position[lane.token_row + i] = lane.first + i;
+    }
+    for (int p = 0; p < geometry.num_pools; ++p) {
+      const PoolGeometry& pool = geometry.pools[p];
+      if (pool.kind == PoolKind::kOverlap) continue;
+      const int32_t* blocks = step.block_table[p] + int64_t{lane.lane} * pool.blocks_per_lane;
+      if (p == window) {
+        int32_t* slots = step.slots[p] + lane.token_row;
+        for (int32_t i = 0; i < lane.count; ++i) {
+          const int32_t position = lane.first + i;
+          slots[i] = WindowRowWritten(geometry, *step.header, l, first_stored, position)
+                         ? SlotOf(pool, blocks, position)
+                         : kNoSlot;
+        }
+        continue;
+      }
+      const int32_t begin = EntriesClosed(pool, lane.first);
+      const int32_t end = EntriesClosed(pool, lane.first + lane.count);
+      for (int32_t entry = begin; entry < end; ++entry) {
+        const int32_t row = lane.entry_row[p] + entry - begin;
+        step.slots[p][row] = EntrySlot(pool, lane, blocks, entry);
+        step.entry_position[p][row] = entry * pool.ratio;
+      }
+    }
+  }
+  for (int32_t row = params.header.num_token_rows; row < params.padded_token_rows; ++row) {
+    step.tokens[row] = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
+    step.token_record[row] = -1;
+    step.token_position[row] = 0;
+    if (window >= 0) step.slots[window][row] = kNoSlot;
+  }
+}
+
 }  // namespace
 
 HostBackend::~HostBackend() {
@@ -72,56 +117,22 @@ absl::Status HostBackend::Download(void* to, const void* from, int64_t bytes, St
 
 absl::Status HostBackend::Synchronize(Stream /*stream*/) { return absl::OkStatus(); }
 
+absl::Status HostBackend::Begin(const BeginParams& params, Stream stream) {
+  std::memcpy(params.step.header, params.plan, BytesToBegin(params));
+  const BlockPatch* patches = reinterpret_cast<const BlockPatch*>(
+      reinterpret_cast<const std::byte*>(params.step.header) + params.header.patches_offset);
+  absl::Status status =
+      Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream);
+  if (!status.ok()) return status;
+  Expand(params);
+  return absl::OkStatus();
+}
+
 absl::Status HostBackend::Patch(const PatchParams& params, Stream /*stream*/) {
   for (int32_t i = 0; i < params.count; ++i) {
     const BlockPatch& patch = params.patches[i];
     const int64_t lane_blocks = params.geometry.pools[patch.pool].blocks_per_lane;
     params.step.block_table[patch.pool][patch.lane * lane_blocks + patch.index] = patch.block;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status HostBackend::Expand(const ExpandParams& params, Stream /*stream*/) {
-  const Geometry& geometry = params.geometry;
-  const StepView& step = params.step;
-  const LaneRecord* lanes = reinterpret_cast<const LaneRecord*>(step.header + 1);
-  const int window = geometry.window_pool;
-  for (int32_t l = 0; l < step.header->num_lanes; ++l) {
-    const LaneRecord& lane = lanes[l];
-    const int32_t first_stored = FirstStoredPosition(geometry, lane);
-    for (int32_t i = 0; i < lane.count; ++i) {
-      step.tokens[lane.token_row + i] = {lane.lane, lane.first + i, lane.first, first_stored};
-      step.token_record[lane.token_row + i] = l;
-      step.token_position[lane.token_row + i] = lane.first + i;
-    }
-    for (int p = 0; p < geometry.num_pools; ++p) {
-      const PoolGeometry& pool = geometry.pools[p];
-      if (pool.kind == PoolKind::kOverlap) continue;
-      const int32_t* blocks = step.block_table[p] + int64_t{lane.lane} * pool.blocks_per_lane;
-      if (p == window) {
-        int32_t* slots = step.slots[p] + lane.token_row;
-        for (int32_t i = 0; i < lane.count; ++i) {
-          const int32_t position = lane.first + i;
-          slots[i] = WindowRowWritten(geometry, *step.header, l, first_stored, position)
-                         ? SlotOf(pool, blocks, position)
-                         : kNoSlot;
-        }
-        continue;
-      }
-      const int32_t begin = EntriesClosed(pool, lane.first);
-      const int32_t end = EntriesClosed(pool, lane.first + lane.count);
-      for (int32_t entry = begin; entry < end; ++entry) {
-        const int32_t row = lane.entry_row[p] + entry - begin;
-        step.slots[p][row] = EntrySlot(pool, lane, blocks, entry);
-        step.entry_position[p][row] = entry * pool.ratio;
-      }
-    }
-  }
-  for (int32_t row = params.num_token_rows; row < params.padded_token_rows; ++row) {
-    step.tokens[row] = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
-    step.token_record[row] = -1;
-    step.token_position[row] = 0;
-    if (window >= 0) step.slots[window][row] = kNoSlot;
   }
   return absl::OkStatus();
 }

@@ -30,8 +30,8 @@ class HostBackend final : public Backend {
   absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) override;
   absl::Status Synchronize(Stream stream) override;
 
+  absl::Status Begin(const BeginParams& params, Stream stream) override;
   absl::Status Patch(const PatchParams& params, Stream stream) override;
-  absl::Status Expand(const ExpandParams& params, Stream stream) override;
   absl::Status Write(const WriteParams& params, Stream stream) override;
   absl::Status Translate(const TranslateParams& params, Stream stream) override;
   absl::Status Gather(const GatherParams& params, Stream stream) override;

@@ -101,7 +101,7 @@ absl::Status Store::Impl::Allocate() {
   plan_bytes_ = MaxStepPlanBytes(geometry_);
   int32_t* next = reinterpret_cast<int32_t*>(tables_ + plan_bytes_);
   const auto take = [&next](int64_t entries) { return std::exchange(next, next + entries); };
-  view_.header = reinterpret_cast<const PlanHeader*>(tables_);
+  view_.header = reinterpret_cast<PlanHeader*>(tables_);
   view_.counters = backend_->counters();
   constexpr int64_t kTokenRowWords = sizeof(TokenRow) / sizeof(int32_t);
   view_.tokens = reinterpret_cast<TokenRow*>(take(geometry_.max_step_tokens * kTokenRowWords));

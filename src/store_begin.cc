@@ -5,6 +5,7 @@
 
 #include "kernels/begin.h"
 #include "kernels/copy_blocks.h"
+#include "src/block_copies.h"
 #include "src/store_impl.h"
 #include "terrace/expand.h"
 
@@ -23,11 +24,8 @@ absl::Status Store::Impl::ResetTables(Stream stream) {
 }
 
 template <typename Record, typename Enqueue>
-absl::Status Store::Impl::UploadInPieces(const Record* records, int64_t count, Stream stream,
-                                         const Enqueue& enqueue) {
-  // Behind the lanes lie the patches and copies of the step, and nobody reads them after Begin.
-  const int64_t offset =
-      int64_t{sizeof(PlanHeader)} + step_.num_lanes * int64_t{sizeof(LaneRecord)};
+absl::Status Store::Impl::UploadInPieces(int64_t offset, const Record* records, int64_t count,
+                                         Stream stream, const Enqueue& enqueue) {
   const int64_t piece = (plan_bytes_ - offset) / int64_t{sizeof(Record)};
   Record* const room = reinterpret_cast<Record*>(tables_ + offset);
   for (int64_t at = 0; at < count; at += piece) {
@@ -39,6 +37,14 @@ absl::Status Store::Impl::UploadInPieces(const Record* records, int64_t count, S
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::Status Store::Impl::CopyInPieces(int64_t offset, absl::Span<const BlockCopy> copies,
+                                       Stream stream) {
+  return UploadInPieces(offset, copies.data(), static_cast<int64_t>(copies.size()), stream,
+                        [&](const BlockCopy* records, int32_t count) {
+                          return EnqueueCopies(records, count, stream);
+                        });
 }
 
 absl::Status Store::Impl::EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream) {
@@ -93,44 +99,37 @@ absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_
     return Invalid("padded_token_rows is ", padded_token_rows, ", not in ", header.num_token_rows,
                    "..", impl.geometry_.max_step_tokens, " (the plan's rows, max_step_tokens)");
   }
-  if (!plan.is_snapshot() && header.total_bytes > impl.plan_bytes_) {
-    return Invalid("plan ", header.number, " has ", header.total_bytes,
-                   " bytes, more than a step of this geometry: ", impl.plan_bytes_);
+  // What kernels find from the header must fit; patches and copies are read by Begin alone and can
+  // go in pieces, each into the room behind the rest. A snapshot's always do.
+  const int64_t room = impl.plan_bytes_ - header.patches_offset;
+  if (room < int64_t{sizeof(BlockPatch)}) {
+    return Invalid(
+        "plan ", header.number, " has ", header.patches_offset,
+        " bytes before its patches, more than a step of this geometry: ", impl.plan_bytes_);
   }
+  const bool in_pieces = plan.is_snapshot() || header.total_bytes > impl.plan_bytes_;
 
+  // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
   Backend& backend = *impl.backend_;
-  const auto patch = [&](const BlockPatch* patches, int32_t count) {
-    return backend.Patch({impl.geometry_, impl.view_, patches, count}, stream);
-  };
-  absl::Status status;
-  if (plan.is_snapshot()) {
-    status = impl.ResetTables(stream);
-    if (status.ok()) status = backend.Upload(impl.tables_, &header, sizeof(PlanHeader), stream);
-    impl.step_ = header;
-    if (status.ok()) {
-      status = impl.UploadInPieces(plan.patches().data(), header.num_patches, stream, patch);
-    }
-  } else {
-    status = backend.Upload(impl.tables_, plan.bytes().data(), header.total_bytes, stream);
-    if (status.ok() && header.num_patches > 0) {
-      status = patch(reinterpret_cast<const BlockPatch*>(impl.tables_ + header.patches_offset),
-                     header.num_patches);
-    }
-    if (status.ok() && header.num_copies > 0) {
-      status = impl.EnqueueCopies(
-          reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
-          header.num_copies, stream);
-    }
-  }
   const int32_t padded = std::max(padded_token_rows, header.num_token_rows);
-  if (status.ok() && padded > 0) {
-    ExpandParams expand{};
-    expand.geometry = impl.geometry_;
-    expand.step = impl.view_;
-    expand.num_token_rows = header.num_token_rows;
-    expand.padded_token_rows = padded;
-    std::memcpy(expand.num_entry_rows, header.num_entry_rows, sizeof(expand.num_entry_rows));
-    status = backend.Expand(expand, stream);
+  absl::Status status = plan.is_snapshot() ? impl.ResetTables(stream) : absl::OkStatus();
+  if (status.ok() && in_pieces) {
+    status = impl.UploadInPieces(
+        header.patches_offset, plan.patches().data(), header.num_patches, stream,
+        [&](const BlockPatch* patches, int32_t count) {
+          return backend.Patch({impl.geometry_, impl.view_, patches, count}, stream);
+        });
+  }
+  if (status.ok()) {
+    status = backend.Begin(
+        {impl.geometry_, impl.view_, header, plan.bytes().data(), in_pieces, padded}, stream);
+  }
+  if (status.ok() && in_pieces) {
+    status = impl.CopyInPieces(header.patches_offset, plan.copies(), stream);
+  } else if (status.ok() && header.num_copies > 0) {
+    status =
+        impl.EnqueueCopies(reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
+                           header.num_copies, stream);
   }
   if (!status.ok()) return status;
   impl.step_ = header;
@@ -142,42 +141,10 @@ absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_
 }
 
 absl::Status Store::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
-  std::vector<std::pair<int32_t, int32_t>> sources;
-  std::vector<std::pair<int32_t, int32_t>> destinations;
-  for (size_t i = 0; i < copies.size(); ++i) {
-    const BlockCopy& copy = copies[i];
-    if (copy.pool < 0 || copy.pool >= impl_->geometry_.num_pools) {
-      return Invalid("copy ", i, ": pool is ", copy.pool, ", not in 0..",
-                     impl_->geometry_.num_pools - 1);
-    }
-    const int32_t capacity = impl_->geometry_.pools[copy.pool].capacity_blocks;
-    for (const int32_t block : {copy.source, copy.destination}) {
-      if (block < 0 || block >= capacity) {
-        return Invalid("copy ", i, ": block is ", block, ", not in 0..", capacity - 1, " of pool ",
-                       impl_->model_.pools[copy.pool].name);
-      }
-    }
-    sources.emplace_back(copy.pool, copy.source);
-    destinations.emplace_back(copy.pool, copy.destination);
-  }
-  std::sort(sources.begin(), sources.end());
-  std::sort(destinations.begin(), destinations.end());
-  const auto twice = std::adjacent_find(destinations.begin(), destinations.end());
-  if (twice != destinations.end()) {
-    return Invalid("block ", twice->second, " of pool ", impl_->model_.pools[twice->first].name,
-                   " is the destination of two copies");
-  }
-  std::vector<std::pair<int32_t, int32_t>> both;
-  std::set_intersection(sources.begin(), sources.end(), destinations.begin(), destinations.end(),
-                        std::back_inserter(both));
-  if (!both.empty()) {
-    return Invalid("block ", both[0].second, " of pool ", impl_->model_.pools[both[0].first].name,
-                   " is both a source and a destination");
-  }
-  return impl_->UploadInPieces(copies.data(), static_cast<int64_t>(copies.size()), stream,
-                               [&](const BlockCopy* records, int32_t count) {
-                                 return impl_->EnqueueCopies(records, count, stream);
-                               });
+  if (absl::Status status = ValidateCopies(copies, impl_->geometry_); !status.ok()) return status;
+  // Behind what kernels read of the current step; nobody reads its patches after Begin.
+  const int64_t offset = std::max<int64_t>(impl_->step_.patches_offset, sizeof(PlanHeader));
+  return impl_->CopyInPieces(offset, copies, stream);
 }
 
 }  // namespace terrace

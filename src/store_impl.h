@@ -58,11 +58,12 @@ class Store::Impl {
   // `copies` is memory of the backend.
   absl::Status EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream);
   absl::Status CheckOrder(const Plan& plan) const;
-  // Uploads `count` records behind the records that stay in place, as many at a time as fit, and
-  // calls `enqueue(records in the backend's memory, how many)` for each piece.
+  // Uploads `count` records to `offset` of the room for a plan, as many at a time as fit behind it,
+  // and calls `enqueue(records in the backend's memory, how many)` for each piece.
   template <typename Record, typename Enqueue>
-  absl::Status UploadInPieces(const Record* records, int64_t count, Stream stream,
+  absl::Status UploadInPieces(int64_t offset, const Record* records, int64_t count, Stream stream,
                               const Enqueue& enqueue);
+  absl::Status CopyInPieces(int64_t offset, absl::Span<const BlockCopy> copies, Stream stream);
 
   absl::Status CheckLayer(int layer) const;
   // Errors: InvalidArgument for a layer outside the range, or one without such a pool.

@@ -7,6 +7,9 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/begin.h"
+#include "kernels/copy_blocks.h"
+#include "kernels/translate.h"
 #include "terrace/rope.h"
 #include "terrace/store.h"
 #include "tests/cuda_fixture.h"
@@ -24,6 +27,7 @@ Scenario MakeGraphScenario() {
   LayeredModelOptions options;
   options.ratios = {4};
   options.latent_format = RowFormat::kFlashMlaV4;
+  options.overlap = false;
   options.swa_block_tokens = 16;
   options.max_context_tokens = kContext;
   Scenario scenario;
@@ -175,6 +179,54 @@ TEST_F(CudaGraphTest, AStepCapturedOnceServesEveryPlan) {
   EXPECT_GT(counters.nonfinite_values, 0u);
   EXPECT_GT(counters.truncated_queries, 0u);
   EXPECT_EQ(cudaGraphExecDestroy(graph), cudaSuccess);
+  EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
+}
+
+TEST_F(CudaGraphTest, NoWorkLaunchesNothing) {
+  const auto backend = std::shared_ptr<Backend>(std::move(cuda_));
+  TestPlane plane(*backend, {});
+  WriteParams write{};
+  write.num_segments = 1;
+  write.segments[0].pages = plane.pages();
+  GatherParams gather{};
+  gather.pages = plane.pages();
+  gather.select.kind = SelectKind::kTopK;
+  gather.select.rows_per_query = 64;
+  TranslateParams translate{};
+  translate.select = gather.select;
+  translate.padded_rows = 64;
+  cudaStream_t stream = nullptr;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
+  EXPECT_TRUE(backend->Write(write, stream).ok());
+  EXPECT_TRUE(backend->Gather(gather, stream).ok());
+  EXPECT_TRUE(backend->Translate(translate, stream).ok());
+  EXPECT_TRUE(backend->CopyBlocks({}, stream).ok());
+  EXPECT_TRUE(backend->Patch({}, stream).ok());
+  cudaGraph_t captured = nullptr;
+  ASSERT_EQ(cudaStreamEndCapture(stream, &captured), cudaSuccess);
+  size_t nodes = 1;
+  EXPECT_EQ(cudaGraphGetNodes(captured, nullptr, &nodes), cudaSuccess);
+  EXPECT_EQ(nodes, 0u);
+  EXPECT_EQ(cudaGraphDestroy(captured), cudaSuccess);
+  EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
+}
+
+TEST_F(CudaGraphTest, BeginIsRefusedInACapture) {
+  const Scenario scenario = MakeGraphScenario();
+  Side cuda(scenario, std::move(cuda_));
+  Traffic traffic(scenario);
+  const TrafficStep step = traffic.Next();
+  cudaStream_t stream = nullptr;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
+  const absl::Status begun = cuda.store().Begin(step.plan, stream);
+  cudaGraph_t captured = nullptr;
+  ASSERT_EQ(cudaStreamEndCapture(stream, &captured), cudaSuccess);
+  EXPECT_EQ(begun.code(), absl::StatusCode::kFailedPrecondition) << begun;
+  EXPECT_EQ(cudaGraphDestroy(captured), cudaSuccess);
+  EXPECT_TRUE(cuda.store().Begin(step.plan, stream).ok());
+  EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
   EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
 }
 

@@ -7,6 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "terrace/bf16.h"
+#include "terrace/ue8m0.h"
 
 namespace terrace {
 namespace {
@@ -109,6 +110,16 @@ TEST(E4m3Test, ArraysAreConvertedAsSingleValuesAre) {
   for (int i = 0; i < kCount; ++i) {
     EXPECT_EQ(codes[i], ReferenceCode(values[i]));
     EXPECT_EQ(decoded[i], ReferenceValue(codes[i]));
+  }
+}
+
+TEST(E4m3Test, ShiftingACodeGivesTheBf16ThatMultiplyingItByItsScaleDoes) {
+  for (uint32_t exponent = kLeastE4m3Exponent; exponent <= kMostE4m3Exponent; ++exponent) {
+    for (int code = 0; code < 256; ++code) {
+      const float value = FloatFromE4m3(static_cast<uint8_t>(code)) * FloatFromUe8m0(exponent);
+      ASSERT_EQ(Bf16FromE4m3(static_cast<uint8_t>(code), exponent), Bf16FromFloatSoftware(value))
+          << "code " << code << ", scale byte " << exponent;
+    }
   }
 }
 

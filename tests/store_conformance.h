@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "tests/store_checkpoints.h"
 #include "tests/store_driver.h"
 #include "tests/store_errors.h"
 #include "tests/store_fixture.h"

@@ -114,6 +114,10 @@ class StoreDriver {
     }
     for (int p = 0; p < scenario_.geometry.num_pools; ++p) {
       const PoolSpec& pool = scenario_.model.pools[p];
+      if (pool.kind == PoolKind::kOverlap) {
+        ASSERT_EQ(view.slots[p], nullptr);
+        continue;
+      }
       const bool is_window = pool.kind == PoolKind::kWindow;
       const std::vector<StepOracle::EntryRow>& rows = held_.oracle().Rows(p);
       const int32_t count = static_cast<int32_t>(rows.size());

@@ -129,8 +129,10 @@ TEST_P(StoreTest, CreateRefusesWhatDoesNotFitTheModel) {
   // A layer that reads rows of a layer elsewhere.
   ModelSpec shared = small.model();
   shared.layers.push_back({.pools = {{.pool = 1, .row = 0, .writes = false}}, .rope = 1});
-  ExpectCode(create(shared, small.geometry(), {}), absl::StatusCode::kOk);
-  ExpectCode(create(shared, small.geometry(), {2, 2}), kInvalid);
+  geometry = small.geometry();
+  geometry.num_layers = 4;
+  ExpectCode(create(shared, geometry, {}), absl::StatusCode::kOk);
+  ExpectCode(create(shared, geometry, {2, 2}), kInvalid);
 }
 
 TEST_P(StoreTest, NothingRunsBeforeTheFirstStepOrWithoutRopeTables) {
@@ -199,7 +201,15 @@ TEST_P(StoreTest, BadArgumentsAreErrorsAndChangeNothing) {
   bad(store.Pages(0, PoolKind::kFull).status());
   bad(store.Pages(2, PoolKind::kFull, PlaneKind::kIndexer).status());
   bad(store.Pages(2, PoolKind::kFull, static_cast<PlaneKind>(-1)).status());
-  bad(store.Pages(2, static_cast<PoolKind>(2)).status());
+  bad(store.Pages(2, static_cast<PoolKind>(3)).status());
+  // The overlap pool has no rows: pages alone, of the layers whose entries overlap.
+  bad(store.Pages(2, PoolKind::kOverlap).status());
+  bad(store.Pages(1, PoolKind::kOverlap, PlaneKind::kIndexer).status());
+  bad(store.SetGlobalScale(1, PoolKind::kOverlap, 1));
+  bad(store.WriteSlots(1, PoolKind::kOverlap, PlaneKind::kLatent, {.data = data}, slots, slots, 1,
+                       {}));
+  bad(store.ReadSlots(1, PoolKind::kOverlap, PlaneKind::kLatent, slots, nullptr, 1, {.data = data},
+                      {}));
   for (const RowsIn& rows :
        {RowsIn{.data = data + 1}, RowsIn{.data = data, .pitch = 504},
         RowsIn{.data = data, .pitch = 513}, RowsIn{.data = data, .pitch = -8},
@@ -250,8 +260,9 @@ TEST_P(StoreTest, BadArgumentsAreErrorsAndChangeNothing) {
   bad(read({.data = data}, slots, -1));
 
   for (const BlockCopy& copy :
-       {BlockCopy{3, 0, 1, 0}, BlockCopy{-1, 0, 1, 0}, BlockCopy{0, 30, 1, 0},
-        BlockCopy{0, 0, -1, 0}, BlockCopy{0, 2, 2, 0}}) {
+       {BlockCopy{4, 0, 1, 0}, BlockCopy{-1, 0, 1, 0}, BlockCopy{0, 30, 1, 0},
+        BlockCopy{0, 0, -1, 0}, BlockCopy{0, 2, 2, 0}, BlockCopy{3, 0, 6, 0},
+        BlockCopy{0, 2, 3, 1}}) {
     bad(store.CopyBlocks({copy}, {}));
   }
   bad(store.CopyBlocks({{0, 1, 2, 0}, {0, 2, 3, 0}}, {}));

@@ -52,7 +52,7 @@ class SmallDeployment {
     }
     absl::StatusOr<Geometry> geometry = MakeGeometry(
         model_, {.max_sequences = 2, .max_step_tokens = options.max_step_tokens, .max_drafts = 2},
-        {30, 10, 12});
+        {30, 10, 12, 6});
     EXPECT_TRUE(geometry.ok()) << geometry.status();
     geometry_ = *geometry;
     ledger_ = MakeLedger(1);
@@ -117,17 +117,26 @@ class SmallDeployment {
   // All bytes of all pools.
   std::vector<uint8_t> PoolBytes() {
     std::vector<uint8_t> all;
-    for (const auto& [layer, kind] :
-         {std::pair(kWindowLayer, PoolKind::kWindow), std::pair(kCsaLayer, PoolKind::kFull),
-          std::pair(kHcaLayer, PoolKind::kFull)}) {
-      const int pool = kind == PoolKind::kWindow ? 0 : layer;
-      const int rows = kind == PoolKind::kWindow ? 3 : 1;
-      const PoolImage image(model_.pools[pool], rows, geometry_.pools[pool].capacity_blocks);
+    for (int pool = 0; pool < geometry_.num_pools; ++pool) {
+      const PoolKind kind = model_.pools[pool].kind;
+      const int layer = FirstLayerOf(pool);
+      const PoolImage image = MakeImage(pool);
       const auto bytes =
           DownloadArray<uint8_t>(*backend_, store_->Pages(layer, kind)->base, image.bytes().size());
       all.insert(all.end(), bytes.begin(), bytes.end());
     }
     return all;
+  }
+
+  // An empty image of the whole pool.
+  PoolImage MakeImage(int pool) const {
+    return {model_.pools[pool], CountRows(model_, pool, {0, 3}),
+            geometry_.pools[pool].capacity_blocks};
+  }
+  int FirstLayerOf(int pool) const {
+    int layer = 0;
+    while (CountRows(model_, pool, {layer, 1}) == 0) ++layer;
+    return layer;
   }
 
   // A first sequence with `tokens` rows, and the plan that feeds them.

@@ -233,9 +233,18 @@ TEST_P(StoreTest, CopiesMoveWholeBlocksAndNothingElse) {
   for (const SmallOptions& options : EveryFormat()) {
     SCOPED_TRACE(RowFormatName(options.latent).data());
     SmallDeployment small(options, backend_);
-    PoolImage images[] = {{small.model().pools[0], 3, small.geometry().pools[0].capacity_blocks},
-                          {small.model().pools[1], 1, small.geometry().pools[1].capacity_blocks},
-                          {small.model().pools[2], 1, small.geometry().pools[2].capacity_blocks}};
+    PoolImage images[] = {small.MakeImage(0), small.MakeImage(1), small.MakeImage(2),
+                          small.MakeImage(3)};
+    const PageView overlap = *small.store().Pages(1, PoolKind::kOverlap);
+    const auto page = [&](int32_t block) {
+      return static_cast<uint8_t*>(overlap.base) + block * overlap.block_stride;
+    };
+    for (int32_t block = 0; block < overlap.num_blocks; ++block) {
+      std::vector<uint8_t> opaque(overlap.page_bytes);
+      for (size_t i = 0; i < opaque.size(); ++i) opaque[i] = static_cast<uint8_t>(block + 7 * i);
+      std::copy(opaque.begin(), opaque.end(), images[3].Opaque(0, block));
+      ASSERT_TRUE(backend_->Upload(page(block), opaque.data(), overlap.page_bytes, {}).ok());
+    }
     for (const auto& at : small.Planes()) {
       const int row = at.pool == 0 ? at.layer : 0;
       std::vector<RowBits> rows;
@@ -255,11 +264,13 @@ TEST_P(StoreTest, CopiesMoveWholeBlocksAndNothingElse) {
                                   at.num_slots, Stream{})
                       .ok());
     }
-    const std::vector<BlockCopy> direct = {{0, 3, 7, 0}, {1, 3, 7, 0}, {2, 0, 11, 0}, {0, 3, 9, 0}};
+    const std::vector<BlockCopy> direct = {
+        {0, 3, 7, 0}, {1, 3, 7, 0}, {2, 0, 11, 0}, {0, 3, 9, 0}, {3, 5, 0, 0}};
     ASSERT_TRUE(small.store().CopyBlocks(direct, Stream{}).ok());
     // The same through a plan.
-    const std::vector<BlockCopy> planned = {{0, 7, 29, 0}, {1, 0, 9, 0}, {2, 5, 6, 0}};
-    PlanBuilder builder(small.geometry(), PlanKind::kStep, {.lanes = 1, .patches = 3, .copies = 3});
+    const std::vector<BlockCopy> planned = {
+        {0, 7, 29, 0}, {1, 0, 9, 0}, {2, 5, 6, 0}, {3, 0, 4, 0}};
+    PlanBuilder builder(small.geometry(), PlanKind::kStep, {.lanes = 1, .patches = 3, .copies = 4});
     LaneRecord lane{};
     lane.settled = lane.count = 1;
     builder.AddLane(lane);
@@ -270,6 +281,10 @@ TEST_P(StoreTest, CopiesMoveWholeBlocksAndNothingElse) {
     ASSERT_TRUE(begun.ok()) << begun;
     for (const std::vector<BlockCopy>& copies : {direct, planned}) {
       for (const BlockCopy& copy : copies) {
+        if (copy.pool == 3) {
+          std::memcpy(images[3].Opaque(0, copy.destination), images[3].Opaque(0, copy.source),
+                      overlap.page_bytes);
+        }
         const int32_t entries = small.geometry().pools[copy.pool].entries_per_block;
         for (const auto& at : small.Planes()) {
           if (at.pool != copy.pool) continue;

@@ -69,6 +69,7 @@ class PoolImage {
       extent += RoundUp(pool.entries_per_block * (layout.data_bytes + layout.scale_bytes),
                         pool.page_align);
     }
+    if (pool.kind == PoolKind::kOverlap) extent = RoundUp(pool.opaque_bytes, pool.page_align);
     if (pool.layout == PoolLayout::kBlockMajor) {
       block_stride_ = RoundUp(rows * extent, pool.block_align);
       row_stride_ = extent;
@@ -88,6 +89,10 @@ class PoolImage {
     const RowLayout layout = LayoutOf(pool_.planes[plane].format);
     return Page(row, plane, slot) + pool_.entries_per_block * layout.data_bytes +
            slot % pool_.entries_per_block * layout.scale_bytes;
+  }
+  // Of an overlap pool.
+  uint8_t* Opaque(int32_t row, int64_t block) {
+    return bytes_.data() + block * block_stride_ + row * row_stride_;
   }
   const std::vector<uint8_t>& bytes() const { return bytes_; }
 
@@ -125,6 +130,7 @@ class StepOracle {
     }
     for (size_t p = 0; p < model_.pools.size(); ++p) {
       closing_[p].clear();
+      if (model_.pools[p].kind == PoolKind::kOverlap) continue;
       for (const EntryRow& token : tokens_) {
         const int32_t entry = EntryClosedBy(p, token.entry);
         if (entry < 0) continue;

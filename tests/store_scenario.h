@@ -41,6 +41,7 @@ struct Scenario {
                                     geometry.max_context_tokens, " tokens, D ", geometry.max_drafts,
                                     geometry.store_whole_chunk != 0 ? ", whole chunks" : "");
     for (const PoolSpec& pool : model.pools) {
+      if (pool.kind == PoolKind::kOverlap) continue;
       absl::StrAppend(&text, "; ", pool.name, " ", RowFormatName(pool.planes[0].format),
                       " blocks of ", pool.entries_per_block,
                       pool.rule == EntryRule::kPooled ? " pooled" : " strided",
@@ -86,6 +87,9 @@ inline Scenario MakeScenario(uint64_t seed) {
   if (Chance(random, 50)) {
     // One more layer reads the full pool of the last: rows shared as in V4.1.
     LayerSpec reader = scenario.model.layers.back();
+    std::erase_if(reader.pools, [&](const LayerPool& use) {
+      return scenario.model.pools[use.pool].kind == PoolKind::kOverlap;
+    });
     for (LayerPool& use : reader.pools) {
       if (scenario.model.pools[use.pool].kind == PoolKind::kFull) {
         use.writes = false;
@@ -107,6 +111,7 @@ inline Scenario MakeScenario(uint64_t seed) {
   for (int p = 0; p < geometry->num_pools; ++p) {
     const PoolGeometry& pool = geometry->pools[p];
     int32_t blocks = pool.blocks_per_lane;
+    if (pool.kind == PoolKind::kOverlap) blocks = Draw(random, 0, 3);
     if (pool.kind == PoolKind::kWindow) {
       const WindowBlocks worst = WorstCaseWindowBlocks(pool, geometry->window_tokens, limits);
       blocks = worst.steady + worst.prefill_extra;

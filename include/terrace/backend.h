@@ -20,8 +20,8 @@
 
 namespace terrace {
 
+struct BeginParams;
 struct PatchParams;
-struct ExpandParams;
 struct WriteParams;
 struct TranslateParams;
 struct GatherParams;
@@ -61,8 +61,10 @@ class Backend {
   virtual absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) = 0;
   virtual absl::Status Synchronize(Stream stream) = 0;
 
+  // Takes the plan like Upload: it may be reused as soon as the call returns. Errors:
+  // FailedPrecondition on a stream that is being captured, whose replays would repeat this plan.
+  virtual absl::Status Begin(const BeginParams& params, Stream stream) = 0;
   virtual absl::Status Patch(const PatchParams& params, Stream stream) = 0;
-  virtual absl::Status Expand(const ExpandParams& params, Stream stream) = 0;
   virtual absl::Status Write(const WriteParams& params, Stream stream) = 0;
   virtual absl::Status Translate(const TranslateParams& params, Stream stream) = 0;
   virtual absl::Status Gather(const GatherParams& params, Stream stream) = 0;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "terrace/bf16.h"
 #include "terrace/float_bits.h"
 #include "terrace/host_device.h"
 #include "terrace/minifloat.h"
@@ -44,6 +45,29 @@ TERRACE_HOST_DEVICE float FloatFromE4m3(uint8_t code) {
   const uint32_t nan = magnitude == 0x7F ? 0x7FC00000u : 0u;
   const uint32_t sign = static_cast<uint32_t>(code & 0x80) << 24;
   return FloatFromBits(BitsFromFloat(FloatFromMinifloat<3, 7>(magnitude)) | nan | sign);
+}
+
+// What a magnitude lacks to `bound`; 0 where it is at least that.
+TERRACE_HOST_DEVICE uint8_t LackingTo(uint8_t bound, uint8_t magnitude) {
+  return static_cast<uint8_t>((magnitude > bound ? magnitude : bound) - magnitude);
+}
+
+// The bf16 bits of a code's value times 2^(exponent - 127), exactly; NaN codes give kBf16NaN. All
+// in 8 and 16 bits, where a vector holds more than of float32. REQUIRES: kLeastE4m3Exponent <=
+// exponent <= kMostE4m3Exponent, so that no result is subnormal or too large.
+inline constexpr uint32_t kLeastE4m3Exponent = 10;
+inline constexpr uint32_t kMostE4m3Exponent = 246;
+TERRACE_HOST_DEVICE uint16_t Bf16FromE4m3(uint8_t code, uint32_t exponent) {
+  const uint8_t magnitude = code & 0x7F;
+  // The magnitude of a normal code, shifted, is added to the exponent. A subnormal is doubled until
+  // it has a leading one, and its exponent is as much less: the line of magnitudes bends at 8, 4
+  // and 2.
+  const uint8_t bend = static_cast<uint8_t>(LackingTo(4, magnitude) + 2 * LackingTo(2, magnitude));
+  const int8_t line = static_cast<int8_t>(magnitude - LackingTo(8, magnitude) - 2 * bend);
+  const int32_t bits = static_cast<int32_t>((exponent - 7) << 7) + line * 16;
+  const uint16_t sign = static_cast<int8_t>(code) & 0x8000;
+  const uint16_t value = static_cast<uint16_t>(magnitude == 0 ? sign : (bits | sign));
+  return magnitude == 0x7F ? kBf16NaN : value;
 }
 
 #if defined(TERRACE_HARDWARE_E4M3)

@@ -288,6 +288,20 @@ TERRACE_HOST_DEVICE int EncodeRow(const uint16_t* row, const float* rope, float 
   return bad_values;
 }
 
+// Whether Bf16FromE4m3 decodes all codes of a row, their scales being powers of two: always, if
+// EncodeRow wrote it.
+template <RowFormat F>
+TERRACE_HOST_DEVICE bool ShiftsCodes(const uint8_t* scale) {
+  if constexpr (F == RowFormat::kFlashMlaV4 || F == RowFormat::kMxfp8V41) {
+    int outside = 0;
+    for (int group = 0; group < RowShape<F>::kQuantizedGroups; ++group) {
+      outside += scale[group] < kLeastE4m3Exponent || scale[group] > kMostE4m3Exponent;
+    }
+    return outside == 0;
+  }
+  return false;
+}
+
 // Decodes one row on the host, and rotates it afterwards if `rope` is given. Any bytes are
 // accepted: NaN codes and NaN scales give NaN, bf16 parts come back as they are.
 // Shape: as EncodeRow; row [channels] is written.
@@ -295,7 +309,15 @@ template <RowFormat F>
 TERRACE_HOST_DEVICE void DecodeRow(const uint8_t* data, const uint8_t* scale, const float* rope,
                                    float global_scale, uint16_t* row) {
   using Shape = RowShape<F>;
-  if constexpr (Shape::kQuantizedGroups > 0) {
+  if (ShiftsCodes<F>(scale)) {
+    for (int group = 0; group < Shape::kQuantizedGroups; ++group) {
+      const uint32_t exponent = LoadScale<F>(scale, group);
+      const int first = group * Shape::kGroupChannels;
+      for (int i = first; i < first + Shape::kGroupChannels; ++i) {
+        row[i] = Bf16FromE4m3(data[i], exponent);
+      }
+    }
+  } else if constexpr (Shape::kQuantizedGroups > 0) {
     alignas(64) float values[Shape::kQuantizedChannels];
     DecodeValues<F, Shape::kQuantizedChannels>(data, values);
     for (int group = 0; group < Shape::kQuantizedGroups; ++group) {

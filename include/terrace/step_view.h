@@ -24,7 +24,7 @@ struct alignas(16) TokenRow {
 static_assert(sizeof(TokenRow) == 16);
 
 struct StepView {
-  const PlanHeader* header;         // the uploaded plan; its lane records follow it
+  PlanHeader* header;               // the uploaded plan; its lane records follow it
   TokenRow* tokens;                 // [max_step_tokens]
   int32_t* token_record;            // [max_step_tokens] index of the row's lane record
   int32_t* token_position;          // [max_step_tokens]
