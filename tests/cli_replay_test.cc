@@ -85,7 +85,7 @@ TEST_P(ReplayTest, ATenthOfTheRowsIsOnBordersOfEveryClass) {
 
 TEST_P(ReplayTest, PreemptedRequestsReadNothingStale) {
   ReplayOptions options = Options();
-  options.memory_bytes = 150 * kMiB;
+  options.memory_bytes = 300 * kMiB;
   const ReplayResult result = Run(options);
   ExpectRight(result);
   EXPECT_GT(result.scheduler.preemptions, 0);
@@ -98,6 +98,64 @@ TEST_P(ReplayTest, EveryDraftRejectedReadsNothingStale) {
   const ReplayResult result = Run(options);
   ExpectRight(result);
   EXPECT_GT(result.scheduler.rejected_drafts, result.scheduler.drafts / 2);
+}
+
+TEST_P(ReplayTest, RowsThatOthersWroteAreRight) {
+  const CheckpointPolicy policies[] = {CheckpointPolicy::EndOfPromptAndOutput(),
+                                       CheckpointPolicy::EveryTokens(512),
+                                       CheckpointPolicy::None()};
+  for (const CheckpointPolicy& policy : policies) {
+    SCOPED_TRACE(static_cast<int>(policy.kind));
+    ReplayOptions options = Options();
+    options.prefix.checkpoints = policy;
+    options.scheduler.in_flight = 2;
+    options.scheduler.step_tokens = 512;  // prompts meet while they are fed
+    const ReplayResult result = Run(options);
+    ExpectRight(result);
+    EXPECT_GT(result.prefix.matched_tokens, 0);
+    EXPECT_EQ(result.prefix.resumed_tokens > 0, policy != CheckpointPolicy::None());
+    const auto& by_class = result.verifier.verified_by_class;
+    EXPECT_GT(by_class[static_cast<int>(RowClass::kShared)], 1000);
+  }
+}
+
+TEST_P(ReplayTest, AnApproximateReplayWritesRowsThatAreRight) {
+  ReplayOptions options = Options();
+  options.prefix.checkpoints = CheckpointPolicy::None();
+  options.scheduler.replay.approximate_tokens = 128;
+  const ReplayResult result = Run(options);
+  ExpectRight(result);
+  EXPECT_GT(result.prefix.skipped_tokens, 0);
+}
+
+TEST_P(ReplayTest, SharedBlocksThatAreEvictedAndTakenAgainReadNothingStale) {
+  ReplayOptions options = Options();
+  options.memory_bytes = 330 * kMiB;
+  const ReplayResult result = Run(options, /*requests=*/60);
+  ExpectRight(result);
+  EXPECT_GT(result.prefix.evicted_chunks, 0);
+  EXPECT_GT(result.prefix.matched_tokens, 0);
+}
+
+TEST_P(ReplayTest, OverlapRowsThatAreWrongAreFoundAndNamed) {
+  ReplayOptions options = Options();
+  options.prefix.checkpoints = CheckpointPolicy::EveryTokens(256);
+  options.after_write = [&](Store& store) -> absl::Status {
+    const absl::StatusOr<PageView> pages = store.Pages(2, PoolKind::kOverlap);
+    if (!pages.ok()) return pages.status();
+    const std::vector<uint8_t> zeros(pages->page_bytes);
+    for (int32_t block = 0; block < pages->num_blocks; ++block) {
+      void* page = static_cast<uint8_t*>(pages->base) + block * pages->block_stride;
+      absl::Status status = store.backend().Upload(page, zeros.data(), pages->page_bytes, {});
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  };
+  const ReplayResult result = Run(options);
+  EXPECT_GT(result.verifier.corrupt_rows, 0);
+  ASSERT_FALSE(result.verifier.first_corrupt.empty());
+  EXPECT_THAT(result.verifier.first_corrupt[0], HasSubstr("overlap rows restored before position"));
+  EXPECT_THAT(result.verifier.first_corrupt[0], HasSubstr("layer 2"));
 }
 
 TEST_P(ReplayTest, EveryFormatLayoutAndRuleComesBackBitForBit) {

@@ -21,12 +21,12 @@ constexpr int64_t kUnbounded = std::numeric_limits<int64_t>::max();
 ReplayOptions Options() {
   ReplayOptions options;
   options.model = DeepSeekV4Flash();
-  options.memory_bytes = int64_t{10} << 40;
+  options.memory_bytes = 1024 * kGiB;
   options.with_data = false;
   return options;
 }
 
-ReplayResult Run(const std::vector<TraceRequest>& requests, const ReplayOptions& options) {
+ReplayResult ReplayAll(const std::vector<TraceRequest>& requests, const ReplayOptions& options) {
   auto result = Replay(requests, options);
   EXPECT_TRUE(result.ok()) << result.status();
   if (!result.ok()) return {};
@@ -72,7 +72,7 @@ class ReuseTest : public testing::Test {
 TEST_F(ReuseTest, OneByOneEveryChunkThatWasSeenIsMatched) {
   ReplayOptions options = Options();
   options.scheduler.serial = true;
-  const ReplayResult result = Run(Workload(), options);
+  const ReplayResult result = ReplayAll(Workload(), options);
   EXPECT_EQ(result.prefix.matched_tokens, SerialLru::Matched(Workload(), kUnbounded));
   EXPECT_GT(result.prefix.matched_tokens, result.prefix.prompt_tokens / 4);
   EXPECT_EQ(result.prefix.evicted_chunks, 0);
@@ -80,7 +80,7 @@ TEST_F(ReuseTest, OneByOneEveryChunkThatWasSeenIsMatched) {
 }
 
 TEST_F(ReuseTest, SideBySideNearlyAllOfItIs) {
-  const ReplayResult result = Run(Workload(), Options());
+  const ReplayResult result = ReplayAll(Workload(), Options());
   EXPECT_GE(result.prefix.matched_tokens, 0.96 * SerialLru::Matched(Workload(), kUnbounded));
   EXPECT_GE(result.prefix.saved_tokens(), 0.88 * result.prefix.matched_tokens);
   ExpectSumsAddUp(result);
@@ -89,7 +89,7 @@ TEST_F(ReuseTest, SideBySideNearlyAllOfItIs) {
 TEST_F(ReuseTest, SmallMemoryKeepsWhatAnLruOfWhatIsLeftWouldKeep) {
   ReplayOptions options = Options();
   options.memory_bytes = 8 * kGiB;
-  const ReplayResult result = Run(Workload(), options);
+  const ReplayResult result = ReplayAll(Workload(), options);
   const int64_t reference = SerialLru::Matched(Workload(), ChunksLeft(result));
   EXPECT_LT(reference, SerialLru::Matched(Workload(), kUnbounded));
   EXPECT_GE(result.prefix.matched_tokens, 0.95 * reference);
@@ -101,7 +101,7 @@ TEST_F(ReuseTest, SmallMemoryKeepsWhatAnLruOfWhatIsLeftWouldKeep) {
 TEST_F(ReuseTest, WithoutReuseNothingIsMatchedNorHeld) {
   ReplayOptions options = Options();
   options.prefix.enabled = false;
-  const ReplayResult result = Run(Workload(), options);
+  const ReplayResult result = ReplayAll(Workload(), options);
   EXPECT_EQ(result.prefix.matched_tokens, 0);
   EXPECT_EQ(result.prefix.stored_chunks, 0);
   EXPECT_EQ(result.checkpoint_bytes_peak, 0);
@@ -110,22 +110,31 @@ TEST_F(ReuseTest, WithoutReuseNothingIsMatchedNorHeld) {
 TEST_F(ReuseTest, WithoutCheckpointsEveryMatchIsReplayed) {
   ReplayOptions options = Options();
   options.prefix.checkpoints = CheckpointPolicy::None();
-  const ReplayResult result = Run(Workload(), options);
+  const ReplayResult result = ReplayAll(Workload(), options);
   EXPECT_EQ(result.prefix.resumed_tokens, 0);
   EXPECT_EQ(result.prefix.stored_checkpoints, 0);
   EXPECT_GT(result.prefix.skipped_tokens, 0);
-  options.scheduler.replay.max_tokens = 0;
+}
+
+TEST_F(ReuseTest, AMatchBeyondTheReplayLimitFallsBackToACheckpoint) {
+  ReplayOptions options = Options();
   options.scheduler.serial = true;
-  EXPECT_EQ(Run(Workload(), options).prefix.matched_tokens, 0);
+  options.scheduler.replay.max_tokens = 0;
+  options.scheduler.step_tokens = 131072;  // a prompt is one step
+  const PrefixFigures with_checkpoints = ReplayAll(Workload(), options).prefix;
+  EXPECT_GT(with_checkpoints.matched_tokens, 0);
+  EXPECT_EQ(with_checkpoints.matched_tokens, with_checkpoints.resumed_tokens);
+  options.prefix.checkpoints = CheckpointPolicy::None();
+  EXPECT_EQ(ReplayAll(Workload(), options).prefix.matched_tokens, 0);
 }
 
 TEST_F(ReuseTest, ApproximateReplayFeedsLess) {
   ReplayOptions options = Options();
   options.prefix.checkpoints = CheckpointPolicy::None();
   options.scheduler.serial = true;
-  const ReplayResult exact = Run(Workload(), options);
+  const ReplayResult exact = ReplayAll(Workload(), options);
   options.scheduler.replay.approximate_tokens = 256;
-  const ReplayResult approximate = Run(Workload(), options);
+  const ReplayResult approximate = ReplayAll(Workload(), options);
   EXPECT_LT(approximate.prefix.replayed_tokens, exact.prefix.replayed_tokens / 4);
   // What is approximate is not published.
   EXPECT_LT(approximate.prefix.stored_chunks, exact.prefix.stored_chunks);
@@ -181,13 +190,13 @@ TEST_F(ConversationTraceTest, TheReferenceMatchesWhatIsKnownOfTheTrace) {
 TEST_F(ConversationTraceTest, OneByOneEveryChunkThatWasSeenIsMatched) {
   ReplayOptions options = Options();
   options.scheduler.serial = true;
-  const ReplayResult result = Run(trace_, options);
+  const ReplayResult result = ReplayAll(trace_, options);
   EXPECT_EQ(result.prefix.prompt_tokens, 144'793'823);
   EXPECT_EQ(result.prefix.matched_tokens, 54'082'048);
 }
 
 TEST_F(ConversationTraceTest, SideBySideNearlyAllOfItIs) {
-  const ReplayResult result = Run(trace_, Options());
+  const ReplayResult result = ReplayAll(trace_, Options());
   EXPECT_GE(result.prefix.matched_tokens, 0.96 * 54'082'048);
   EXPECT_GE(result.prefix.saved_tokens(), 0.88 * result.prefix.matched_tokens);
   ExpectSumsAddUp(result);
@@ -196,7 +205,7 @@ TEST_F(ConversationTraceTest, SideBySideNearlyAllOfItIs) {
 TEST_F(ConversationTraceTest, FortyGibibytesKeepWhatAnLruOfWhatIsLeftWouldKeep) {
   ReplayOptions options = Options();
   options.memory_bytes = 40 * kGiB;
-  const ReplayResult result = Run(trace_, options);
+  const ReplayResult result = ReplayAll(trace_, options);
   EXPECT_GE(result.prefix.matched_tokens, 0.95 * SerialLru::Matched(trace_, ChunksLeft(result)));
   EXPECT_EQ(result.scheduler.preemptions, 0);
   ExpectSumsAddUp(result);

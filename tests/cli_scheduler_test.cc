@@ -262,10 +262,10 @@ TEST(SchedulerTest, AReplayWithoutCheckpointFeedsSharedTokensAgain) {
   Scheduler scheduler(ledger.get(), requests, &recorder, options);
   ASSERT_TRUE(scheduler.Run().ok());
   const StepLane second = FirstStepOf(recorder, 1);
-  EXPECT_EQ(second.first, 512);  // 3 layers reach 3 * 127 rows back from 1024, in whole windows
-  EXPECT_EQ(second.count, 788);
+  EXPECT_EQ(second.first, 640);  // 3 layers reach 3 * 127 rows back from 1024, by whole windows
+  EXPECT_EQ(second.count, 660);
   EXPECT_EQ(second.shared.write_from, 1024);
-  EXPECT_EQ(second.shared.window_from, 512);
+  EXPECT_EQ(second.shared.window_from, 640);
   EXPECT_EQ(scheduler.stats().prompt_tokens, 2600);
 }
 

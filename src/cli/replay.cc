@@ -90,6 +90,8 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
   if (absl::Status status = CheckNumbers(options); !status.ok()) return status;
   ReplayResult result;
   const int32_t sequences = options.scheduler.serial ? 1 : options.scheduler.sequences;
+  const bool leaves_checkpoints =
+      options.prefix.enabled && options.prefix.checkpoints != CheckpointPolicy::None();
   absl::StatusOr<CapacityPlan> capacity =
       PlanCapacity({.model = options.model,
                     .memory_bytes = options.memory_bytes,
@@ -97,7 +99,9 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                .max_step_tokens = options.scheduler.step_tokens,
                                .max_drafts = options.scheduler.drafts,
                                .max_context_tokens = ContextOf(requests, options.model),
-                               .store_whole_chunk = options.store_whole_chunk}});
+                               .store_whole_chunk = options.store_whole_chunk},
+                    .prefix_reuse = leaves_checkpoints,
+                    .in_flight_plans = options.scheduler.in_flight});
   if (!capacity.ok()) return capacity.status();
   result.capacity = *std::move(capacity);
 
