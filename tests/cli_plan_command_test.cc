@@ -72,17 +72,58 @@ TEST_F(CliPlanCommandTest, TheModelOfAPlanIsAModelFile) {
 }
 
 TEST_F(CliPlanCommandTest, EveryLimitReachesThePlan) {
-  const CommandOutcome outcome = Terrace(
-      {"plan", "--memory", "4GiB", "--json", "-", "--sequences", "10", "--prefill-sequences", "3",
-       "--drafts", "2", "--step-tokens", "512", "--context", "9000", "--whole-chunk"});
+  const CommandOutcome outcome = Terrace({"plan",
+                                          "--memory",
+                                          "4GiB",
+                                          "--json",
+                                          "-",
+                                          "--sequences",
+                                          "10",
+                                          "--prefill-sequences",
+                                          "3",
+                                          "--drafts",
+                                          "2",
+                                          "--step-tokens",
+                                          "512",
+                                          "--context",
+                                          "9000",
+                                          "--whole-chunk",
+                                          "--in-flight",
+                                          "3",
+                                          "--checkpoints",
+                                          "77"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
-  const nlohmann::json limits = nlohmann::json::parse(outcome.out)["limits"];
+  const nlohmann::json plan = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(plan["checkpoints"], 77);
+  EXPECT_EQ(plan["prefix_reuse"], true);
+  const nlohmann::json limits = plan["limits"];
+  EXPECT_EQ(limits["in_flight_plans"], 3);
   EXPECT_EQ(limits["max_sequences"], 10);
   EXPECT_EQ(limits["prefill_sequences"], 3);
   EXPECT_EQ(limits["max_drafts"], 2);
   EXPECT_EQ(limits["max_step_tokens"], 512);
   EXPECT_EQ(limits["max_context_tokens"], 9000);
   EXPECT_EQ(limits["store_whole_chunk"], true);
+}
+
+TEST_F(CliPlanCommandTest, CheckpointsAreShownWithTheirBytes) {
+  const nlohmann::json plan =
+      nlohmann::json::parse(Terrace({"plan", "--memory", "40GiB", "--json", "-"}).out);
+  const nlohmann::json overlap = plan["pools"][3];
+  EXPECT_EQ(overlap["kind"], "overlap");
+  EXPECT_EQ(overlap["opaque_bytes"], 20480);
+  EXPECT_EQ(overlap["planes"].size(), 0u);
+  EXPECT_EQ(plan["checkpoint_bytes"], 2 * plan["pools"][0]["block_bytes"].get<int64_t>() +
+                                          overlap["block_bytes"].get<int64_t>());
+  EXPECT_GT(plan["checkpoints"], 1000);
+  EXPECT_THAT(Terrace({"plan", "--memory", "40GiB"}).out, HasSubstr("one more checkpoint"));
+
+  const CommandOutcome without =
+      Terrace({"plan", "--memory", "40GiB", "--no-prefix-reuse", "--json", "-"});
+  const nlohmann::json bare = nlohmann::json::parse(without.out);
+  EXPECT_EQ(bare["prefix_reuse"], false);
+  EXPECT_EQ(bare["checkpoints"], 0);
+  EXPECT_EQ(bare["pools"][3]["capacity_blocks"], 0);
 }
 
 TEST_F(CliPlanCommandTest, ALayeredModelFileTakesChangesFromTheCommandLine) {
@@ -103,6 +144,8 @@ TEST_F(CliPlanCommandTest, BadUsageExitsWith2AndOneLineThatSaysWhatToDo) {
       {{"--memory", "1GiB", "--layout", "diagonal"}, "block-major or layer-major"},
       {{"--memory", "1GiB", "--sequences", "0"}, "max_sequences is 0"},
       {{"--memory", "1GiB", "--sequences", "x"}, "--sequences"},
+      {{"--memory", "1GiB", "--checkpoints", "-2"}, "checkpoints is -2"},
+      {{"--memory", "1GiB", "--in-flight", "-1"}, "in_flight_plans is -1"},
       {{"--memory", "1GiB", "--swa-block", "48"}, "not a power of two"},
       {{"--memory", "1GiB", "--no-such-flag"}, "--no-such-flag"},
   };
