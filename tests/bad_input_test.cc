@@ -93,8 +93,8 @@ class BadInputTest : public testing::Test {
       state.tables.insert(
           state.tables.end(), view.block_table[p],
           view.block_table[p] + geometry.max_sequences * geometry.pools[p].blocks_per_lane);
-      const PageView pages =
-          *cache_->Pages(p, p == 0 ? PoolKind::kWindow : PoolKind::kFull, PlaneKind::kLatent);
+      const int layer = p == geometry.overlap_pool ? 1 : p;
+      const PageView pages = *cache_->Pages(layer, geometry.pools[p].kind);
       const uint8_t* const base = static_cast<const uint8_t*>(pages.base);
       state.pages.insert(state.pages.end(), base, base + pages.num_blocks * pages.block_stride);
     }
@@ -350,6 +350,10 @@ TEST_F(BadInputTest, OfAReadChangesNothing) {
        [&] { return cache_->Pages(1, static_cast<PoolKind>(5)).status(); }},
       {"pages of a pool that the layer lacks", kInvalidArgument, "layer 0",
        [&] { return cache_->Pages(0, PoolKind::kFull).status(); }},
+      {"overlap pages of a layer without", absl::StatusCode::kInvalidArgument, "no overlap pool",
+       [&] { return cache_->Pages(2, PoolKind::kOverlap).status(); }},
+      {"another plane of overlap pages", absl::StatusCode::kInvalidArgument, "no planes",
+       [&] { return cache_->Pages(1, PoolKind::kOverlap, PlaneKind::kIndexer).status(); }},
       {"pages of a negative plane", kInvalidArgument, "plane",
        [&] { return cache_->Pages(1, PoolKind::kFull, static_cast<PlaneKind>(-1)).status(); }},
   });
@@ -383,11 +387,11 @@ TEST_F(BadInputTest, OfRawSlotsIsRefusedOrSkippedAndCounted) {
        [&] {
          return store.CopyBlocks({{9, 0, 1, 0}}, {});
        }},
-      {"a copy from no block", kInvalidArgument, "block is -1",
+      {"a copy from no block", kInvalidArgument, "source is -1",
        [&] {
          return store.CopyBlocks({{0, -1, 1, 0}}, {});
        }},
-      {"a copy past the end", kInvalidArgument, "block is 2147483647",
+      {"a copy past the end", kInvalidArgument, "destination is 2147483647",
        [&] {
          return store.CopyBlocks({{0, 0, kMost, 0}}, {});
        }},
