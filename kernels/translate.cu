@@ -1,7 +1,6 @@
-// Translate. A group of 32 to 128 threads takes a query. What Begin wrote (the query's token row,
-// its lane's row of the block table, copied to shared memory where random entries look into it) is
-// read before the kernel waits for the one before it; after that a thread loads runs of four
-// neighbouring entries, all before the first use, and stores a run of slots at a time.
+// Translate. A group of 32 to 128 threads takes a query; a thread takes runs of four neighbouring
+// slots, loads the entries of kRuns of them before the first use and stores each run together. What
+// Begin wrote (the query's token row) is read before the kernel waits for the one before it.
 
 #include "kernels/launch.cuh"
 #include "kernels/translate.h"
@@ -13,13 +12,12 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kSlotsPerRun = 4;
-constexpr int kRuns = 4;  // of a thread, in flight together
-constexpr int kTableWordsPerThread = 16;
+constexpr int kRuns = 2;
 static_assert(kSlotsPerRun * sizeof(int32_t) == sizeof(int4));
 
-// From so many threads on a group is one warp: what matters then is bytes in flight, and before
-// that how short the way of one query is.
-constexpr int64_t kManyThreads = 1 << 18;
+// Up to so many runs every thread has one: the way of one query is what takes the time. Beyond, a
+// group is one warp, and the device is full.
+constexpr int64_t kFewRuns = 1 << 18;
 
 struct TranslateLaunch {
   TranslateParams params;
@@ -45,7 +43,6 @@ __device__ __forceinline__ int4 LoadEntries(const int32_t* entries, int32_t firs
 template <SelectKind kKind>
 __global__ void __launch_bounds__(kThreads)
     TranslateKernel(const __grid_constant__ TranslateLaunch launch) {
-  __shared__ int32_t table[kThreads * kTableWordsPerThread];
   __shared__ int32_t lengths[kThreads / kWarpLanes];
   const TranslateParams& params = launch.params;
   Selection select = params.select;
@@ -56,31 +53,15 @@ __global__ void __launch_bounds__(kThreads)
   const int32_t query = blockIdx.x * (kThreads >> launch.log2_group) + group;
   const bool exists = query < select.num_queries;
   const int32_t* entries = select.entries + query * select.entries_pitch;
-  const int32_t stride = threads * kSlotsPerRun;
   const int32_t first_of_thread = thread * kSlotsPerRun;
 
-  if (ListsRows(select) && exists) {  // on its way to the L2 already, whoever writes it
-#pragma unroll
-    for (int i = 0; i < kRuns; ++i) {
-      const int32_t first = first_of_thread + i * stride;
-      if (first < select.rows_per_query) PrefetchL2(entries + first);
-    }
+  // On their way to the L2, whoever still writes them.
+  if (ListsRows(select) && exists && first_of_thread < select.rows_per_query) {
+    PrefetchL2(entries + first_of_thread);
   }
   if (select.query_rows != nullptr) AwaitPrecedingKernel();  // they are the caller's
   SelectedQuery selected{};
   if (exists) selected = SelectQuery(select, query);
-  if (kKind == SelectKind::kTopK) {
-    const int32_t words = (selected.visible + select.pool.entries_per_block - 1) >>
-                          select.pool.log2_entries_per_block;
-    if (words <= threads * kTableWordsPerThread) {
-      int32_t* staged = table + group * threads * kTableWordsPerThread;
-#pragma unroll 4
-      for (int32_t word = thread; word < words; word += threads) {
-        staged[word] = selected.lane_blocks[word];
-      }
-      selected.lane_blocks = staged;
-    }
-  }
   if (thread == 0) lengths[group] = 0;
   __syncthreads();
   AwaitPrecedingKernel();
@@ -92,6 +73,7 @@ __global__ void __launch_bounds__(kThreads)
   int32_t last = 0;
   uint32_t skipped = 0;
   const int32_t padded_rows = exists ? params.padded_rows : 0;
+  const int32_t stride = threads * kSlotsPerRun;
   for (int32_t from = first_of_thread; from < padded_rows; from += kRuns * stride) {
     int4 listed[kRuns];
 #pragma unroll
@@ -147,17 +129,15 @@ int LaunchTranslate(const TranslateParams& params, LaunchTarget target) {
       .aligned_entries = aligned(params.select.entries, params.select.entries_pitch),
       .aligned_slots = aligned(params.slots, params.slots_pitch),
   };
-  // A run a thread where there are few queries, kRuns where there are many.
   const int64_t runs = CeilDiv(params.padded_rows, kSlotsPerRun);
-  const int64_t per_thread = params.select.num_queries * runs > kManyThreads ? kRuns : 1;
-  while (1 << launch.log2_group < kThreads && (per_thread << launch.log2_group) < runs) {
-    ++launch.log2_group;
+  if (params.select.num_queries * runs <= kFewRuns) {
+    while (1 << launch.log2_group < min(runs, int64_t{kThreads})) ++launch.log2_group;
   }
   const int64_t blocks = CeilDiv(params.select.num_queries, kThreads >> launch.log2_group);
-  const auto kernel = params.select.kind == SelectKind::kTopK ? TranslateKernel<SelectKind::kTopK>
-                      : params.select.kind == SelectKind::kVisible
-                          ? TranslateKernel<SelectKind::kVisible>
-                          : TranslateKernel<SelectKind::kWindow>;
+  const SelectKind kind = params.select.kind;
+  const auto kernel = kind == SelectKind::kTopK      ? TranslateKernel<SelectKind::kTopK>
+                      : kind == SelectKind::kVisible ? TranslateKernel<SelectKind::kVisible>
+                                                     : TranslateKernel<SelectKind::kWindow>;
   return LaunchAwaiting(kernel, {blocks, 1, kThreads}, target, launch);
 }
 
