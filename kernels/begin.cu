@@ -4,6 +4,9 @@
 // patches are few, and written twice they are the same. A thread finds its lane record by
 // bisection, so the cost does not grow with the length of a prefill chunk.
 //
+// Both kernels end with a fence: what comes behind them may start as soon as their threads have
+// ended and read what they wrote (launch.cuh).
+//
 // A plan too large to be staged is uploaded and patched first (Patch, a thread a patch); the lane
 // records are then read where they lie.
 
@@ -15,8 +18,10 @@ namespace terrace {
 namespace {
 
 constexpr int kPatchThreads = 128;
-constexpr int kThreads = 512;
-constexpr int kRowsPerThread = 4;  // so that few blocks ask for the plan
+constexpr int kThreads = 1024;
+constexpr int kRowsPerThread = 2;  // so that few blocks ask for the plan
+constexpr int kChunksPerThread = kMaxStagedPlanBytes / (kThreads * sizeof(uint4));
+static_assert(kMaxStagedPlanBytes % (kThreads * sizeof(uint4)) == 0);
 static_assert(sizeof(PlanHeader) % sizeof(uint4) == 0 && sizeof(LaneRecord) % sizeof(uint4) == 0 &&
               sizeof(BlockPatch) == sizeof(uint4) && sizeof(BlockCopy) == sizeof(uint4));
 
@@ -39,6 +44,7 @@ __global__ void __launch_bounds__(kPatchThreads)
   const int32_t index = blockIdx.x * kPatchThreads + threadIdx.x;
   if (index >= params.count) return;
   ApplyPatch(params.geometry, params.step, reinterpret_cast<const uint4*>(params.patches)[index]);
+  __threadfence();
 }
 
 __device__ __forceinline__ const int32_t* LaneBlocks(const BeginParams& params, int pool,
@@ -47,24 +53,28 @@ __device__ __forceinline__ const int32_t* LaneBlocks(const BeginParams& params, 
          int64_t{lane.lane} * params.geometry.pools[pool].blocks_per_lane;
 }
 
-// The plan is where the block has it: not at step.header, which another block may still write.
-__device__ __forceinline__ void ExpandTokenRow(const BeginParams& params, const PlanHeader* plan,
+__device__ __forceinline__ const LaneRecord* Lanes(const PlanHeader& plan) {
+  return reinterpret_cast<const LaneRecord*>(&plan + 1);
+}
+
+// `plan` is the plan where this block reads it. Not step.header, which another block may be
+// writing.
+__device__ __forceinline__ void ExpandTokenRow(const BeginParams& params, const PlanHeader& plan,
                                                int32_t row) {
   const StepView& step = params.step;
-  const LaneRecord* lanes = reinterpret_cast<const LaneRecord*>(plan + 1);
   const int window = params.geometry.window_pool;
   TokenRow token = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
   int32_t record = -1;
   int32_t slot = kNoSlot;
   if (row < params.header.num_token_rows) {
-    record = LaneOfTokenRow(lanes, params.header.num_lanes, row);
-    const LaneRecord& lane = lanes[record];
+    record = LaneOfTokenRow(Lanes(plan), params.header.num_lanes, row);
+    const LaneRecord& lane = Lanes(plan)[record];
     token = {.lane = lane.lane,
              .position = lane.first + row - lane.token_row,
              .first = lane.first,
              .first_stored = FirstStoredPosition(params.geometry, lane)};
     if (window >= 0 &&
-        WindowRowWritten(params.geometry, *plan, record, token.first_stored, token.position)) {
+        WindowRowWritten(params.geometry, plan, record, token.first_stored, token.position)) {
       slot =
           SlotOf(params.geometry.pools[window], LaneBlocks(params, window, lane), token.position);
     }
@@ -75,13 +85,12 @@ __device__ __forceinline__ void ExpandTokenRow(const BeginParams& params, const 
   if (window >= 0) step.slots[window][row] = slot;
 }
 
-__device__ __forceinline__ void ExpandEntryRow(const BeginParams& params, const PlanHeader* plan,
+__device__ __forceinline__ void ExpandEntryRow(const BeginParams& params, const PlanHeader& plan,
                                                int pool, int32_t row) {
   const StepView& step = params.step;
-  const LaneRecord* lanes = reinterpret_cast<const LaneRecord*>(plan + 1);
   const PoolGeometry& geometry = params.geometry.pools[pool];
-  const int32_t record = LaneOfEntryRow(lanes, params.header.num_lanes, pool, row);
-  const LaneRecord& lane = lanes[record];
+  const int32_t record = LaneOfEntryRow(Lanes(plan), params.header.num_lanes, pool, row);
+  const LaneRecord& lane = Lanes(plan)[record];
   const int32_t entry = EntriesClosed(geometry, lane.first) + row - lane.entry_row[pool];
   step.slots[pool][row] = EntrySlot(geometry, lane, LaneBlocks(params, pool, lane), entry);
   step.entry_position[pool][row] = entry * geometry.ratio;
@@ -91,11 +100,19 @@ __device__ __forceinline__ void ExpandEntryRow(const BeginParams& params, const 
 __device__ __forceinline__ void StagePlan(const BeginLaunch& launch, uint4* staged) {
   const uint4* from = reinterpret_cast<const uint4*>(launch.params.plan);
   uint4* to = blockIdx.x == 0 ? reinterpret_cast<uint4*>(launch.params.step.header) : nullptr;
-#pragma unroll 4
-  for (int32_t i = threadIdx.x; i < launch.plan_chunks; i += kThreads) {
-    const uint4 chunk = from[i];
-    staged[i] = chunk;
-    if (to != nullptr) to[i] = chunk;
+  // All loads before the first use: one round trip to the host, not one a chunk.
+  uint4 chunks[kChunksPerThread];
+#pragma unroll
+  for (int i = 0; i < kChunksPerThread; ++i) {
+    const int at = i * kThreads + threadIdx.x;
+    if (at < launch.plan_chunks) chunks[i] = from[at];
+  }
+#pragma unroll
+  for (int i = 0; i < kChunksPerThread; ++i) {
+    const int at = i * kThreads + threadIdx.x;
+    if (at >= launch.plan_chunks) break;
+    staged[at] = chunks[i];
+    if (to != nullptr) to[at] = chunks[i];
   }
 }
 
@@ -118,14 +135,15 @@ __global__ void __launch_bounds__(kThreads)
   for (int32_t i = blockIdx.x * kThreads + threadIdx.x; i < launch.total_rows;
        i += gridDim.x * kThreads) {
     if (i < params.padded_token_rows) {
-      ExpandTokenRow(params, plan, i);
+      ExpandTokenRow(params, *plan, i);
       continue;
     }
     int32_t row = i - params.padded_token_rows;
     int pool = 0;
     while (row >= params.header.num_entry_rows[pool]) row -= params.header.num_entry_rows[pool++];
-    ExpandEntryRow(params, plan, pool, row);
+    ExpandEntryRow(params, *plan, pool, row);
   }
+  __threadfence();
 }
 
 }  // namespace

@@ -59,6 +59,13 @@ struct SelectedQuery {
   const int32_t* lane_blocks;  // the lane's row of the block table
 };
 
+// What a row of a query reads: an entry of the lane (window pool: a position).
+struct SelectedEntry {
+  int32_t entry;
+  bool found;    // false: nothing to read
+  bool skipped;  // asked for, but out of sight: to be counted
+};
+
 struct SelectedRow {
   int32_t slot;      // -1: nothing to read
   int32_t position;  // of the row's rotation
@@ -89,8 +96,21 @@ TERRACE_HOST_DEVICE SelectedQuery SelectQuery(const Selection& select, int32_t q
   return result;
 }
 
-// Row `row` of a query, `listed` being what `entries` has there (kTopK, kSlots; else unused).
-// REQUIRES: 0 <= row < SelectQuery(query).rows.
+// Row `row` of a query, `listed` being what `entries` has there (kTopK; else unused).
+// REQUIRES: 0 <= row < SelectQuery(query).rows; kind is not kSlots.
+TERRACE_HOST_DEVICE SelectedEntry SelectEntry(const Selection& select,
+                                              const SelectedQuery& selected, int32_t row,
+                                              int32_t listed) {
+  if (select.kind == SelectKind::kWindow) {
+    const int32_t position = selected.begin + row;
+    return {position, WindowRowStored(selected.first, selected.first_stored, position), false};
+  }
+  if (select.kind == SelectKind::kVisible) return {row, true, false};
+  const bool visible = listed >= 0 && listed < selected.visible;
+  return {listed, visible, !visible && listed != kNoSlot};
+}
+
+// The same down to its slot; of any kind.
 TERRACE_HOST_DEVICE SelectedRow SelectListedRow(const Selection& select,
                                                 const SelectedQuery& selected, int32_t query,
                                                 int32_t row, int32_t listed) {
@@ -100,18 +120,11 @@ TERRACE_HOST_DEVICE SelectedRow SelectListedRow(const Selection& select,
     if (listed >= 0 && listed < select.num_slots) return {listed, position, false};
     return {kNoSlot, position, listed != kNoSlot};
   }
-  if (select.kind == SelectKind::kWindow) {
-    const int32_t position = selected.begin + row;
-    const bool stored = WindowRowStored(selected.first, selected.first_stored, position);
-    return {stored ? SlotOf(select.pool, selected.lane_blocks, position) : kNoSlot, position,
-            false};
-  }
-  int32_t entry = row;
-  if (select.kind == SelectKind::kTopK) {
-    entry = listed;
-    if (entry < 0 || entry >= selected.visible) return {kNoSlot, 0, entry != kNoSlot};
-  }
-  return {SlotOf(select.pool, selected.lane_blocks, entry), entry * select.pool.ratio, false};
+  const SelectedEntry entry = SelectEntry(select, selected, row, listed);
+  if (!entry.found) return {kNoSlot, 0, entry.skipped};
+  const int32_t first_token =
+      select.kind == SelectKind::kWindow ? entry.entry : entry.entry * select.pool.ratio;
+  return {SlotOf(select.pool, selected.lane_blocks, entry.entry), first_token, false};
 }
 
 TERRACE_HOST_DEVICE bool ListsRows(const Selection& select) {

@@ -1,7 +1,7 @@
-// Translate. A group of 32 to 128 threads takes a query. What Begin wrote (the query's token row,
-// its lane's row of the block table, copied to shared memory where random entries look into it) is
-// read before the kernel waits for the one before it; after that a thread loads runs of four
-// neighbouring entries, all before the first use, and stores a run of slots at a time.
+// Translate. A group of 32 to 128 threads takes a query; a thread takes runs of neighbouring slots,
+// loads the entries of kRuns of them before the first use, then a whole run's words of the block
+// table before the first of those is used, and stores the run together. What Begin wrote (the
+// query's token row) is read before the kernel waits for the one before it.
 
 #include "kernels/launch.cuh"
 #include "kernels/translate.h"
@@ -12,77 +12,52 @@ namespace terrace {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kSlotsPerRun = 4;
-constexpr int kRuns = 4;  // of a thread, in flight together
-constexpr int kTableWordsPerThread = 16;
-static_assert(kSlotsPerRun * sizeof(int32_t) == sizeof(int4));
+constexpr int kWide = 4;  // slots of a run that is one 16-byte access
 
-// From so many threads on a group is one warp: what matters then is bytes in flight, and before
-// that how short the way of one query is.
-constexpr int64_t kManyThreads = 1 << 18;
+// Up to so many slots a thread takes one run at a time: how short the way of a query is decides.
+// Beyond, the device is full, a group is one warp, and what decides is how much a thread has in
+// flight.
+constexpr int64_t kFewSlots = 1 << 20;
+constexpr int kManyRuns = 4;
 
 struct TranslateLaunch {
   TranslateParams params;
-  int32_t log2_group;    // threads of a query
-  bool aligned_entries;  // four entries or slots are one 16-byte access
-  bool aligned_slots;
+  int32_t log2_group;  // threads of a query
+};
+
+template <int kSlots>
+struct alignas(kSlots * sizeof(int32_t)) Run {
+  int32_t values[kSlots];
 };
 
 __device__ __forceinline__ void PrefetchL2(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
-// The entries listed from `first` on, as far as there are any.
-__device__ __forceinline__ int4 LoadEntries(const int32_t* entries, int32_t first, int32_t rows,
-                                            bool aligned) {
-  const int32_t left = rows - first;
-  entries += first;
-  if (aligned && left >= kSlotsPerRun) return *reinterpret_cast<const int4*>(entries);
-  return make_int4(left > 0 ? entries[0] : kNoSlot, left > 1 ? entries[1] : kNoSlot,
-                   left > 2 ? entries[2] : kNoSlot, left > 3 ? entries[3] : kNoSlot);
-}
-
-template <SelectKind kKind>
+// kSlots is that of a run: with kWide, lists and outputs are whole, aligned runs.
+template <SelectKind kKind, int kRuns, int kSlots>
 __global__ void __launch_bounds__(kThreads)
     TranslateKernel(const __grid_constant__ TranslateLaunch launch) {
-  __shared__ int32_t table[kThreads * kTableWordsPerThread];
   __shared__ int32_t lengths[kThreads / kWarpLanes];
   const TranslateParams& params = launch.params;
   Selection select = params.select;
-  select.kind = kKind;  // known to the compiler from here on: no branches a slot
+  select.kind = kKind;  // known to the compiler from here on
   const int threads = 1 << launch.log2_group;
   const int group = threadIdx.x >> launch.log2_group;
   const int thread = threadIdx.x & (threads - 1);
   const int32_t query = blockIdx.x * (kThreads >> launch.log2_group) + group;
   const bool exists = query < select.num_queries;
   const int32_t* entries = select.entries + query * select.entries_pitch;
-  const int32_t stride = threads * kSlotsPerRun;
-  const int32_t first_of_thread = thread * kSlotsPerRun;
+  const int32_t stride = threads * kSlots;
 
-  if (ListsRows(select) && exists) {  // on its way to the L2 already, whoever writes it
-#pragma unroll
-    for (int i = 0; i < kRuns; ++i) {
-      const int32_t first = first_of_thread + i * stride;
-      if (first < select.rows_per_query) PrefetchL2(entries + first);
-    }
+  // On its way to the L2, whoever still writes it. Where many queries wait for the memory, asking
+  // it earlier gains nothing.
+  if (ListsRows(select) && kRuns == 1 && exists && thread * kSlots < select.rows_per_query) {
+    PrefetchL2(entries + thread * kSlots);
   }
   if (select.query_rows != nullptr) AwaitPrecedingKernel();  // they are the caller's
   SelectedQuery selected{};
   if (exists) selected = SelectQuery(select, query);
-  if (kKind == SelectKind::kTopK) {
-    const int32_t words = (selected.visible + select.pool.entries_per_block - 1) >>
-                          select.pool.log2_entries_per_block;
-    if (words <= threads * kTableWordsPerThread) {
-      int32_t* staged = table + group * threads * kTableWordsPerThread;
-#pragma unroll 4
-      for (int32_t word = thread; word < words; word += threads) {
-        staged[word] = selected.lane_blocks[word];
-      }
-      selected.lane_blocks = staged;
-    }
-  }
-  if (thread == 0) lengths[group] = 0;
-  __syncthreads();
   AwaitPrecedingKernel();
   if (kKind == SelectKind::kVisible && selected.visible > select.rows_per_query && thread == 0) {
     AddToCounter(&select.counters->truncated_queries, 1);
@@ -92,73 +67,90 @@ __global__ void __launch_bounds__(kThreads)
   int32_t last = 0;
   uint32_t skipped = 0;
   const int32_t padded_rows = exists ? params.padded_rows : 0;
-  for (int32_t from = first_of_thread; from < padded_rows; from += kRuns * stride) {
-    int4 listed[kRuns];
+  for (int32_t from = thread * kSlots; from < padded_rows; from += kRuns * stride) {
+    Run<kSlots> listed[kRuns];
 #pragma unroll
     for (int i = 0; i < kRuns; ++i) {
-      listed[i] = make_int4(kNoSlot, kNoSlot, kNoSlot, kNoSlot);
-      if (ListsRows(select)) {
-        listed[i] = LoadEntries(entries, from + i * stride, selected.rows, launch.aligned_entries);
+      const int32_t first = from + i * stride;
+#pragma unroll
+      for (int32_t& entry : listed[i].values) entry = kNoSlot;
+      if (ListsRows(select) && first < selected.rows) {
+        listed[i] = *reinterpret_cast<const Run<kSlots>*>(entries + first);
       }
     }
 #pragma unroll
     for (int i = 0; i < kRuns; ++i) {
       const int32_t first = from + i * stride;
-      const int32_t run[kSlotsPerRun] = {listed[i].x, listed[i].y, listed[i].z, listed[i].w};
-      int32_t slots[kSlotsPerRun];
+      if (first >= padded_rows) break;
+      SelectedEntry found[kSlots];
+      int32_t blocks[kSlots];
 #pragma unroll
-      for (int j = 0; j < kSlotsPerRun; ++j) {
-        SelectedRow row = {kNoSlot, 0, false};
-        if (first + j < selected.rows) {
-          row = SelectListedRow(select, selected, query, first + j, run[j]);
-        }
-        slots[j] = row.slot;
-        skipped += row.skipped;
-        if (row.slot != kNoSlot) last = first + j + 1;
-      }
-      if (launch.aligned_slots && first + kSlotsPerRun <= padded_rows) {
-        *reinterpret_cast<int4*>(out + first) = make_int4(slots[0], slots[1], slots[2], slots[3]);
-      } else {
-#pragma unroll
-        for (int j = 0; j < kSlotsPerRun; ++j) {
-          if (first + j < padded_rows) out[first + j] = slots[j];
+      for (int j = 0; j < kSlots; ++j) {
+        found[j] = SelectEntry(select, selected, first + j, listed[i].values[j]);
+        if (!ListsRows(select) && first + j >= selected.rows) found[j].found = false;
+        blocks[j] = kNoSlot;
+        if (found[j].found) {
+          blocks[j] = selected.lane_blocks[found[j].entry >> select.pool.log2_entries_per_block];
         }
       }
+      Run<kSlots> slots;
+#pragma unroll
+      for (int j = 0; j < kSlots; ++j) {
+        slots.values[j] = SlotInBlock(select.pool, blocks[j], found[j].entry);
+        if (slots.values[j] != kNoSlot) last = first + j + 1;
+        skipped += found[j].skipped;
+      }
+      *reinterpret_cast<Run<kSlots>*>(out + first) = slots;
     }
   }
 
   CountRare(skipped, &select.counters->skipped_entries);
   if (params.lengths == nullptr) return;
+  if (thread == 0) lengths[group] = 0;
+  __syncthreads();
   const int32_t last_of_warp = __reduce_max_sync(kAllLanes, last);
   if (threadIdx.x % kWarpLanes == 0) atomicMax(&lengths[group], last_of_warp);
   __syncthreads();
   if (thread == 0 && exists) params.lengths[query] = lengths[group];
 }
 
+using Kernel = void (*)(const TranslateLaunch);
+
+template <SelectKind kKind>
+Kernel KernelOf(bool wide, bool few) {
+  if (!wide) return TranslateKernel<kKind, kManyRuns, 1>;
+  return few ? TranslateKernel<kKind, 1, kWide> : TranslateKernel<kKind, kManyRuns, kWide>;
+}
+
+Kernel ChooseKernel(SelectKind kind, bool wide, bool few) {
+  switch (kind) {
+    case SelectKind::kVisible:
+      return KernelOf<SelectKind::kVisible>(wide, few);
+    case SelectKind::kWindow:
+      return KernelOf<SelectKind::kWindow>(wide, few);
+    default:
+      return KernelOf<SelectKind::kTopK>(wide, few);
+  }
+}
+
 }  // namespace
 
 int LaunchTranslate(const TranslateParams& params, LaunchTarget target) {
-  const auto aligned = [](const int32_t* base, int64_t pitch) {
-    return reinterpret_cast<uintptr_t>(base) % sizeof(int4) == 0 && pitch % kSlotsPerRun == 0;
+  const Selection& select = params.select;
+  const auto whole_runs = [](const int32_t* base, int64_t pitch, int32_t rows) {
+    return reinterpret_cast<uintptr_t>(base) % sizeof(Run<kWide>) == 0 && pitch % kWide == 0 &&
+           rows % kWide == 0;
   };
-  TranslateLaunch launch = {
-      .params = params,
-      .log2_group = 5,
-      .aligned_entries = aligned(params.select.entries, params.select.entries_pitch),
-      .aligned_slots = aligned(params.slots, params.slots_pitch),
-  };
-  // A run a thread where there are few queries, kRuns where there are many.
-  const int64_t runs = CeilDiv(params.padded_rows, kSlotsPerRun);
-  const int64_t per_thread = params.select.num_queries * runs > kManyThreads ? kRuns : 1;
-  while (1 << launch.log2_group < kThreads && (per_thread << launch.log2_group) < runs) {
-    ++launch.log2_group;
-  }
-  const int64_t blocks = CeilDiv(params.select.num_queries, kThreads >> launch.log2_group);
-  const auto kernel = params.select.kind == SelectKind::kTopK ? TranslateKernel<SelectKind::kTopK>
-                      : params.select.kind == SelectKind::kVisible
-                          ? TranslateKernel<SelectKind::kVisible>
-                          : TranslateKernel<SelectKind::kWindow>;
-  return LaunchAwaiting(kernel, {blocks, 1, kThreads}, target, launch);
+  const bool wide = whole_runs(params.slots, params.slots_pitch, params.padded_rows) &&
+                    (!ListsRows(select) ||
+                     whole_runs(select.entries, select.entries_pitch, select.rows_per_query));
+  const bool few = int64_t{select.num_queries} * params.padded_rows <= kFewSlots;
+  const int64_t runs = CeilDiv(params.padded_rows, wide ? kWide : 1);
+  TranslateLaunch launch = {params, 5};
+  while (few && 1 << launch.log2_group < min(runs, int64_t{kThreads})) ++launch.log2_group;
+  const int64_t blocks = CeilDiv(select.num_queries, kThreads >> launch.log2_group);
+  return LaunchAwaiting(ChooseKernel(select.kind, wide, few), {blocks, 1, kThreads}, target,
+                        launch);
 }
 
 }  // namespace terrace

@@ -142,6 +142,7 @@ void Ledger::Impl::AttachWindow(Sequence& sequence, int32_t lane, const Resume& 
   if (!resume.checkpoint.has_value()) {
     const int32_t begin = resume.length / geometry.pools[window].tokens_per_block;
     sequence.window.current = {begin, begin};
+    sequence.rows_from = resume.length;
     return;
   }
   const BlockRange range = CheckpointBlocks(geometry, resume.length);
@@ -151,6 +152,7 @@ void Ledger::Impl::AttachWindow(Sequence& sequence, int32_t lane, const Resume& 
     TERRACE_CHECK_EQ(pools[window].AddReference(blocks[i]).ok(), true);
   }
   sequence.window.current = range;
+  sequence.rows_from = WindowBegin(geometry, resume.length);
   if (has_overlap()) {
     sequence.restore_block = index.overlap_block(*resume.checkpoint);
     TERRACE_CHECK_EQ(pools[geometry.overlap_pool].AddReference(*sequence.restore_block).ok(), true);

@@ -37,12 +37,15 @@ absl::StatusOr<Plan> Ledger::Append(absl::Span<const StepRequest> batch) {
   const int64_t wished = static_cast<int64_t>(impl_->wishes.size());
   if (wished > 0) {
     const Impl::Demand with_wishes = impl_->WithWishes(*demand);
-    if (impl_->Reserve(batch, with_wishes, reserved).ok()) {
+    if (impl_->Reserve(batch, with_wishes, Impl::Need::kWish, reserved).ok()) {
       return impl_->Advance(batch, with_wishes, reserved);
     }
     impl_->wishes.clear();
   }
-  if (absl::Status status = impl_->Reserve(batch, *demand, reserved); !status.ok()) return status;
+  if (absl::Status status = impl_->Reserve(batch, *demand, Impl::Need::kStep, reserved);
+      !status.ok()) {
+    return status;
+  }
   impl_->figures.missed_checkpoints += wished;
   return impl_->Advance(batch, *demand, reserved);
 }
@@ -56,6 +59,7 @@ absl::StatusOr<Ledger::Impl::Demand> Ledger::Impl::Count(absl::Span<const StepRe
   ++batches;
   changes.clear();
   wishes.clear();
+  vacated.clear();
   if (!copied.empty()) copied.clear();
   Demand demand;
   int64_t tokens = 0;
@@ -74,7 +78,7 @@ absl::StatusOr<Ledger::Impl::Demand> Ledger::Impl::Count(absl::Span<const StepRe
     }
     const LaneRecord lane = RecordOf(*sequence, request);
     BlockChange change = ChangeOf(geometry, sequence, lane);
-    if (sequence->shares_last_blocks) FindCopies(&change);
+    if (sequence->shares_last_blocks) FindCopies(lane, &change);
     if (sequence->prefix.publishes) FindWishes(lane, change);
     if (!change.empty()) {
       CountChange(change, &demand);
@@ -83,6 +87,7 @@ absl::StatusOr<Ledger::Impl::Demand> Ledger::Impl::Count(absl::Span<const StepRe
     if (!sequence->announced) demand.patches += PatchesToAnnounce(*sequence);
     demand.restores += sequence->restores;
   }
+  KeepVacated();
   return demand;
 }
 
@@ -111,7 +116,7 @@ absl::Status Ledger::Impl::Refusal(const Sequence& sequence, const StepRequest& 
 }
 
 // What the step writes into blocks that another sequence has too goes into copies of them.
-void Ledger::Impl::FindCopies(BlockChange* change) {
+void Ledger::Impl::FindCopies(const LaneRecord& lane, BlockChange* change) {
   const Sequence& sequence = *change->sequence;
   const int32_t chunk = sequence.length / geometry.chunk_tokens;
   // All full pools share a chunk alike; an attached one is not written.
@@ -120,8 +125,8 @@ void Ledger::Impl::FindCopies(BlockChange* change) {
     change->chunk_copied = IndexIfShared(full_pools[0], change->lane, chunk);
   }
   if (has_window()) {
-    const int32_t index =
-        sequence.length >> geometry.pools[geometry.window_pool].log2_entries_per_block;
+    const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
+    const int32_t index = FirstStoredPosition(geometry, lane) >> shift;
     if (index < sequence.window.current.end) {
       change->window_copied = IndexIfShared(geometry.window_pool, change->lane, index);
     }
@@ -145,11 +150,18 @@ void Ledger::Impl::FindWishes(const LaneRecord& lane, const BlockChange& change)
   if (int64_t{prefix.chunks + 1} * chunk > lane.settled && !passes_match) return;
   if (!has_window() || policy.kind == CheckpointPolicy::Kind::kNone) return;
 
+  const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
+  const int32_t begun = lane.first >> shift;  // the block that the rows before the step end in
+  // Of a fork's, the step copies it only where its own rows go there.
+  const bool shared = change.sequence->shares_last_blocks &&
+                      begun < change.sequence->window.current.end &&
+                      begun < FirstStoredPosition(geometry, lane) >> shift;
   int32_t last = 0;
   const auto wish = [&](int32_t position) {
     if (position <= std::max(lane.first, last) || position > lane.settled) return;
     if (position < lane.write_from) return;
     if (position == lane.write_from && index.checkpoint(prefix.tip).has_value()) return;
+    if (shared && CheckpointBlocks(geometry, position).contains(begun)) return;
     BlockRange gap = BlocksOfGap(CheckpointBlocks(geometry, position), change);
     if (gap.size() < 0) gap = {};
     wishes.push_back({change.sequence, lane.lane, position, gap});
@@ -168,7 +180,7 @@ void Ledger::Impl::FindWishes(const LaneRecord& lane, const BlockChange& change)
   wish(lane.settled / chunk * chunk);  // the rolling one
 }
 
-void Ledger::Impl::CountChange(const BlockChange& change, Demand* demand) const {
+void Ledger::Impl::CountChange(const BlockChange& change, Demand* demand) {
   for (const int p : full_pools) {
     demand->taken[p] += change.chunks.size() + (change.chunk_copied >= 0);
     demand->patches += change.chunks.size();
@@ -180,15 +192,26 @@ void Ledger::Impl::CountChange(const BlockChange& change, Demand* demand) const 
     demand->patches += change.window_taken.size();
     demand->copies += change.window_copied >= 0;
     for (const BlockRange& range : {change.old_released, change.window_released}) {
-      for (const BlockId block : tables[p].Blocks(change.lane, range)) {
-        demand->returned[p] += pools[p].IsHeldByOne(block);
-      }
+      const absl::Span<const BlockId> released = tables[p].Blocks(change.lane, range);
+      vacated.insert(vacated.end(), released.begin(), released.end());
     }
   }
   if (change.sequence->announced) {  // otherwise the copies are announced with the rest
     if (change.chunk_copied >= 0) demand->patches += static_cast<int32_t>(full_pools.size());
     if (change.window_copied >= 0) ++demand->patches;
   }
+}
+
+// Of the window blocks that the sequences of the batch release, those that nobody holds then.
+void Ledger::Impl::KeepVacated() {
+  std::sort(vacated.begin(), vacated.end());
+  auto kept = vacated.begin();
+  for (auto at = vacated.begin(); at != vacated.end();) {
+    const auto next = std::upper_bound(at, vacated.end(), *at);
+    if (next - at == pools[geometry.window_pool].references(*at)) *kept++ = *at;
+    at = next;
+  }
+  vacated.erase(kept, vacated.end());
 }
 
 Ledger::Impl::Demand Ledger::Impl::WithWishes(const Demand& demand) const {
@@ -239,12 +262,19 @@ void Ledger::Impl::Announce(const Sequence& sequence, int32_t lane, PlanBuilder&
 }
 
 absl::Status Ledger::Impl::Reserve(absl::Span<const StepRequest> batch, const Demand& demand,
-                                   Reservations& reserved) {
+                                   Need need, Reservations& reserved) {
   BlockCounts missing = {};
   bool short_of_blocks = false;
   // The step may take again what it releases, unless a plan that still runs may name it: stream
   // order keeps the reads of earlier steps before the writes of this one.
-  const auto returning = [&](int pool) { return idle() ? demand.returned[pool] : 0; };
+  const absl::Span<const BlockId> returned =
+      idle() ? absl::MakeConstSpan(vacated) : absl::Span<const BlockId>();
+  const auto returning = [&](int pool) {
+    if (pool != geometry.window_pool) return 0;
+    return static_cast<int32_t>(std::count_if(returned.begin(), returned.end(), [&](BlockId block) {
+      return !pools[pool].IsIndexed(block);
+    }));
+  };
   for (int p = 0; p < geometry.num_pools; ++p) {
     if (demand.taken[p] == 0) continue;
     if (options.inject_shortage && options.inject_shortage(p)) {
@@ -254,7 +284,7 @@ absl::Status Ledger::Impl::Reserve(absl::Span<const StepRequest> batch, const De
     short_of_blocks |= missing[p] > 0;
   }
   if (short_of_blocks) {
-    const std::optional<Short> still = Evict(missing);
+    const std::optional<Short> still = Evict(missing, returned, need);
     if (still.has_value()) return ShortageError(batch, demand, still->pool, still->blocks);
   }
   for (int p = 0; p < geometry.num_pools; ++p) {
@@ -273,11 +303,15 @@ absl::Status Ledger::Impl::ShortageError(absl::Span<const StepRequest> batch, co
                                          int pool, int32_t missing) {
   for (int p = 0; p < geometry.num_pools; ++p) {
     if (p == geometry.overlap_pool) continue;
-    int64_t held = int64_t{demand.taken[p]} - demand.returned[p];
+    int64_t held = demand.taken[p];
     std::vector<bool> seen(pools[p].capacity());
     for (const StepRequest& request : batch) {
-      ForEachBlockOf(request.id.lane, [&](int in, int32_t, int32_t, BlockId block) {
+      const auto change = std::find_if(changes.begin(), changes.end(), [&](const BlockChange& c) {
+        return c.lane == request.id.lane;
+      });
+      ForEachBlockOf(request.id.lane, [&](int in, int32_t, int32_t index, BlockId block) {
         if (in != p || seen[block.value()]) return;
+        if (change != changes.end() && change->Leaves(is_full(p), index)) return;
         seen[block.value()] = true;
         ++held;
       });
@@ -322,7 +356,10 @@ Plan Ledger::Impl::Advance(absl::Span<const StepRequest> batch, const Demand& de
   for (const StepRequest& request : batch) {
     Sequence& sequence = *Find(request.id);
     const int32_t lane = request.id.lane;
-    plan.AddLane(RecordOf(sequence, request));
+    const LaneRecord record = RecordOf(sequence, request);
+    plan.AddLane(record);
+    const int32_t first_stored = FirstStoredPosition(geometry, record);
+    if (first_stored > record.first) sequence.rows_from = first_stored;
     for (; wish != wishes.end() && wish->sequence == &sequence; ++wish) {
       if (has_overlap()) wish->overlap = reserved[geometry.overlap_pool].Take();
       plan.AddCheckpoint({lane, wish->position, OverlapId(wish->overlap), 0});

@@ -27,6 +27,12 @@ struct BlockChange {
   int32_t chunk_copied = -1;
   int32_t window_copied = -1;
 
+  // Whether the step takes the block at `index` of a pool from the sequence.
+  bool Leaves(bool full_pool, int32_t index) const {
+    if (full_pool) return index == chunk_copied;
+    return index == window_copied || old_released.contains(index) ||
+           window_released.contains(index);
+  }
   bool empty() const {
     return chunks.size() + window_taken.size() + old_released.size() + window_released.size() ==
                0 &&

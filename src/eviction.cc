@@ -10,50 +10,106 @@
 
 namespace terrace {
 
-std::optional<Ledger::Impl::Short> Ledger::Impl::Evict(const BlockCounts& missing) {
+std::optional<Ledger::Impl::Short> Ledger::Impl::Evict(const BlockCounts& missing,
+                                                       absl::Span<const BlockId> vacated,
+                                                       Need need) {
   int32_t chunks = 0;
   for (const int p : full_pools) chunks = std::max(chunks, missing[p]);
   const int32_t evictable = chunks == 0 ? 0 : index.CountEvictable(chunks, retired);
+  // While a plan runs, waiting for it is the better way.
+  ChooseSpares(need == Need::kStep && idle() ? chunks - evictable : 0);
+  const int32_t spare = static_cast<int32_t>(spares.size());
   BlockCounts left;  // of what is missing, beyond what the chosen ones free
   std::copy(std::begin(missing), std::end(missing), left);
-  for (const int p : full_pools) left[p] -= evictable;
-  victims.clear();
-  const int window = geometry.window_pool;
-  const int overlap = geometry.overlap_pool;
-  const auto frees = [&](int pool, BlockId block) {
-    return pools[pool].IsCached(block) && pools[pool].last_plan(block).value() <= retired;
-  };
-  const auto wanted = [&] {
-    return (window >= 0 && left[window] > 0) || (overlap >= 0 && left[overlap] > 0);
-  };
-  for (std::optional<CheckpointId> next = index.NextCheckpointVictim();
-       wanted() && next.has_value(); next = index.NextCheckpointVictim(next)) {
-    bool helps = false;
-    const auto take = [&](int pool, int32_t blocks) {
-      if (pool < 0) return;
-      helps |= blocks > 0 && left[pool] > 0;
-      left[pool] -= blocks;
-    };
-    int32_t freed = 0;
-    for (const BlockId block : index.window_blocks(*next)) freed += frees(window, block);
-    BlockCounts before;
-    std::copy(std::begin(left), std::end(left), before);
-    take(window, freed);
-    take(overlap, overlap >= 0 && frees(overlap, index.overlap_block(*next)));
-    if (helps) {
-      victims.push_back(*next);
-    } else {
-      std::copy(std::begin(before), std::end(before), left);
-    }
-  }
+  for (const int p : full_pools) left[p] -= evictable + spare;
+  ChooseVictims(left, vacated, need);
   for (int p = 0; p < geometry.num_pools; ++p) {
     if (left[p] > 0) return Short{p, left[p]};
   }
 
-  for (const CheckpointId victim : victims) RemoveCheckpoint(victim, Removal::kEvicted);
-  for (int32_t i = 0; i < chunks; ++i) RemoveChunk(*index.NextVictim(), Removal::kEvicted);
+  for (const CheckpointId victim : victims) {
+    LetGo(victim);
+    RemoveCheckpoint(victim, Removal::kEvicted);
+  }
+  for (int32_t i = 0; i < evictable; ++i) RemoveChunk(*index.NextVictim(), Removal::kEvicted);
+  for (const Spare& chosen : spares) TakeCopy(chosen);
   for (int p = 0; p < geometry.num_pools; ++p) figures.evicted_blocks[p] += missing[p];
   return std::nullopt;
+}
+
+void Ledger::Impl::ChooseSpares(int32_t most) {
+  spares.clear();
+  for (int32_t lane = 0; lane < geometry.max_sequences && most > 0; ++lane) {
+    const Sequence& sequence = sequences.at(lane);
+    if (!sequence.live || !sequence.prefix.in_index) continue;
+    int32_t depth = sequence.prefix.chunks;
+    for (ChunkId at = sequence.prefix.tip; !PrefixIndex::IsRoot(at); at = index.parent(at)) {
+      --depth;
+      const BlockPool& pool = pools[full_pools[0]];  // a chunk's blocks share one fate
+      const BlockId block = index.blocks(at)[0];
+      if (!pool.IsCached(block) || pool.last_plan(block).value() > retired) continue;
+      const auto listed = std::find_if(spares.begin(), spares.end(),
+                                       [&](const Spare& spare) { return spare.chunk == at; });
+      if (listed != spares.end()) continue;
+      spares.push_back({at, lane, depth});
+      if (--most == 0) return;
+    }
+  }
+}
+
+void Ledger::Impl::TakeCopy(const Spare& spare) {
+  for (size_t i = 0; i < full_pools.size(); ++i) {
+    const int p = full_pools[i];
+    Unindex(p, index.blocks(spare.chunk)[i]);
+    chunk_blocks[i] = tables[p].Row(spare.lane)[spare.depth];
+    pools[p].Index(chunk_blocks[i]);
+  }
+  index.SetBlocks(spare.chunk, chunk_blocks);
+}
+
+// Those that nobody rolls on from go first.
+void Ledger::Impl::ChooseVictims(BlockCounts& left, absl::Span<const BlockId> vacated, Need need) {
+  victims.clear();
+  const int window = geometry.window_pool;
+  const int overlap = geometry.overlap_pool;
+  const auto frees = [&](int pool, BlockId block) {
+    if (pools[pool].IsCached(block)) return pools[pool].last_plan(block).value() <= retired;
+    return pool == window && std::binary_search(vacated.begin(), vacated.end(), block);
+  };
+  const auto wanted = [&](int pool) { return pool >= 0 && left[pool] > 0; };
+  const auto consider = [&](CheckpointId checkpoint) {
+    int32_t of_window = 0;
+    for (const BlockId block : index.window_blocks(checkpoint)) of_window += frees(window, block);
+    const int32_t of_overlap = overlap >= 0 && frees(overlap, index.overlap_block(checkpoint));
+    const bool helps = (of_window > 0 && wanted(window)) || (of_overlap > 0 && wanted(overlap));
+    if (!helps) return;
+    left[window] -= of_window;
+    if (overlap >= 0) left[overlap] -= of_overlap;
+    victims.push_back(checkpoint);
+  };
+  for (std::optional<CheckpointId> next = index.NextCheckpointVictim();
+       next.has_value() && (wanted(window) || wanted(overlap));
+       next = index.NextCheckpointVictim(next)) {
+    consider(*next);
+  }
+  if (need == Need::kWish) return;
+  for (int32_t lane = 0; lane < geometry.max_sequences; ++lane) {
+    if (!wanted(window) && !wanted(overlap)) return;
+    const Sequence& sequence = sequences.at(lane);
+    if (!sequence.live || !sequence.prefix.rolling.has_value()) continue;
+    const CheckpointId rolling = *sequence.prefix.rolling;
+    if (std::count(victims.begin(), victims.end(), rolling) == 0) consider(rolling);
+  }
+}
+
+// No sequence rolls on from `checkpoint` any more.
+void Ledger::Impl::LetGo(CheckpointId checkpoint) {
+  for (int32_t lane = 0; index.pins(checkpoint) > 0; ++lane) {
+    std::optional<CheckpointId>& rolling = sequences.at(lane).prefix.rolling;
+    if (rolling != checkpoint) continue;
+    rolling.reset();
+    index.Unpin(checkpoint);
+  }
 }
 
 // A cached block is free, unless a plan that still runs may name it.

@@ -46,10 +46,9 @@ class Ledger::Impl {
 
   // ---- append.cc: steps.
 
-  // What one step takes from each pool and gives back to it, and what its plan lists.
+  // What one step takes from each pool, and what its plan lists.
   struct Demand {
     BlockCounts taken = {};
-    BlockCounts returned = {};  // released and free at once, if no plan runs
     int32_t patches = 0;
     int32_t copies = 0;
     int32_t restores = 0;
@@ -63,19 +62,26 @@ class Ledger::Impl {
     std::optional<BlockId> overlap = std::nullopt;
   };
 
+  // How far eviction goes to make room.
+  enum class Need {
+    kWish,  // what merely waits for others
+    kStep,  // also checkpoints that live sequences roll on from, and chunks they have copies of
+  };
+
   // The three parts of Append. The first two change nothing when they fail; the third cannot.
   absl::StatusOr<Demand> Count(absl::Span<const StepRequest> batch);
-  absl::Status Reserve(absl::Span<const StepRequest> batch, const Demand& demand,
+  absl::Status Reserve(absl::Span<const StepRequest> batch, const Demand& demand, Need need,
                        Reservations& reserved);
   Plan Advance(absl::Span<const StepRequest> batch, const Demand& demand, Reservations& reserved);
 
   // Whether the request is within the limits of its sequence, and why not.
   bool Fits(const Sequence& sequence, const StepRequest& request) const;
   absl::Status Refusal(const Sequence& sequence, const StepRequest& request) const;
-  void FindCopies(BlockChange* change);
+  void FindCopies(const LaneRecord& lane, BlockChange* change);
   int32_t IndexIfShared(int pool, int32_t lane, int32_t index);
   void FindWishes(const LaneRecord& lane, const BlockChange& change);
-  void CountChange(const BlockChange& change, Demand* demand) const;
+  void CountChange(const BlockChange& change, Demand* demand);
+  void KeepVacated();
   Demand WithWishes(const Demand& demand) const;
   absl::Status ShortageError(absl::Span<const StepRequest> batch, const Demand& demand, int pool,
                              int32_t missing);
@@ -118,6 +124,7 @@ class Ledger::Impl {
   // where the chunk has one already.
   void LeaveCheckpoint(Sequence& sequence, int32_t lane, int32_t position, BlockRange gap,
                        std::optional<BlockId> overlap);
+  bool CanLookBack(const Sequence& sequence, int32_t position) const;
   std::optional<BlockId> TakeOverlapBlock();
   void RollTo(Sequence& sequence, std::optional<CheckpointId> checkpoint, bool keep);
   bool Keeps(const Sequence& sequence, int32_t position) const;
@@ -128,12 +135,26 @@ class Ledger::Impl {
 
   enum class Removal { kEvicted, kExpired, kCleared, kRolled, kWithChunk };
   // Frees `missing` blocks of each pool, or changes nothing and says which pool stays short, and by
-  // how many.
+  // how many. `vacated` window blocks (sorted) are about to lose their last holder: without their
+  // checkpoint they are free as well.
   struct Short {
     int pool;
     int32_t blocks;
   };
-  std::optional<Short> Evict(const BlockCounts& missing);
+  std::optional<Short> Evict(const BlockCounts& missing, absl::Span<const BlockId> vacated,
+                             Need need);
+  // A chunk in use whose blocks nobody holds, because every user settled an equal copy of its own:
+  // the copy of one of them, at `depth` of its tables, serves as well.
+  struct Spare {
+    ChunkId chunk;
+    int32_t lane;
+    int32_t depth;
+  };
+  void ChooseSpares(int32_t most);
+  void TakeCopy(const Spare& spare);
+  // Fills `victims` with checkpoints whose blocks are missing, and takes these from `left`.
+  void ChooseVictims(BlockCounts& left, absl::Span<const BlockId> vacated, Need need);
+  void LetGo(CheckpointId checkpoint);
   void RemoveChunk(ChunkId chunk, Removal why);
   void RemoveCheckpoint(CheckpointId checkpoint, Removal why);
   void Unindex(int pool, BlockId block);
@@ -194,10 +215,12 @@ class Ledger::Impl {
   // What the call at hand works out; empty between calls but for its memory, which is taken once.
   std::vector<BlockChange> changes;
   std::vector<Wish> wishes;
+  std::vector<BlockId> vacated;  // window blocks that lose their last holder in the step, sorted
   absl::flat_hash_map<int64_t, int32_t> copied;      // (pool, block) -> sequences that copy it
   std::vector<std::pair<int, BlockId>> plan_blocks;  // (pool, block), held until the plan is made
   std::vector<ChunkId> path;
   std::vector<CheckpointId> victims;
+  std::vector<Spare> spares;
   std::vector<BlockId> chunk_blocks;  // one of each full pool
 };
 

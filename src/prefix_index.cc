@@ -189,6 +189,11 @@ void PrefixIndex::Remove(ChunkId chunk) {
   if (IsRoot(above)) RemoveRootIfDone(above);
 }
 
+void PrefixIndex::SetBlocks(ChunkId chunk, absl::Span<const BlockId> blocks) {
+  TERRACE_CHECK_EQ(blocks.size(), options_.blocks_per_chunk);
+  std::copy(blocks.begin(), blocks.end(), blocks_.begin() + chunk.value() * blocks.size());
+}
+
 // ---- Checkpoints
 
 CheckpointId PrefixIndex::AddCheckpoint(ChunkId chunk, absl::Span<const BlockId> window,

@@ -1,5 +1,6 @@
 // The walk over a whole prefix index.
 
+#include <algorithm>
 #include <vector>
 
 #include "terrace/check.h"
@@ -66,6 +67,7 @@ void PrefixIndex::CheckUnused() const {
     TERRACE_CHECK_EQ(chunks_[id].expiring > 0, chunks_[id].expires != kNever);  // (6)
     expiring += chunks_[id].expiring > 0;
   }
+  TERRACE_CHECK_EQ(std::is_heap(expiring_.begin(), expiring_.end()), true);
   TERRACE_CHECK_LE(expiring_.size(), size_t{2} * options_.max_chunks + kMaxStale + 1);
   for (const Expiring& entry : expiring_) {
     if (!Counts(entry)) continue;

@@ -1,5 +1,6 @@
 // What a sequence leaves to others: chunks of settled tokens, and checkpoints behind them.
 
+#include <algorithm>
 #include <utility>
 
 #include "src/ledger_impl.h"
@@ -61,8 +62,8 @@ void Ledger::Impl::PublishCommitted(Sequence& sequence, int32_t lane) {
             ? end % policy.tokens == 0
             : policy.kind == CheckpointPolicy::Kind::kEndOfPromptAndOutput && end == last;
     if (!wanted || !has_window()) continue;
-    if (!sequence.window.current.contains(CheckpointBlocks(geometry, end))) {
-      ++figures.missed_checkpoints;  // settled too late: the window has moved on
+    if (!CanLookBack(sequence, end)) {
+      ++figures.missed_checkpoints;
       continue;
     }
     std::optional<BlockId> overlap;
@@ -80,13 +81,23 @@ void Ledger::Impl::PublishCommitted(Sequence& sequence, int32_t lane) {
   }
 }
 
+// Whether what a checkpoint at `position` needs is still there after later rows: its window rows,
+// and the compressor's state, which goes back by 8 tokens and the drafts and is looked at 4 tokens
+// deep.
+bool Ledger::Impl::CanLookBack(const Sequence& sequence, int32_t position) const {
+  constexpr int32_t kStateReach = 4;
+  if (has_overlap() && sequence.length - position > geometry.max_drafts + kStateReach) return false;
+  return WindowBegin(geometry, position) >= sequence.rows_from &&
+         sequence.window.current.contains(CheckpointBlocks(geometry, position));
+}
+
 std::optional<BlockId> Ledger::Impl::TakeOverlapBlock() {
   const int pool = geometry.overlap_pool;
   if (options.inject_shortage && options.inject_shortage(pool)) return std::nullopt;
   if (pools[pool].num_available() == 0) {
     BlockCounts missing = {};
     missing[pool] = 1;
-    if (Evict(missing).has_value()) return std::nullopt;
+    if (Evict(missing, {}, Need::kWish).has_value()) return std::nullopt;
   }
   return *pools[pool].Allocate();
 }
@@ -101,16 +112,24 @@ void Ledger::Impl::LeaveCheckpoint(Sequence& sequence, int32_t lane, int32_t pos
   if (created) {
     const absl::Span<const BlockId> blocks =
         tables[window].Blocks(lane, CheckpointBlocks(geometry, position));
-    for (const BlockId block : blocks) pools[window].Index(block);
-    if (overlap.has_value()) pools[geometry.overlap_pool].Index(*overlap);
-    checkpoint = index.AddCheckpoint(prefix.tip, blocks, overlap.value_or(BlockId(-1)));
-    ++figures.stored_checkpoints;
-    Record(PrefixEvent::Kind::kCheckpointStored, prefix.tip);
+    // Two forks that parted shortly before `position` share blocks; a checkpoint has its own.
+    const bool taken = std::any_of(blocks.begin(), blocks.end(),
+                                   [&](BlockId block) { return pools[window].IsIndexed(block); });
+    if (taken) {
+      ++figures.missed_checkpoints;
+    } else {
+      for (const BlockId block : blocks) pools[window].Index(block);
+      if (overlap.has_value()) pools[geometry.overlap_pool].Index(*overlap);
+      checkpoint = index.AddCheckpoint(prefix.tip, blocks, overlap.value_or(BlockId(-1)));
+      ++figures.stored_checkpoints;
+      Record(PrefixEvent::Kind::kCheckpointStored, prefix.tip);
+    }
   }
   // The sequence itself has no use for these.
   FreeBlocks(window, lane, gap);
   if (overlap.has_value()) FreeBlock(geometry.overlap_pool, *overlap);
 
+  if (!checkpoint.has_value()) return;
   if (!created) index.Pin(*checkpoint);
   RollTo(sequence, *checkpoint, Keeps(sequence, position));
 }

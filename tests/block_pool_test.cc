@@ -208,6 +208,24 @@ TEST(BlockPoolTest, AReferenceToACachedBlockMakesItLiveAgain) {
   }
 }
 
+TEST(BlockPoolTest, ACachedBlockKnowsTheLastPlanThatMayNameIt) {
+  BlockPool pool(2);
+  const BlockId block = *pool.Allocate();
+  pool.Index(block);
+  ASSERT_TRUE(pool.AddReference(block).ok());
+  EXPECT_FALSE(pool.IsHeldByOne(block));
+  ASSERT_TRUE(pool.Free({&block, 1}, PlanNumber(5)).ok());
+  ASSERT_TRUE(pool.Free({&block, 1}, PlanNumber(7)).ok());
+  EXPECT_EQ(pool.last_plan(block), PlanNumber(7));
+  ASSERT_TRUE(pool.AddReference(block).ok());
+  ASSERT_TRUE(pool.Free({&block, 1}).ok());
+  EXPECT_EQ(pool.last_plan(block), PlanNumber(0));
+  const BlockId other = *pool.Allocate();
+  EXPECT_TRUE(pool.IsHeldByOne(other));
+  pool.Index(other);
+  EXPECT_FALSE(pool.IsHeldByOne(other));  // it would be cached
+}
+
 TEST(BlockPoolTest, FreeingACachedBlockIsAnError) {
   BlockPool pool(2);
   const BlockId block = *pool.Allocate();

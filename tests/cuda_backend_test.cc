@@ -5,11 +5,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "kernels/copy_blocks.h"
 #include "tests/cuda_fixture.h"
 
 namespace terrace {
@@ -98,6 +100,37 @@ TEST_F(CudaBackendTest, CountersAreReadWithoutWaitingForTheDevice) {
   may_end = true;
   ASSERT_TRUE(cuda_->Synchronize(Stream{}).ok());
   EXPECT_EQ(cuda_->ReadCounters().nonfinite_values, 1024u);
+}
+
+TEST_F(CudaBackendTest, BlocksBeyondFourGigabytesAreCopied) {
+  constexpr int64_t kBlockBytes = 962'496;  // a CSA block of DeepSeek-V4-Flash
+  constexpr int32_t kBlocks = 4700;
+  BackendArray<uint8_t> pool(*cuda_, kBlocks * kBlockBytes);
+  const auto block = [&](int32_t index) { return pool.data() + index * kBlockBytes; };
+  std::mt19937_64 random(1);
+  std::vector<uint8_t> first(kBlockBytes);
+  std::vector<uint8_t> last(kBlockBytes);
+  for (uint8_t& byte : first) byte = static_cast<uint8_t>(random());
+  for (uint8_t& byte : last) byte = static_cast<uint8_t>(random());
+  ASSERT_TRUE(cuda_->Upload(block(0), first.data(), kBlockBytes, Stream{}).ok());
+  ASSERT_TRUE(cuda_->Upload(block(kBlocks - 1), last.data(), kBlockBytes, Stream{}).ok());
+  const int32_t middle = static_cast<int32_t>((int64_t{1} << 31) / kBlockBytes);
+  const int32_t far = static_cast<int32_t>((int64_t{1} << 32) / kBlockBytes);
+  BackendArray<BlockCopy> copies(
+      *cuda_,
+      {{0, 0, middle, 0}, {0, 0, far, 0}, {0, kBlocks - 1, 1, 0}, {0, kBlocks - 1, far + 1, 0}});
+  CopyParams params{};
+  params.pools[0] = {pool.data(), kBlockBytes, 0, kBlockBytes, 1};
+  params.copies = copies.data();
+  params.count = 4;
+  ASSERT_TRUE(cuda_->CopyBlocks(params, Stream{}).ok());
+  const std::vector<uint8_t> zeros(kBlockBytes);
+  const auto expect = [&](int32_t index, const std::vector<uint8_t>& bytes) {
+    EXPECT_TRUE(DownloadArray<uint8_t>(*cuda_, block(index), kBlockBytes) == bytes) << index;
+  };
+  for (const int32_t index : {0, middle, far}) expect(index, first);
+  for (const int32_t index : {1, far + 1, kBlocks - 1}) expect(index, last);
+  for (const int32_t index : {2, middle - 1, middle + 1, far - 1, far + 2}) expect(index, zeros);
 }
 
 }  // namespace

@@ -19,6 +19,11 @@ CheckpointId Add(PrefixIndex& index, ChunkId chunk, int32_t window = 0) {
   return index.AddCheckpoint(chunk, {BlockId(window), BlockId(window + 1)}, BlockId(window + 2));
 }
 
+void UnpinKept(PrefixIndex& index, CheckpointId checkpoint) {
+  index.Keep(checkpoint);
+  EXPECT_TRUE(index.Unpin(checkpoint));
+}
+
 TEST(PrefixIndexCheckpointTest, ACheckpointBelongsToItsChunkAndNamesItsBlocks) {
   PrefixIndex index(TestIndexOptions());
   const ChunkId tip = UsePath(index, "a", {1, 2});
@@ -48,12 +53,12 @@ TEST(PrefixIndexCheckpointTest, AWindowMayBeShorterThanTheMost) {
 TEST(PrefixIndexCheckpointTest, APinnedCheckpointIsNoVictim) {
   PrefixIndex index(TestIndexOptions());
   const CheckpointId checkpoint = Add(index, UsePath(index, "a", {1}));
+  index.Keep(checkpoint);
   index.Pin(checkpoint);
-  EXPECT_TRUE(index.Unpin(checkpoint, true, 1));
+  EXPECT_TRUE(index.Unpin(checkpoint));
   EXPECT_EQ(index.NextCheckpointVictim(), std::nullopt);
-  EXPECT_TRUE(index.Unpin(checkpoint, false, 2));  // said once, `keep` holds
+  EXPECT_TRUE(index.Unpin(checkpoint));
   EXPECT_EQ(index.NextCheckpointVictim(), checkpoint);
-  EXPECT_EQ(index.stamp(checkpoint), 2u);
   index.CheckInvariants();
   index.Pin(checkpoint);
   EXPECT_EQ(index.NextCheckpointVictim(), std::nullopt);
@@ -65,8 +70,8 @@ TEST(PrefixIndexCheckpointTest, OneThatNobodyKeepsGoesWithItsLastPin) {
   const ChunkId tip = UsePath(index, "a", {1});
   const CheckpointId checkpoint = Add(index, tip);
   index.Pin(checkpoint);
-  EXPECT_TRUE(index.Unpin(checkpoint, false, 1));
-  EXPECT_FALSE(index.Unpin(checkpoint, false, 1));
+  EXPECT_TRUE(index.Unpin(checkpoint));
+  EXPECT_FALSE(index.Unpin(checkpoint));
   index.RemoveCheckpoint(checkpoint);
   EXPECT_EQ(index.checkpoint(tip), std::nullopt);
   EXPECT_EQ(index.num_checkpoints(), 0);
@@ -78,11 +83,11 @@ TEST(PrefixIndexCheckpointTest, ANewCheckpointOfAChunkForgetsThatTheLastWasKept)
   PrefixIndex index(TestIndexOptions());
   const ChunkId tip = UsePath(index, "a", {1});
   const CheckpointId first = Add(index, tip, 10);
-  index.Unpin(first, true, 1);
+  UnpinKept(index, first);
   index.RemoveCheckpoint(first);
   const CheckpointId second = Add(index, tip, 20);
   EXPECT_EQ(index.window_blocks(second)[0], BlockId(20));
-  EXPECT_FALSE(index.Unpin(second, false, 1));
+  EXPECT_FALSE(index.Unpin(second));
   index.CheckInvariants();
 }
 
@@ -91,14 +96,13 @@ TEST(PrefixIndexCheckpointTest, TheLowestPriorityAndThenTheOldestGoesFirst) {
   const CheckpointId high = Add(index, UsePath(index, "a", {1}, Priority::kHigh));
   const CheckpointId low = Add(index, UsePath(index, "a", {2}, Priority::kLow));
   const CheckpointId later = Add(index, UsePath(index, "a", {3}, Priority::kLow));
-  index.Unpin(high, true, 1);
-  index.Unpin(low, true, 2);
-  index.Unpin(later, true, 3);
+  for (const CheckpointId checkpoint : {high, low, later}) UnpinKept(index, checkpoint);
   EXPECT_EQ(index.num_unpinned_checkpoints(), 3);
-  EXPECT_EQ(index.CountEvictableCheckpoints(3, 2), 2);
-  EXPECT_EQ(index.CountEvictableCheckpoints(2, 2), 1);
   index.Pin(low);
-  index.Unpin(low, false, 4);
+  index.Unpin(low);  // the last of its priority now
+  EXPECT_EQ(index.NextCheckpointVictim(later), low);
+  EXPECT_EQ(index.NextCheckpointVictim(low), high);
+  EXPECT_EQ(index.NextCheckpointVictim(high), std::nullopt);
   for (const CheckpointId expected : {later, low, high}) {
     EXPECT_EQ(index.NextCheckpointVictim(), expected);
     index.RemoveCheckpoint(expected);
@@ -109,9 +113,9 @@ TEST(PrefixIndexCheckpointTest, TheLowestPriorityAndThenTheOldestGoesFirst) {
 
 TEST(PrefixIndexCheckpointTest, AsManyAsItWasMadeForAndUsedAgain) {
   PrefixIndex index(TestIndexOptions());
-  for (uint64_t round = 0; round < 3; ++round) {
+  for (int round = 0; round < 3; ++round) {
     for (int32_t name = 0; name < 16; ++name) {
-      index.Unpin(Add(index, UsePath(index, "a", {name}), name), true, round);
+      UnpinKept(index, Add(index, UsePath(index, "a", {name}), name));
     }
     EXPECT_EQ(index.num_checkpoints(), 16);
     index.CheckInvariants();
@@ -127,8 +131,8 @@ TEST(PrefixIndexCheckpointDeathTest, WhatIsPinnedOrHasACheckpointStays) {
   const CheckpointId checkpoint = Add(index, tip);
   EXPECT_DEATH(Add(index, tip), "checkpoint");
   EXPECT_DEATH(index.RemoveCheckpoint(checkpoint), "check failed");
-  index.Unpin(checkpoint, true, 1);
-  EXPECT_DEATH(index.Unpin(checkpoint, true, 1), "pins > 0");
+  UnpinKept(index, checkpoint);
+  EXPECT_DEATH(index.Unpin(checkpoint), "pins > 0");
   index.Release(tip, 1);
   EXPECT_DEATH(index.Remove(tip), "checkpoint");
 }

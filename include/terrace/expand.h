@@ -92,13 +92,18 @@ TERRACE_HOST_DEVICE bool WindowRowWritten(const Geometry& geometry, const PlanHe
   return low < checkpoints.end && low->position - position < geometry.window_tokens;
 }
 
-// Slot of entry `entry` (window pool: of position `entry`) given the lane's row of the block table.
-TERRACE_HOST_DEVICE int32_t SlotOf(const PoolGeometry& pool, const int32_t* lane_blocks,
-                                   int32_t entry) {
-  const int32_t block = lane_blocks[entry >> pool.log2_entries_per_block];
+// Slot of entry `entry` (window pool: of position `entry`) in `block`, the one that holds it; none
+// where there is none.
+TERRACE_HOST_DEVICE int32_t SlotInBlock(const PoolGeometry& pool, int32_t block, int32_t entry) {
   return block < 0
              ? kNoSlot
              : (block << pool.log2_entries_per_block) | (entry & (pool.entries_per_block - 1));
+}
+
+// The same given the lane's row of the block table.
+TERRACE_HOST_DEVICE int32_t SlotOf(const PoolGeometry& pool, const int32_t* lane_blocks,
+                                   int32_t entry) {
+  return SlotInBlock(pool, lane_blocks[entry >> pool.log2_entries_per_block], entry);
 }
 
 // Slot that a step writes entry `entry` of a full pool to: none in a shared block.

@@ -146,6 +146,8 @@ class PrefixIndex {
   std::optional<ChunkId> NextExpired(int64_t now);
   // REQUIRES: nobody uses it, it has no child and no checkpoint.
   void Remove(ChunkId chunk);
+  // The chunk has an equal copy from here on.   Shape: blocks [blocks_per_chunk].
+  void SetBlocks(ChunkId chunk, absl::Span<const BlockId> blocks);
 
   // ---- Checkpoints.
 

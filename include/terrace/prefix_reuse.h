@@ -113,7 +113,8 @@ struct PrefixFigures {
 };
 
 // A table for people, one JSON object, and Prometheus' text format (every name begins
-// terrace_prefix_; counters end in _total).
+// terrace_prefix_; counters end in _total; figures of pools have the label `pool`, a number). All
+// hold the same figures, saved_tokens among them, under the names above.
 std::string ToTable(const PrefixFigures& figures);
 std::string ToJson(const PrefixFigures& figures);
 std::string ToPrometheus(const PrefixFigures& figures);

@@ -23,6 +23,7 @@ struct BlockRange {
   int32_t end = 0;
 
   int32_t size() const { return end - begin; }
+  bool contains(int32_t index) const { return begin <= index && index < end; }
   bool contains(const BlockRange& other) const { return begin <= other.begin && other.end <= end; }
   friend bool operator==(const BlockRange&, const BlockRange&) = default;
 };
@@ -67,6 +68,7 @@ struct Sequence {
   int32_t chunks = 0;       // one block of every full pool each: indices 0 .. chunks - 1
   int32_t write_from = 0;   // entries before it lie in attached chunks and are never written
   WindowRange window;
+  int32_t rows_from = 0;  // window rows from here on are stored, as far as `window` goes back
   uint64_t last_batch = 0;  // finds duplicates in a batch
 
   // What the next plan must say beside the step itself: where all its blocks lie (after attaching

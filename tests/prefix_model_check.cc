@@ -1,0 +1,399 @@
+// Finding fault: with answers before they are carried out, with events, tables and figures after.
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+
+#include "tests/prefix_model.h"
+
+namespace terrace {
+namespace {
+
+using absl::StatusCode;
+
+}  // namespace
+
+// ---- What a prompt finds.
+
+PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
+  PrefixMatch match;
+  if (!options_.prefix.enabled || request.tokens.empty()) return match;
+  const int32_t chunk = geometry_.chunk_tokens;
+  const int32_t most = (static_cast<int32_t>(request.tokens.size()) - 1) / chunk;
+  const std::vector<ChunkDigest> digests = ChunkDigests(request.salt, request.tokens, chunk);
+  const int32_t matched = std::min(mirror_.Matching(digests), most) * chunk;
+  int32_t checkpoint = matched;
+  while (checkpoint > 0 && !mirror_.HasCheckpoint(digests[checkpoint / chunk - 1])) {
+    checkpoint -= chunk;
+  }
+  if (geometry_.window_pool < 0) return {.matched = matched, .skipped = matched};
+  // Every layer needs the window of the one below it.
+  const int32_t unit = std::max(128, geometry_.pools[geometry_.window_pool].tokens_per_block);
+  const int32_t reach = geometry_.num_layers * (geometry_.window_tokens - 1);
+  const int32_t scratch = std::max(0, matched - reach) / unit * unit;
+  match.matched = matched;
+  match.resumed = checkpoint >= scratch ? checkpoint : 0;
+  match.skipped = checkpoint >= scratch ? 0 : scratch;
+  match.replayed = matched - match.resumed - match.skipped;
+  const int32_t approximate = request.replay.approximate_tokens;
+  if (approximate > 0 && approximate < match.replayed) {
+    const int32_t from = std::max(0, matched - approximate) / unit * unit;
+    if (from > matched - match.replayed) {
+      match = {
+          .matched = matched, .skipped = from, .replayed = matched - from, .approximate = true};
+    }
+  }
+  if (match.replayed > request.replay.max_tokens) {
+    return {.matched = checkpoint, .resumed = checkpoint};
+  }
+  return match;
+}
+
+// ---- Judging answers.
+
+void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Status& status) {
+  const int64_t tokens = static_cast<int64_t>(request.tokens.size());
+  const int64_t chunks = (tokens + geometry_.chunk_tokens - 1) / geometry_.chunk_tokens;
+  const bool full = static_cast<int32_t>(sequences_.size()) == geometry_.max_sequences;
+  bool too_long = false;
+  for (int p = 0; p < geometry_.num_pools; ++p) {
+    too_long |= is_full(p) && chunks > geometry_.pools[p].capacity_blocks;
+  }
+  const bool wrong = tokens > geometry_.max_context_tokens || request.replay.max_tokens < 0 ||
+                     request.replay.approximate_tokens < 0 || request.time_to_live_ms < 0 ||
+                     (!request.digests.empty() && static_cast<int64_t>(request.digests.size()) !=
+                                                      tokens / geometry_.chunk_tokens);
+  if (wrong) {
+    Expect(status.code() == StatusCode::kInvalidArgument, "a bad request is refused");
+  } else if (too_long) {
+    const std::optional<Shortage> shortage = ShortageOf(status);
+    Expect((status.code() == StatusCode::kOutOfRange && shortage.has_value() &&
+            !shortage->retry_later) ||
+               (full && status.code() == StatusCode::kResourceExhausted),
+           "a prompt that no pool can hold is refused for good");
+  } else {
+    Expect(status.code() == (full ? StatusCode::kResourceExhausted : StatusCode::kOk),
+           "an allocation succeeds while there is a lane");
+  }
+}
+
+absl::StatusCode PrefixModel::CodeOfBatch(absl::Span<const StepRequest> batch) const {
+  if (batch.empty()) return StatusCode::kInvalidArgument;
+  if (options_.in_flight_plans > 0 &&
+      last_plan_ - retired_ == static_cast<uint64_t>(options_.in_flight_plans)) {
+    return StatusCode::kFailedPrecondition;
+  }
+  int64_t tokens = 0;
+  std::set<int32_t> lanes;
+  for (const StepRequest& request : batch) {
+    const PrefixSequence* const sequence = Find(request.id);
+    if (sequence == nullptr) return StatusCode::kNotFound;
+    if (!lanes.insert(request.id.lane).second) return StatusCode::kInvalidArgument;
+    if (request.tokens < 1 || request.drafts < 0 || request.drafts > request.tokens ||
+        request.drafts > geometry_.max_drafts ||
+        int64_t{sequence->length} + request.tokens > geometry_.max_context_tokens) {
+      return StatusCode::kInvalidArgument;
+    }
+    if (sequence->undecided() > 0) return StatusCode::kFailedPrecondition;
+    tokens += request.tokens;
+    if (tokens > geometry_.max_step_tokens) return StatusCode::kInvalidArgument;
+  }
+  return StatusCode::kOk;
+}
+
+// What sequences hold and must hold decides; what is merely cached has to make room.
+void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::Status& status) {
+  const StatusCode code = CodeOfBatch(batch);
+  if (code != StatusCode::kOk) {
+    Expect(status.code() == code && !ShortageOf(status).has_value(), "a bad batch is refused");
+    return;
+  }
+  const std::optional<Shortage> shortage = ShortageOf(status);
+  const bool retry_later = shortage.has_value() && shortage->retry_later;
+  Expect(shortage.has_value() != status.ok(), "a good batch is refused for want of blocks alone");
+  bool never = false, must_wait = false, must_fit = true;
+  for (int p = 0; p < geometry_.num_pools; ++p) {
+    if (p == geometry_.overlap_pool) continue;
+    const BlockNeed need = NeedOf(batch, p);
+    const int32_t capacity = geometry_.pools[p].capacity_blocks;
+    never |= need.of_batch > capacity;
+    // While a plan runs, what the step releases cannot be taken again.
+    const int32_t in_use = idle() ? need.after : need.before_and_after;
+    must_wait |= in_use + use_[p].draining > capacity;
+    const int32_t taken = need.before_and_after - use_[p].live;
+    must_fit &= taken <= use_[p].free || (idle() && need.after + Stuck(p) <= capacity);
+    if (shortage.has_value() && shortage->pool == p) {
+      Expect(shortage->missing_blocks > 0, "a shortage says how many blocks are missing");
+      Expect(retry_later || need.of_batch > capacity, "a step that fits some day is refused: pool ",
+             p, ", ", need.of_batch, " of ", capacity);
+      Expect(taken > use_[p].free, "a pool is short that has what the step takes: pool ", p, ", ",
+             taken, " of ", use_[p].free);
+    }
+  }
+  const bool alone = idle() && batch.size() == 1 && sequences_.size() == 1;
+  Expect(!alone || !retry_later, "the only sequence there is is told to wait: ", status.ToString());
+  Expect(!never || (shortage.has_value() && !retry_later), "a step that never fits is told so");
+  Expect(!must_wait || !status.ok(), "a step took blocks that there are not");
+  Expect(!must_fit || status.ok(),
+         "a step is refused though what it lacks is merely cached: ", status.ToString());
+}
+
+// Blocks that are cached but cannot be evicted: of chunks whose users have copies of their own, and
+// of checkpoints that sequences roll on from.
+int32_t PrefixModel::Stuck(int pool) const {
+  if (is_full(pool)) return use_[pool].cached - static_cast<int32_t>(figures_.unused_chunks);
+  return use_[pool].cached;
+}
+
+PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, int pool) const {
+  const PoolGeometry& g = geometry_.pools[pool];
+  const bool window = pool == geometry_.window_pool;
+  const int32_t before = geometry_.window_tokens - 1;
+  std::vector<std::vector<int32_t>> tables = held_[pool];
+  std::set<int32_t> of_batch, after, before_and_after;
+  const auto sharers = [&](int32_t block) {
+    int count = 0;
+    for (const auto& table : tables) count += std::count(table.begin(), table.end(), block) > 0;
+    return count;
+  };
+  for (const auto& table : tables) before_and_after.insert(table.begin(), table.end());
+  int32_t fresh = g.capacity_blocks;  // ids of blocks to take
+  for (const StepRequest& request : batch) {
+    const PrefixSequence& sequence = *Find(request.id);
+    std::vector<int32_t>& table = tables[request.id.lane];
+    const int32_t first = sequence.length;
+    const int32_t end = first + request.tokens;
+    int32_t last = -1;
+    for (int32_t p = first; p < end; ++p) {
+      const int32_t index = p / g.tokens_per_block;
+      if (index == last || p < (window ? end - request.drafts - before : sequence.write_from)) {
+        if (!(window && geometry_.store_whole_chunk == 1 && index != last)) continue;
+      }
+      last = index;
+      if (table[index] < 0 || sharers(table[index]) > 1) {
+        after.insert(table[index]);  // the step reads what it copies
+        table[index] = fresh++;
+      }
+    }
+  }
+  for (const StepRequest& request : batch) {
+    std::vector<int32_t>& table = tables[request.id.lane];
+    if (window) {
+      const int32_t begin = std::max(0, Find(request.id)->length - before);
+      std::fill_n(table.begin(), begin / g.tokens_per_block, -1);
+    }
+    of_batch.insert(table.begin(), table.end());
+  }
+  for (const auto& table : tables) after.insert(table.begin(), table.end());
+  before_and_after.insert(after.begin(), after.end());
+  const auto size = [](const std::set<int32_t>& blocks) {
+    return static_cast<int32_t>(blocks.size()) - static_cast<int32_t>(blocks.count(-1));
+  };
+  return {size(of_batch), size(after), size(before_and_after)};
+}
+
+void PrefixModel::JudgeExtend(SequenceId id, const absl::Status& status) {
+  const PrefixSequence* const sequence = Find(id);
+  const StatusCode code = sequence == nullptr         ? StatusCode::kNotFound
+                          : sequence->undecided() > 0 ? StatusCode::kFailedPrecondition
+                                                      : StatusCode::kOk;
+  Expect(status.code() == code, "ExtendMatch");
+}
+
+void PrefixModel::JudgeFork(SequenceId id, const absl::Status& status) {
+  const PrefixSequence* const sequence = Find(id);
+  const bool full = static_cast<int32_t>(sequences_.size()) == geometry_.max_sequences;
+  const StatusCode code = sequence == nullptr                  ? StatusCode::kNotFound
+                          : sequence->length > sequence->known ? StatusCode::kFailedPrecondition
+                          : full                               ? StatusCode::kResourceExhausted
+                                                               : StatusCode::kOk;
+  Expect(status.code() == code || (full && status.code() == StatusCode::kResourceExhausted),
+         "Fork");
+}
+
+void PrefixModel::JudgeCommit(SequenceId id, int64_t tokens, const absl::Status& status) {
+  const PrefixSequence* const sequence = Find(id);
+  if (sequence == nullptr) {
+    Expect(status.code() == StatusCode::kNotFound, "Commit of a stale handle");
+    return;
+  }
+  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens;
+  Expect(status.code() == (fits ? StatusCode::kOk : StatusCode::kInvalidArgument), "Commit");
+}
+
+void PrefixModel::JudgeTruncate(SequenceId id, int32_t length, const absl::Status& status) {
+  const PrefixSequence* const sequence = Find(id);
+  if (sequence == nullptr) {
+    Expect(status.code() == StatusCode::kNotFound, "Truncate of a stale handle");
+    return;
+  }
+  const bool right =
+      length <= sequence->length && length >= sequence->length - sequence->undecided();
+  Expect(status.code() == (right ? StatusCode::kOk : StatusCode::kInvalidArgument), "Truncate");
+}
+
+void PrefixModel::JudgeFree(SequenceId id, const absl::Status& status) {
+  Expect(status.code() == (Find(id) != nullptr ? StatusCode::kOk : StatusCode::kNotFound), "Free");
+}
+
+void PrefixModel::JudgeRetire(uint64_t plan, const absl::Status& status) {
+  const bool right = plan > retired_ && plan <= last_plan_;
+  Expect(status.code() == (options_.in_flight_plans == 0 ? StatusCode::kFailedPrecondition
+                           : right                       ? StatusCode::kOk
+                                                         : StatusCode::kInvalidArgument),
+         "Retire");
+}
+
+// ---- Events.
+
+void PrefixModel::Hear(absl::Span<const PrefixEvent> events) {
+  const auto has = [](const PrefixSequence& sequence, const PrefixEvent& event, int32_t chunks) {
+    return event.depth >= 1 && event.depth <= chunks &&
+           event.depth <= static_cast<int32_t>(sequence.digests.size()) &&
+           sequence.digests[event.depth - 1] == event.digest;
+  };
+  const CheckpointPolicy& policy = options_.prefix.checkpoints;
+  for (const PrefixEvent& event : events) {
+    mirror_.Apply(event);
+    const bool stored = event.kind == PrefixEvent::Kind::kChunkStored ||
+                        event.kind == PrefixEvent::Kind::kCheckpointStored;
+    bool told = false;
+    for (const auto& [key, sequence] : sequences_) {
+      const int32_t settled = sequence.settled() / geometry_.chunk_tokens;
+      told |= stored && sequence.in_index && sequence.taint == 0 && has(sequence, event, settled);
+      Expect(event.kind != PrefixEvent::Kind::kChunkRemoved || !sequence.in_index ||
+                 !has(sequence, event, sequence.published / geometry_.chunk_tokens),
+             "a chunk was evicted that a live sequence uses");
+    }
+    Expect(told == stored, "what was stored is of no sequence's settled tokens");
+    if (event.kind != PrefixEvent::Kind::kCheckpointStored) continue;
+    Expect(policy.kind != CheckpointPolicy::Kind::kNone, "a checkpoint under the policy None");
+    Expect(policy.kind != CheckpointPolicy::Kind::kEveryTokens ||
+               event.depth * geometry_.chunk_tokens % policy.tokens == 0,
+           "a checkpoint that the policy does not ask for");
+  }
+}
+
+// ---- The state after a call.
+
+void PrefixModel::Check(const Ledger& ledger) {
+  ReadSnapshot(ledger);
+  if (!fault_.empty()) return;
+  CheckTables();
+  CheckPools(ledger);
+  CheckSequences(ledger);
+  CheckFigures(ledger.prefix_figures());
+  taken_.clear();
+  written_.clear();
+}
+
+void PrefixModel::ReadSnapshot(const Ledger& ledger) {
+  const absl::StatusOr<Plan> plan = ledger.Snapshot();
+  if (!Expect(plan.ok() && plan->is_snapshot() && plan->number().value() == last_plan_,
+              "the header of a snapshot")) {
+    return;
+  }
+  for (auto& pool : held_) {
+    for (auto& lane : pool) std::fill(lane.begin(), lane.end(), -1);
+  }
+  for (const BlockPatch& patch : plan->patches()) {
+    int32_t& place = held_[patch.pool][patch.lane][patch.index];
+    Expect(place == -1 && patch.block >= 0, "a snapshot names a place twice");
+    Expect(OfLane(patch.lane) != nullptr, "a snapshot names a lane that is free");
+    place = patch.block;
+  }
+}
+
+// Sequences hold what they need, where the device finds it; and nobody writes what others have.
+void PrefixModel::CheckTables() {
+  for (const auto& [key, sequence] : sequences_) {
+    const int32_t lane = key.first;
+    for (int p = 0; p < geometry_.num_pools; ++p) {
+      const std::vector<int32_t>& held = held_[p][lane];
+      const int32_t rows = geometry_.pools[p].tokens_per_block;
+      for (int32_t index = 0; index < static_cast<int32_t>(held.size()); ++index) {
+        const int64_t begin = int64_t{index} * rows;
+        const int64_t end =
+            is_full(p) ? std::max(sequence.length, sequence.write_from) : sequence.length;
+        const bool may = begin < end && (is_full(p) || begin + rows > sequence.kept_from);
+        const bool must = is_full(p) && begin < end;
+        Expect(held[index] >= 0 ? may : !must, "a sequence holds what it needs, and no more");
+        if (held[index] >= 0 && sequence.announced) {
+          Expect(device_[p][lane][index] == held[index], "no plan told of a block");
+        }
+      }
+    }
+    const Tables& tables = sequence.announced ? device_ : held_;
+    CheckWindow(sequence, lane, sequence.length - sequence.undecided(), tables);
+    CheckWindow(sequence, lane, sequence.length, tables);
+    if (!sequence.announced) {
+      CheckEntries(sequence, lane, std::max(sequence.length, sequence.write_from), held_);
+    }
+  }
+  // Blocks for a checkpoint alone leave the table with the step that writes them.
+  for (const auto& [place, writer] : written_) {
+    for (int32_t lane = 0; lane < geometry_.max_sequences; ++lane) {
+      const std::vector<int32_t>& held = held_[place.pool][lane];
+      Expect(lane == writer || std::count(held.begin(), held.end(), place.block) == 0,
+             "a step wrote to a block that is not its sequence's alone");
+    }
+  }
+}
+
+void PrefixModel::CheckPools(const Ledger& ledger) {
+  for (int p = 0; p < geometry_.num_pools; ++p) {
+    const PoolUse use = ledger.Use(p);
+    Expect(use.capacity == geometry_.pools[p].capacity_blocks &&
+               use.free + use.live + use.cached + use.draining == use.capacity,
+           "the states of blocks sum to the capacity");
+    Expect(use.free >= 0 && use.live >= 0 && use.cached >= 0 && use.draining >= 0,
+           "a negative sum");
+    Expect(!idle() || use.draining == 0, "a block drains though no plan runs");
+    use_[p] = use;
+    if (p == geometry_.overlap_pool) continue;
+    std::set<int32_t> blocks;
+    for (const auto& lane : held_[p]) blocks.insert(lane.begin(), lane.end());
+    blocks.erase(-1);
+    Expect(use.live == static_cast<int32_t>(blocks.size()), "live blocks are those in tables");
+    const int64_t indexed = is_full(p) ? mirror_.num_chunks() : INT32_MAX;
+    Expect(use.cached <= indexed, "a block is cached that no chunk has");
+  }
+}
+
+void PrefixModel::CheckSequences(const Ledger& ledger) {
+  Expect(ledger.num_sequences() == static_cast<int32_t>(sequences_.size()), "live sequences");
+  for (auto& [key, sequence] : sequences_) {
+    const absl::StatusOr<SequenceInfo> info = ledger.Info({key.first, key.second});
+    if (!Expect(info.ok(), "a live sequence is known")) return;
+    Expect(info->lane == key.first && info->length == sequence.length &&
+               info->known == sequence.known && info->settled == sequence.settled() &&
+               info->undecided_drafts == sequence.undecided(),
+           "the counts of a sequence");
+    Expect(info->write_from == sequence.write_from, "where a sequence writes from");
+    Expect(info->approximate == (sequence.taint > 0), "whether a sequence is approximate");
+    if (!options_.prefix.enabled || !sequence.in_index) continue;
+    const int32_t settled = sequence.settled() / geometry_.chunk_tokens * geometry_.chunk_tokens;
+    const int32_t want =
+        std::max(sequence.write_from, sequence.taint > 0 ? sequence.write_from : settled);
+    Expect(info->published == want, "settled chunks are published, and no others");
+    sequence.published = info->published;
+  }
+}
+
+void PrefixModel::CheckFigures(const PrefixFigures& f) {
+  Expect(f.matched_tokens == f.resumed_tokens + f.skipped_tokens + f.replayed_tokens,
+         "figures: matched tokens");
+  Expect(f.hits <= f.lookups, "figures: hits");
+  Expect(f.indexed_chunks == mirror_.num_chunks(), "figures: indexed chunks");
+  Expect(
+      f.stored_chunks == f.indexed_chunks + f.evicted_chunks + f.expired_chunks + f.cleared_chunks,
+      "figures: stored chunks");
+  Expect(f.unused_chunks >= 0 && f.unused_chunks <= f.indexed_chunks, "figures: unused chunks");
+  Expect(f.held_checkpoints == mirror_.num_checkpoints(), "figures: held checkpoints");
+  Expect(f.stored_checkpoints == f.held_checkpoints + f.evicted_checkpoints + f.rolled_checkpoints +
+                                     f.dropped_checkpoints + f.cleared_checkpoints,
+         "figures: stored checkpoints");
+  figures_ = f;
+}
+
+}  // namespace terrace
