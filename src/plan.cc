@@ -1,6 +1,6 @@
 #include "terrace/plan.h"
 
-#include <cstring>
+#include <algorithm>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -195,6 +195,8 @@ class PlanChecker {
   }
 
   absl::Status CheckPatches() const {
+    std::vector<uint64_t> places;
+    places.reserve(plan_.patches().size());
     for (size_t i = 0; i < plan_.patches().size(); ++i) {
       const BlockPatch& patch = plan_.patches()[i];
       const auto wrong = [i](const char* field, int64_t value) {
@@ -213,6 +215,15 @@ class PlanChecker {
       if (patch.block < least || patch.block >= pool.capacity_blocks) {
         return wrong("block", patch.block);
       }
+      places.push_back(uint64_t(patch.lane) << 34 | uint64_t(patch.pool) << 31 |
+                       uint64_t(patch.index));
+    }
+    if (!std::is_sorted(places.begin(), places.end())) std::sort(places.begin(), places.end());
+    const auto twice = std::adjacent_find(places.begin(), places.end());
+    if (twice != places.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("plan patches: index %d of lane %d in pool %d is patched twice",
+                          *twice & 0x7fffffff, *twice >> 34, *twice >> 31 & 7));
     }
     return absl::OkStatus();
   }

@@ -316,6 +316,7 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
       {"patch 0: block", [](P p) { PatchesOf(p)[0].block = -1; }},  // full pools have no holes
       {"patch 1: block", [](P p) { PatchesOf(p)[1].block = 100; }},
       {"patch 2: block", [](P p) { PatchesOf(p)[2].block = -2; }},
+      {"index 1 of lane 7 in pool 0 is patched twice", [](P p) { PatchesOf(p)[2].lane = 7; }},
       {"copy 0: pool", [](P p) { CopiesOf(p)[0].pool = -1; }},
       {"copy 0: source", [](P p) { CopiesOf(p)[0].source = 100; }},
       {"copy 1: source", [](P p) { CopiesOf(p)[1].source = 20; }},

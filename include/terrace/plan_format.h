@@ -96,7 +96,8 @@ struct RestoreRecord {
 };
 static_assert(std::is_trivially_copyable_v<RestoreRecord> && sizeof(RestoreRecord) == 16);
 
-// block_table[pool][lane][index] = block. -1 in a window pool: nothing is stored there.
+// block_table[pool][lane][index] = block. -1 in a window pool: nothing is stored there. No place
+// twice in one plan: a device applies them in any order.
 struct BlockPatch {
   int32_t pool;
   int32_t lane;
