@@ -239,6 +239,11 @@ TEST_P(StoreTest, APlanLargerThanTheRoomForAStepIsUploadedInPieces) {
     const int32_t block = position / 32 - 52;
     EXPECT_EQ(found[3 * 128 + i], block < 0 ? kNoSlot : (3 + block) * 32 + position % 32) << i;
   }
+  const auto table = DownloadArray<int32_t>(*backend_, small.store().step_view().block_table[0],
+                                            small.geometry().pools[0].blocks_per_lane);
+  for (int32_t i = 0; i < static_cast<int32_t>(table.size()); ++i) {
+    EXPECT_EQ(table[i], i >= 52 && i < 56 ? 3 + i - 52 : kNoBlock) << i;
+  }
   // And the blocks were copied.
   EXPECT_EQ(ReadFirstChannels(small, 0, PoolKind::kWindow, 29 * 32, 32),
             std::vector<uint16_t>(32, kOne));
