@@ -61,7 +61,7 @@ absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
                                      cudaStream_t stream) {
   for (int64_t done = 0; done < bytes; done += buffer_bytes_) {
     const int64_t piece = std::min(buffer_bytes_, bytes - done);
-    const absl::Status status = Stage(
+    absl::Status status = Stage(
         static_cast<const std::byte*>(from) + done, piece, stream, [&](const std::byte* staged) {
           return StatusFromCuda(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staged, piece,
                                                 cudaMemcpyHostToDevice, stream),

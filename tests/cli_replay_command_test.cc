@@ -99,11 +99,14 @@ TEST(ReplayCommandTest, TheJsonHasEveryPromisedKey) {
   EXPECT_GT(result["verified_rows"], 1000);
   EXPECT_GT(result["ledger_decode_ns_per_sequence_step"], 0);
   EXPECT_GT(result["ledger_prefill_ns_per_token"], 0);
-  ASSERT_EQ(result["pools"].size(), 3);
+  EXPECT_GT(result["matched_tokens"], 0);
+  EXPECT_EQ(result["prefix"]["matched_tokens"], result["matched_tokens"]);
+  EXPECT_GT(result["checkpoint_bytes_peak"], 0);
+  ASSERT_EQ(result["pools"].size(), 4);
   int64_t bytes = 0;
   for (const json& pool : result["pools"]) {
     EXPECT_LE(pool["peak_live_blocks"], pool["capacity_blocks"]);
-    EXPECT_GT(pool["peak_live_blocks"], 0);
+    EXPECT_GT(pool["peak_live_blocks"].get<int>() + pool["peak_cached_blocks"].get<int>(), 0);
     bytes += pool["capacity_blocks"].get<int64_t>() * pool["block_bytes"].get<int64_t>();
   }
   EXPECT_EQ(result["pools"][1]["name"], "csa");
@@ -121,6 +124,34 @@ TEST(ReplayCommandTest, ATraceIsServedFromItsFile) {
   const json result = json::parse(outcome.out);
   EXPECT_EQ(result["prompt_tokens"], 640);
   EXPECT_EQ(result["decode_tokens"], 37);
+}
+
+TEST(ReplayCommandTest, TheSummarySaysWhatWasReused) {
+  const CommandOutcome outcome = SmallReplay({"--data", "none"});
+  EXPECT_THAT(outcome.out, HasSubstr("prefix         matched "));
+  EXPECT_THAT(outcome.out, HasSubstr("checkpoints "));
+  const CommandOutcome without = SmallReplay({"--data", "none", "--no-reuse"});
+  EXPECT_EQ(without.exit_code, 0) << without.err;
+  EXPECT_THAT(without.out, testing::Not(HasSubstr("matched")));
+}
+
+TEST(ReplayCommandTest, OptionsOfReuseReachTheRun) {
+  const auto prefix = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"--data", "none",          "--json",
+                                          "-",      "--step-tokens", "90000"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandOutcome outcome = SmallReplay(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return json::parse(outcome.out)["prefix"];
+  };
+  EXPECT_GT(prefix({})["resumed_tokens"], 0);
+  EXPECT_EQ(prefix({"--checkpoints", "none"})["stored_checkpoints"], 0);
+  EXPECT_GT(prefix({"--checkpoints", "every:512"})["stored_checkpoints"],
+            prefix({})["stored_checkpoints"]);
+  EXPECT_EQ(prefix({"--checkpoints", "none", "--replay-limit", "0"})["matched_tokens"], 0);
+  EXPECT_LT(prefix({"--checkpoints", "none", "--approximate-replay", "128"})["replayed_tokens"],
+            prefix({"--checkpoints", "none"})["replayed_tokens"]);
+  EXPECT_GT(prefix({"--in-flight", "3"})["matched_tokens"], 0);
 }
 
 TEST(ReplayCommandTest, ATruncatedTraceLineIsOneLineWithFileAndNumber) {

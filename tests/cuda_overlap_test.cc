@@ -25,31 +25,51 @@ constexpr int64_t kDelayNs = 30'000;  // several times what a launch takes
 template <typename T>
 class LateInput {
  public:
-  LateInput(Backend& backend, int64_t size)
-      : backend_(backend), size_(size), fresh_(backend, size), live_(backend, size) {}
+  LateInput(Backend& backend, cudaStream_t stream, int64_t size)
+      : backend_(backend),
+        stream_(stream),
+        size_(size),
+        fresh_(backend, size),
+        live_(backend, size) {}
 
   T* data() { return live_.data(); }
   LateCopies::Copy Arrive(const std::vector<T>& values) {
     const int64_t bytes = size_ * static_cast<int64_t>(sizeof(T));
     EXPECT_EQ(static_cast<int64_t>(values.size()), size_);
-    EXPECT_TRUE(backend_.Upload(fresh_.data(), values.data(), bytes, Stream{}).ok());
+    EXPECT_TRUE(backend_.Upload(fresh_.data(), values.data(), bytes, stream_).ok());
     return {fresh_.data(), live_.data(), bytes};
   }
 
  private:
   Backend& backend_;
+  cudaStream_t stream_;
   int64_t size_;
   BackendArray<T> fresh_;
   BackendArray<T> live_;
 };
 
-void LaunchLate(std::initializer_list<LateCopies::Copy> copies) {
-  LateCopies params = {.delay_ns = kDelayNs, .num_copies = 0, .copies = {}};
-  for (const LateCopies::Copy& copy : copies) params.copies[params.num_copies++] = copy;
-  ASSERT_EQ(LaunchLateCopies(params, nullptr), 0);
-}
+// On a stream of its own, because the default stream may not overlap anything.
+class CudaOverlapTest : public CudaTest {
+ protected:
+  void SetUp() override {
+    CudaTest::SetUp();
+    if (IsSkipped()) return;
+    ASSERT_EQ(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), cudaSuccess);
+  }
+  void TearDown() override {
+    if (stream_ == nullptr) return;
+    EXPECT_EQ(cudaStreamDestroy(stream_), cudaSuccess);
+  }
 
-using CudaOverlapTest = CudaTest;
+  void LaunchLate(std::initializer_list<LateCopies::Copy> copies) {
+    LateCopies params = {.delay_ns = kDelayNs, .num_copies = 0, .copies = {}};
+    for (const LateCopies::Copy& copy : copies) params.copies[params.num_copies++] = copy;
+    ASSERT_EQ(LaunchLateCopies(params, stream_), 0);
+  }
+  void Finish() { ASSERT_EQ(cudaStreamSynchronize(stream_), cudaSuccess); }
+
+  cudaStream_t stream_ = nullptr;
+};
 
 TEST_F(CudaOverlapTest, LaunchesAreEarlyIffTheCodeThatRunsWasCompiledToWait) {
   BackendArray<int32_t> architecture(*cuda_, 1);
@@ -64,17 +84,16 @@ TEST_F(CudaOverlapTest, WriteWaitsForRowsSlotsPositionsAndTheirCount) {
   constexpr int32_t kMaxRows = 300;
   constexpr int32_t kPositions = 100;
   const std::vector<float> table = MakeRopeTable(kPositions, kRopeBaseWindow);
-  BackendArray<float> device_table(*cuda_, table);
   for (const RowFormat format :
        {RowFormat::kFlashMlaV4, RowFormat::kNvfp4, RowFormat::kIndexerFp8}) {
     SCOPED_TRACE(RowFormatName(format).data());
     TestPlane cuda(*cuda_, {.format = format});
     TestPlane host(*host_, {.format = format});
-    LateInput<uint16_t> rows(*cuda_, kMaxRows * cuda.channels());
-    LateInput<int32_t> slots(*cuda_, kMaxRows);
-    LateInput<int32_t> positions(*cuda_, kMaxRows);
-    LateInput<int32_t> count(*cuda_, 1);
-    LateInput<float> rope(*cuda_, static_cast<int64_t>(table.size()));
+    LateInput<uint16_t> rows(*cuda_, stream_, kMaxRows * cuda.channels());
+    LateInput<int32_t> slots(*cuda_, stream_, kMaxRows);
+    LateInput<int32_t> positions(*cuda_, stream_, kMaxRows);
+    LateInput<int32_t> count(*cuda_, stream_, 1);
+    LateInput<float> rope(*cuda_, stream_, static_cast<int64_t>(table.size()));
     WriteParams params{};
     params.num_segments = 1;
     params.counters = cuda_->counters();
@@ -98,7 +117,8 @@ TEST_F(CudaOverlapTest, WriteWaitsForRowsSlotsPositionsAndTheirCount) {
       for (int32_t& position : position_values) position = random() % kPositions;
       LaunchLate({rows.Arrive(row_values), slots.Arrive(slot_values),
                   positions.Arrive(position_values), count.Arrive({live}), rope.Arrive(table)});
-      ASSERT_TRUE(cuda_->Write(params, Stream{}).ok());
+      ASSERT_TRUE(cuda_->Write(params, stream_).ok());
+      Finish();
       row_values.resize(live * cuda.channels());
       slot_values.resize(live);
       position_values.resize(live);
@@ -115,7 +135,7 @@ TEST_F(CudaOverlapTest, GatherWaitsForSlotsAndPages) {
     TestPlane cuda(*cuda_, {.format = format});
     TestPlane host(*host_, {.format = format});
     BackendArray<uint8_t> fresh(*cuda_, cuda.num_bytes());
-    LateInput<int32_t> slots(*cuda_, kRows);
+    LateInput<int32_t> slots(*cuda_, stream_, kRows);
     BackendArray<uint16_t> out(*cuda_, kRows * cuda.channels());
     GatherParams params{};
     params.select.kind = SelectKind::kSlots;
@@ -135,10 +155,11 @@ TEST_F(CudaOverlapTest, GatherWaitsForSlotsAndPages) {
       for (uint8_t& byte : pages) byte = static_cast<uint8_t>(random());
       std::vector<int32_t> slot_values(kRows);
       for (int32_t& slot : slot_values) slot = static_cast<int32_t>(random() % cuda.num_slots());
-      ASSERT_TRUE(cuda_->Upload(fresh.data(), pages.data(), cuda.num_bytes(), Stream{}).ok());
+      ASSERT_TRUE(cuda_->Upload(fresh.data(), pages.data(), cuda.num_bytes(), stream_).ok());
       ASSERT_TRUE(host_->Upload(host.data(), pages.data(), host.num_bytes(), Stream{}).ok());
       LaunchLate({slots.Arrive(slot_values), {fresh.data(), cuda.data(), cuda.num_bytes()}});
-      ASSERT_TRUE(cuda_->Gather(params, Stream{}).ok());
+      ASSERT_TRUE(cuda_->Gather(params, stream_).ok());
+      Finish();
       EXPECT_TRUE(out.Read() == host.Read(slot_values, host.channels())) << "round " << round;
     }
   }
@@ -151,8 +172,8 @@ TEST_F(CudaOverlapTest, TranslationWaitsForQueriesAndEntries) {
   SmallDeployment cuda({}, std::move(cuda_));
   SmallDeployment host({}, std::move(host_));
   Backend& device = cuda.backend();
-  LateInput<int32_t> queries(device, kQueries);
-  LateInput<int32_t> entries(device, kQueries * kTopK);
+  LateInput<int32_t> queries(device, stream_, kQueries);
+  LateInput<int32_t> entries(device, stream_, kQueries * kTopK);
   BackendArray<int32_t> slots(device, kQueries * 128);
   BackendArray<int32_t> lengths(device, kQueries);
   BackendArray<int32_t> host_slots(host.backend(), kQueries * 128);
@@ -163,7 +184,7 @@ TEST_F(CudaOverlapTest, TranslationWaitsForQueriesAndEntries) {
     if (round % 10 == 0) {  // a new step, whose tables are read before any wait
       const int32_t tokens = round == 0 ? kTokens : 8;
       ASSERT_TRUE(
-          cuda.store().Begin(round == 0 ? cuda.Feed(tokens) : cuda.Continue(tokens), {}).ok());
+          cuda.store().Begin(round == 0 ? cuda.Feed(tokens) : cuda.Continue(tokens), stream_).ok());
       ASSERT_TRUE(
           host.store().Begin(round == 0 ? host.Feed(tokens) : host.Continue(tokens), {}).ok());
     }
@@ -175,19 +196,20 @@ TEST_F(CudaOverlapTest, TranslationWaitsForQueriesAndEntries) {
     BackendArray<int32_t> host_queries(host.backend(), query_values);
     BackendArray<int32_t> host_entries(host.backend(), entry_values);
     const auto translate = [&](Store& store, const int32_t* token_rows, const int32_t* listed,
-                               const SlotsOut& out) {
+                               const SlotsOut& out, Stream stream) {
       const Queries asked = {token_rows, kQueries};
       const int layer = SmallDeployment::kCsaLayer;
-      return round % 3 == 0   ? store.TranslateTopK(layer, asked, {listed, 0, kTopK}, out, {})
-             : round % 3 == 1 ? store.TranslateVisible(layer, asked, kTopK, out, {})
-                              : store.TranslateWindow(layer, asked, out, {});
+      return round % 3 == 0   ? store.TranslateTopK(layer, asked, {listed, 0, kTopK}, out, stream)
+             : round % 3 == 1 ? store.TranslateVisible(layer, asked, kTopK, out, stream)
+                              : store.TranslateWindow(layer, asked, out, stream);
     };
     LaunchLate({queries.Arrive(query_values), entries.Arrive(entry_values)});
     ASSERT_TRUE(translate(cuda.store(), queries.data(), entries.data(),
-                          {.slots = slots.data(), .lengths = lengths.data()})
+                          {.slots = slots.data(), .lengths = lengths.data()}, stream_)
                     .ok());
+    Finish();
     ASSERT_TRUE(translate(host.store(), host_queries.data(), host_entries.data(),
-                          {.slots = host_slots.data(), .lengths = host_lengths.data()})
+                          {.slots = host_slots.data(), .lengths = host_lengths.data()}, {})
                     .ok());
     EXPECT_TRUE(slots.Read() == host_slots.Read());
     EXPECT_TRUE(lengths.Read() == host_lengths.Read());

@@ -62,13 +62,15 @@ int64_t CountLeaks(Ledger& ledger) {
   return leaked;
 }
 
+// Full pools cache chunks, the others checkpoints.
 int64_t CheckpointBytesPeak(const ReplayResult& result) {
-  const Geometry& geometry = result.capacity.geometry;
-  const auto bytes = [&](int pool, int64_t blocks) {
-    return pool < 0 ? 0 : blocks * result.capacity.pools[pool].place.reserved_bytes_per_block();
-  };
-  return bytes(geometry.window_pool, result.prefix.peak_checkpoint_blocks) +
-         bytes(geometry.overlap_pool, result.scheduler.peak_overlap_blocks);
+  int64_t bytes = 0;
+  for (size_t p = 0; p < result.capacity.pools.size(); ++p) {
+    const PoolBudget& pool = result.capacity.pools[p];
+    if (pool.kind == PoolKind::kFull) continue;
+    bytes += result.scheduler.peak_cached_blocks[p] * pool.place.reserved_bytes_per_block();
+  }
+  return bytes;
 }
 
 int64_t PeakMemoryBytes() {

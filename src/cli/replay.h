@@ -49,7 +49,7 @@ struct ReplayResult {
   Counters counters;  // of the store; all but truncated_queries must be zero
   OccupancySeries occupancy = OccupancySeries();
   PrefixFigures prefix;
-  int64_t checkpoint_bytes_peak = 0;  // most window and most overlap blocks of checkpoints alone
+  int64_t checkpoint_bytes_peak = 0;  // most window and most overlap blocks that only they kept
   // Live or draining after every sequence was freed, or not free when the prefixes were cleared.
   int64_t leaked_blocks = 0;
   double wall_seconds = 0;        // from the first request to the last

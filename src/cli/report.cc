@@ -35,14 +35,16 @@ std::string Layers(const ReplayResult& result) {
 }
 
 void AddPools(const ReplayResult& result, Table& table) {
-  table.Add("pool",
-            absl::StrFormat("%12s %12s %8s %14s", "blocks", "peak live", "", "block bytes"));
+  table.Add("pool", absl::StrFormat("%12s %12s %8s %12s %8s %14s", "blocks", "peak live", "",
+                                    "peak cached", "", "block bytes"));
   for (size_t p = 0; p < result.capacity.pools.size(); ++p) {
     const PoolBudget& pool = result.capacity.pools[p];
-    const int32_t peak = result.occupancy.peak()[p];
+    const int32_t live = result.occupancy.peak()[p];
+    const int32_t cached = result.scheduler.peak_cached_blocks[p];
     table.Add(absl::StrCat("  ", pool.name).c_str(),
-              absl::StrFormat("%12s %12s %6.1f %% %14s", WithCommas(pool.blocks), WithCommas(peak),
-                              100 * Ratio(peak, pool.blocks),
+              absl::StrFormat("%12s %12s %6.1f %% %12s %6.1f %% %14s", WithCommas(pool.blocks),
+                              WithCommas(live), 100 * Ratio(live, pool.blocks), WithCommas(cached),
+                              100 * Ratio(cached, pool.blocks),
                               WithCommas(pool.place.reserved_bytes_per_block())));
   }
 }
@@ -133,6 +135,7 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
     pools.push_back({{"name", pool.name},
                      {"capacity_blocks", pool.blocks},
                      {"peak_live_blocks", result.occupancy.peak()[p]},
+                     {"peak_cached_blocks", stats.peak_cached_blocks[p]},
                      {"block_bytes", pool.place.reserved_bytes_per_block()}});
   }
   return {{"model", result.capacity.model.name},

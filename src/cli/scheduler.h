@@ -91,7 +91,7 @@ struct SchedulerStats {
   int64_t recomputed_tokens = 0;  // rows lost to preemption and fed again
   int64_t drafts = 0;
   int64_t rejected_drafts = 0;
-  int32_t peak_overlap_blocks = 0;  // live or cached, at the end of a step's Append
+  PoolCounts peak_cached_blocks = {};  // of each pool, after a step's Append
   double simulated_seconds = 0;
   // Time inside ledger calls: SetTime, Append with its plan, Commit, Truncate, AllocateSequence,
   // ExtendMatch, FreeSequence, Retire. Three to five pairs of clock readings a step, about 50 ns

@@ -105,14 +105,13 @@ void Scheduler::CountStep() {
 }
 
 void Scheduler::CountBlocks() {
-  const Geometry& geometry = ledger_->geometry();
   PoolCounts live = {};
-  for (int pool = 0; pool < geometry.num_pools; ++pool) live[pool] = ledger_->Use(pool).live;
-  occupancy_.Add(now_ms_ / 1000, live);
-  if (geometry.overlap_pool >= 0) {
-    const PoolUse use = ledger_->Use(geometry.overlap_pool);
-    stats_.peak_overlap_blocks = std::max(stats_.peak_overlap_blocks, use.live + use.cached);
+  for (int pool = 0; pool < ledger_->geometry().num_pools; ++pool) {
+    const PoolUse use = ledger_->Use(pool);
+    live[pool] = use.live;
+    stats_.peak_cached_blocks[pool] = std::max(stats_.peak_cached_blocks[pool], use.cached);
   }
+  occupancy_.Add(now_ms_ / 1000, live);
 }
 
 }  // namespace terrace
