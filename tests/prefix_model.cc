@@ -124,15 +124,10 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
 void PrefixModel::Extend(SequenceId id, const PrefixMatch& match, const SequenceInfo& info) {
   PrefixSequence& sequence = *Edit(id);
   const int32_t before = sequence.length;
-  Expect(match.matched == match.resumed + match.skipped + match.replayed, "a match adds up");
+  Expect(match == ExpectExtension(id), "a sequence found something else than is cached");
   Expect(info.length == before + match.resumed + match.skipped, "where an extended match goes on");
   if (match.matched == 0) return;
   const int32_t matched = before + match.matched;
-  Expect(matched % geometry_.chunk_tokens == 0, "a match ends with a chunk");
-  Expect(matched < sequence.known, "a token is left to compute");
-  Expect(mirror_.Matching(sequence.digests) >= matched / geometry_.chunk_tokens,
-         "an extended match found what is not there");
-  if (match.approximate && sequence.taint == 0) sequence.taint = ++fresh_;
   const int32_t begin = before / geometry_.chunk_tokens * geometry_.chunk_tokens;
   if (info.length > before) {
     return Attach(sequence, begin, match.resumed > 0 ? info.length : 0, info.length, matched);

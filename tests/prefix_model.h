@@ -60,8 +60,9 @@ class PrefixModel {
  public:
   explicit PrefixModel(const LedgerOptions& options);
 
-  // What `request` finds now.
+  // What `request` finds now, and what a sequence finds beyond what it has.
   PrefixMatch ExpectMatch(const SequenceRequest& request) const;
+  PrefixMatch ExpectExtension(SequenceId id) const;
 
   // Whether a step is within its limits, if there are blocks for it.
   bool IsGood(absl::Span<const StepRequest> batch) const {
@@ -125,8 +126,8 @@ class PrefixModel {
     int32_t before_and_after;
   };
   BlockNeed NeedOf(absl::Span<const StepRequest> batch, int pool) const;
-  int32_t Stuck(int pool) const;
 
+  int32_t ReplayFrom(int32_t matched, int64_t tokens) const;
   void SetTokens(PrefixSequence& sequence, int32_t begin, absl::Span<const int32_t> tokens);
   uint64_t IdAt(const PrefixSequence& sequence, int32_t position, int32_t depth) const;
   void Attach(PrefixSequence& sequence, int32_t begin, int32_t resumed, int32_t length,
@@ -170,14 +171,13 @@ class PrefixModel {
   std::map<int32_t, PrefixSequence>
       freed_;  // since the last plan: their lanes' state is still theirs
   PrefixMirror mirror_;
-  Tables device_;                                // kept by plans alone
-  Tables held_;                                  // of the last snapshot
-  std::vector<std::vector<uint64_t>> contents_;  // [pool][slot]
-  std::vector<std::vector<uint64_t>> last_use_;  // [pool][block] last plan that may name it
-  std::vector<PoolUse> use_;                     // at the last Check
-  PrefixFigures figures_;                        // likewise
+  Tables device_;                                       // kept by plans alone
+  Tables held_;                                         // of the last snapshot
+  std::vector<std::vector<uint64_t>> contents_;         // [pool][slot]
+  std::vector<std::vector<uint64_t>> last_use_;         // [pool][block] last plan that may name it
+  std::vector<PoolUse> use_;                            // at the last Check
   std::map<Place, std::pair<int32_t, int32_t>> taken_;  // by the last plan: lane and index
-  std::map<Place, int32_t> written_;             // by the last plan: the lane
+  std::map<Place, int32_t> written_;                    // by the last plan: the lane
   uint64_t last_plan_ = 0;
   uint64_t retired_ = 0;
   uint64_t fresh_ = 0;  // numbers what nobody else computes

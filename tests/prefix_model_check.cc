@@ -15,9 +15,14 @@ using absl::StatusCode;
 
 // ---- What a prompt finds.
 
+// Where to feed `tokens` tokens again, or a few more: window rows are stored from a block's first.
+int32_t PrefixModel::ReplayFrom(int32_t matched, int64_t tokens) const {
+  const int32_t unit = std::max(128, geometry_.pools[geometry_.window_pool].tokens_per_block);
+  return static_cast<int32_t>(std::max<int64_t>(0, matched - tokens)) / unit * unit;
+}
+
 PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
-  PrefixMatch match;
-  if (!options_.prefix.enabled || request.tokens.empty()) return match;
+  if (!options_.prefix.enabled || request.tokens.empty()) return {};
   const int32_t chunk = geometry_.chunk_tokens;
   const int32_t most = (static_cast<int32_t>(request.tokens.size()) - 1) / chunk;
   const std::vector<ChunkDigest> digests = ChunkDigests(request.salt, request.tokens, chunk);
@@ -27,25 +32,44 @@ PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
     checkpoint -= chunk;
   }
   if (geometry_.window_pool < 0) return {.matched = matched, .skipped = matched};
+  PrefixMatch match{.matched = matched};
   // Every layer needs the window of the one below it.
-  const int32_t unit = std::max(128, geometry_.pools[geometry_.window_pool].tokens_per_block);
-  const int32_t reach = geometry_.num_layers * (geometry_.window_tokens - 1);
-  const int32_t scratch = std::max(0, matched - reach) / unit * unit;
-  match.matched = matched;
-  match.resumed = checkpoint >= scratch ? checkpoint : 0;
-  match.skipped = checkpoint >= scratch ? 0 : scratch;
-  match.replayed = matched - match.resumed - match.skipped;
-  const int32_t approximate = request.replay.approximate_tokens;
-  if (approximate > 0 && approximate < match.replayed) {
-    const int32_t from = std::max(0, matched - approximate) / unit * unit;
-    if (from > matched - match.replayed) {
+  const int32_t exact =
+      ReplayFrom(matched, int64_t{geometry_.num_layers} * (geometry_.window_tokens - 1));
+  (checkpoint >= exact ? match.resumed : match.skipped) = std::max(checkpoint, exact);
+  match.replayed = matched - std::max(checkpoint, exact);
+  if (request.replay.approximate_tokens > 0) {
+    const int32_t from = ReplayFrom(matched, request.replay.approximate_tokens);
+    if (matched - from < match.replayed) {
       match = {
           .matched = matched, .skipped = from, .replayed = matched - from, .approximate = true};
     }
   }
-  if (match.replayed > request.replay.max_tokens) {
-    return {.matched = checkpoint, .resumed = checkpoint};
+  if (match.replayed <= request.replay.max_tokens) return match;
+  return {.matched = checkpoint, .resumed = checkpoint};
+}
+
+PrefixMatch PrefixModel::ExpectExtension(SequenceId id) const {
+  const PrefixSequence& sequence = *Find(id);
+  if (!options_.prefix.enabled || !sequence.in_index || sequence.taint > 0) return {};
+  const int32_t chunk = geometry_.chunk_tokens;
+  const int32_t most = std::max(0, sequence.known - 1) / chunk;
+  const int32_t matched = std::min(mirror_.Matching(sequence.digests), most) * chunk;
+  const int32_t length = sequence.length;
+  const int32_t had = std::max(length, sequence.published);
+  if (matched <= had) return {};
+  int32_t checkpoint = matched;  // of what it finds only now
+  while (checkpoint > had && !mirror_.HasCheckpoint(sequence.digests[checkpoint / chunk - 1])) {
+    checkpoint -= chunk;
   }
+  // Its own rows serve as a checkpoint does.
+  const int32_t resumed = checkpoint > had ? checkpoint : length;
+  const int32_t exact =
+      geometry_.window_pool < 0
+          ? matched
+          : ReplayFrom(matched, int64_t{geometry_.num_layers} * (geometry_.window_tokens - 1));
+  PrefixMatch match{.matched = matched - length, .replayed = matched - std::max(resumed, exact)};
+  (resumed >= exact ? match.resumed : match.skipped) = std::max(resumed, exact) - length;
   return match;
 }
 
@@ -121,7 +145,7 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
     const int32_t in_use = idle() ? need.after : need.before_and_after;
     must_wait |= in_use + use_[p].draining > capacity;
     const int32_t taken = need.before_and_after - use_[p].live;
-    must_fit &= taken <= use_[p].free || (idle() && need.after + Stuck(p) <= capacity);
+    must_fit &= taken <= use_[p].free || (idle() && need.after <= capacity);
     if (shortage.has_value() && shortage->pool == p) {
       Expect(shortage->missing_blocks > 0, "a shortage says how many blocks are missing");
       Expect(retry_later || need.of_batch > capacity, "a step that fits some day is refused: pool ",
@@ -138,13 +162,6 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
          "a step is refused though what it lacks is merely cached: ", status.ToString());
 }
 
-// Blocks that are cached but cannot be evicted: of chunks whose users have copies of their own, and
-// of checkpoints that sequences roll on from.
-int32_t PrefixModel::Stuck(int pool) const {
-  if (is_full(pool)) return use_[pool].cached - static_cast<int32_t>(figures_.unused_chunks);
-  return use_[pool].cached;
-}
-
 PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, int pool) const {
   const PoolGeometry& g = geometry_.pools[pool];
   const bool window = pool == geometry_.window_pool;
@@ -156,7 +173,12 @@ PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, 
     for (const auto& table : tables) count += std::count(table.begin(), table.end(), block) > 0;
     return count;
   };
-  for (const auto& table : tables) before_and_after.insert(table.begin(), table.end());
+  const auto insert = [](const std::vector<int32_t>& table, std::set<int32_t>& blocks) {
+    for (const int32_t block : table) {
+      if (block >= 0) blocks.insert(block);
+    }
+  };
+  for (const auto& table : tables) insert(table, before_and_after);
   int32_t fresh = g.capacity_blocks;  // ids of blocks to take
   for (const StepRequest& request : batch) {
     const PrefixSequence& sequence = *Find(request.id);
@@ -166,12 +188,13 @@ PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, 
     int32_t last = -1;
     for (int32_t p = first; p < end; ++p) {
       const int32_t index = p / g.tokens_per_block;
-      if (index == last || p < (window ? end - request.drafts - before : sequence.write_from)) {
-        if (!(window && geometry_.store_whole_chunk == 1 && index != last)) continue;
-      }
+      const bool stored =
+          !window ? p >= sequence.write_from
+                  : p >= end - request.drafts - before || geometry_.store_whole_chunk == 1;
+      if (!stored || index == last) continue;
       last = index;
       if (table[index] < 0 || sharers(table[index]) > 1) {
-        after.insert(table[index]);  // the step reads what it copies
+        if (table[index] >= 0) after.insert(table[index]);  // the step reads what it copies
         table[index] = fresh++;
       }
     }
@@ -182,12 +205,12 @@ PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, 
       const int32_t begin = std::max(0, Find(request.id)->length - before);
       std::fill_n(table.begin(), begin / g.tokens_per_block, -1);
     }
-    of_batch.insert(table.begin(), table.end());
+    insert(table, of_batch);
   }
-  for (const auto& table : tables) after.insert(table.begin(), table.end());
+  for (const auto& table : tables) insert(table, after);
   before_and_after.insert(after.begin(), after.end());
   const auto size = [](const std::set<int32_t>& blocks) {
-    return static_cast<int32_t>(blocks.size()) - static_cast<int32_t>(blocks.count(-1));
+    return static_cast<int32_t>(blocks.size());
   };
   return {size(of_batch), size(after), size(before_and_after)};
 }
@@ -351,10 +374,14 @@ void PrefixModel::CheckPools(const Ledger& ledger) {
     Expect(!idle() || use.draining == 0, "a block drains though no plan runs");
     use_[p] = use;
     if (p == geometry_.overlap_pool) continue;
-    std::set<int32_t> blocks;
-    for (const auto& lane : held_[p]) blocks.insert(lane.begin(), lane.end());
-    blocks.erase(-1);
-    Expect(use.live == static_cast<int32_t>(blocks.size()), "live blocks are those in tables");
+    std::vector<bool> held(use.capacity);
+    for (const auto& lane : held_[p]) {
+      for (const int32_t block : lane) {
+        if (block >= 0) held[block] = true;
+      }
+    }
+    Expect(use.live == std::count(held.begin(), held.end(), true),
+           "live blocks are those in tables");
     const int64_t indexed = is_full(p) ? mirror_.num_chunks() : INT32_MAX;
     Expect(use.cached <= indexed, "a block is cached that no chunk has");
   }
@@ -393,7 +420,6 @@ void PrefixModel::CheckFigures(const PrefixFigures& f) {
   Expect(f.stored_checkpoints == f.held_checkpoints + f.evicted_checkpoints + f.rolled_checkpoints +
                                      f.dropped_checkpoints + f.cleared_checkpoints,
          "figures: stored checkpoints");
-  figures_ = f;
 }
 
 }  // namespace terrace

@@ -130,8 +130,8 @@ class Generator {
     if (live_.empty() || roll < 60) return Request(Kind::kAllocate);
     if (roll < 110) return {.kind = Kind::kFree, .id = Handle(Oldest().id)};
     if (roll < 130) return Request(Kind::kProbe);
-    if (roll < 160) return {.kind = Kind::kExtend, .id = Handle(Any().id)};
-    if (roll < 190) return {.kind = Kind::kFork, .id = Handle(Any().id)};
+    if (roll < 170) return {.kind = Kind::kExtend, .id = Handle(Feeding().id)};
+    if (roll < 195) return {.kind = Kind::kFork, .id = Handle(Any().id)};
     if (roll < 200) return {.kind = Kind::kSetTime, .number = now_ms_ += Below(300)};
     if (roll < 202 && Below(4) == 0) return {.kind = Kind::kClear};
     if (roll < 220) return {.kind = Kind::kRetire, .number = PickPlan(model)};
@@ -153,6 +153,12 @@ class Generator {
 
   bool Rarely() { return Below(50) == 0; }
   const Live& Any() { return live_[Below(live_.size())]; }
+  // One whose prompt is not fed yet, if there is one.
+  const Live& Feeding() {
+    const Live* live = &Any();
+    for (int i = 0; i < 4 && live->sequence->known <= live->sequence->length; ++i) live = &Any();
+    return *live;
+  }
   const Live& Oldest() {
     const Live* oldest = &Any();
     for (const Live& live : live_) {
@@ -169,7 +175,12 @@ class Generator {
                          : SequenceId{id.lane + 3 * delta, id.generation};
   }
 
+  // Often the same prompt as the one before, so that two of them are fed at the same time.
   Instruction Request(Kind kind) {
+    if (Below(4) == 0) {
+      last_request_.kind = kind;
+      return last_request_;
+    }
     Instruction request{.kind = kind, .variant = Below(16), .salt = Below(4) == 0};
     const int32_t chunk = geometry_.chunk_tokens;
     request.number = Below(2) == 0 ? Below(geometry_.max_context_tokens * 3 / 4)
@@ -181,6 +192,7 @@ class Generator {
     request.priority = static_cast<Priority>(Below(4) == 0 ? Below(3) : 1);
     if (Below(4) == 0) request.time_to_live_ms = 1 + Below(2000);
     if (Rarely()) request.replay.max_tokens = -1;
+    last_request_ = request;
     return request;
   }
 
@@ -241,6 +253,7 @@ class Generator {
   const uint64_t in_flight_plans_;
   std::mt19937_64 random_;
   std::vector<Live> live_;
+  Instruction last_request_ = {};
   int64_t now_ms_ = 0;
 };
 
