@@ -244,5 +244,42 @@ TEST(PrefixCheckpointTest, ForksBeforeTheFirstStepRestoreFromTheSameBlock) {
   EXPECT_GE(plan.restores()[0].overlap_block, 0);
 }
 
+// ---- Where none can be.
+
+TEST(PrefixCheckpointTest, NoneIsLeftWhereRowsWereNeverStored) {
+  // 300 rows ahead of their ids: those from 173 on are stored, a checkpoint needs 129 .. 255.
+  PrefixFixture f({});
+  const SequenceId a = f.Start({});
+  f.Append({{a, 300}});
+  f.Commit(a, f.model().Find(a)->tokens);
+  EXPECT_EQ(f.Info(a).published, 256);
+  EXPECT_EQ(f.mirror().num_checkpoints(), 0);
+  EXPECT_EQ(f.figures().missed_checkpoints, 1);
+}
+
+TEST(PrefixCheckpointTest, NoneIsLeftWhereTheCompressorsStateHasMovedOn) {
+  for (const bool overlap : {true, false}) {
+    PrefixFixture f({.swa_block_tokens = 256, .overlap_blocks = overlap ? 4 : 0});
+    const SequenceId a = f.Start(Text(1, 250));
+    f.Feed(a);
+    for (int step = 0; step < 15; ++step) f.Append({{a, 1}});  // 265 rows: nine behind the border
+    const Tokens& tokens = f.model().Find(a)->tokens;
+    f.Commit(a, Tokens(tokens.begin() + 250, tokens.end()));
+    EXPECT_EQ(f.mirror().num_checkpoints(), overlap ? 0 : 1);  // window rows are there
+  }
+}
+
+TEST(PrefixCheckpointTest, OfTwoForksThatPartBeforeABoundaryOneLeavesACheckpointThere) {
+  PrefixFixture f({.swa_block_tokens = 16});
+  const SequenceId a = f.Start(Text(1, 200));
+  f.Feed(a);
+  const SequenceId b = f.Fork(a);
+  f.Decode(a, Text(2, 60));
+  f.Decode(b, Text(3, 60));  // has the window blocks of rows 129 .. 191 in common with a
+  EXPECT_TRUE(f.HasCheckpoint(Text(1, 200) + Text(2, 56)));
+  EXPECT_FALSE(f.HasCheckpoint(Text(1, 200) + Text(3, 56)));
+  EXPECT_TRUE(f.IsCached(Text(1, 200) + Text(3, 56)));
+}
+
 }  // namespace
 }  // namespace terrace
