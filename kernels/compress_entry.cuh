@@ -151,10 +151,11 @@ __device__ __forceinline__ void StoreEntryAsOneOf(const CompressPlane& plane, co
    ...);
 }
 
-// kChannels: the latent's, or the indexer key's.
+// kChannels: the latent's, or the indexer key's. A function of its own, so that the code of all
+// formats is there once and not wherever an entry is stored.
 template <int kChannels>
-__device__ __forceinline__ void StoreEntry(const CompressPlane& plane, const float* pooled,
-                                           int32_t slot, int32_t position, Counters* counters) {
+__device__ __noinline__ void StoreEntry(const CompressPlane& plane, const float* pooled,
+                                        int32_t slot, int32_t position, Counters* counters) {
   if constexpr (kChannels == kLatentChannels) {
     StoreEntryAsOneOf<RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
                       RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41>(plane, pooled, slot, position,
