@@ -131,6 +131,10 @@ void Ledger::Impl::FindCopies(const LaneRecord& lane, BlockChange* change) {
       change->window_copied = IndexIfShared(geometry.window_pool, change->lane, index);
     }
   }
+  // All state pools share alike, as the full pools do.
+  if (!state_pools.empty() && sequence.has_state) {
+    change->state_copied = IndexIfShared(state_pools[0], change->lane, 0) >= 0;
+  }
 }
 
 // `index`, or -1 if the block is this sequence's alone, as it is for the last of those that share
@@ -196,7 +200,13 @@ void Ledger::Impl::CountChange(const BlockChange& change, Demand* demand) {
       vacated.insert(vacated.end(), released.begin(), released.end());
     }
   }
+  for (const int p : state_pools) {
+    demand->taken[p] += change.state_taken || change.state_copied;
+    demand->patches += change.state_taken;
+    demand->copies += change.state_copied;
+  }
   if (change.sequence->announced) {  // otherwise the copies are announced with the rest
+    if (change.state_copied) demand->patches += static_cast<int32_t>(state_pools.size());
     if (change.chunk_copied >= 0) demand->patches += static_cast<int32_t>(full_pools.size());
     if (change.window_copied >= 0) ++demand->patches;
   }
@@ -242,8 +252,9 @@ BlockRange Ledger::Impl::KeptWindow(const Sequence& sequence) const {
 }
 
 int32_t Ledger::Impl::PatchesToAnnounce(const Sequence& sequence) const {
+  const int32_t of_state = sequence.has_state ? static_cast<int32_t>(state_pools.size()) : 0;
   return sequence.chunks * static_cast<int32_t>(full_pools.size()) + KeptWindow(sequence).size() +
-         WindowHoles(sequence).size();
+         WindowHoles(sequence).size() + of_state;
 }
 
 void Ledger::Impl::Announce(const Sequence& sequence, int32_t lane, PlanBuilder& plan) const {
@@ -253,6 +264,7 @@ void Ledger::Impl::Announce(const Sequence& sequence, int32_t lane, PlanBuilder&
     }
   };
   for (const int p : full_pools) add(p, {0, sequence.chunks});
+  for (const int p : state_pools) add(p, {0, sequence.has_state ? 1 : 0});
   if (!has_window()) return;
   add(geometry.window_pool, KeptWindow(sequence));
   const BlockRange holes = WindowHoles(sequence);
@@ -345,6 +357,9 @@ Plan Ledger::Impl::Advance(absl::Span<const StepRequest> batch, const Demand& de
       const int p = geometry.window_pool;
       Copy(p, change, change.window_copied, reserved[p], plan);
     }
+    if (change.state_copied) {
+      for (const int p : state_pools) Copy(p, change, 0, reserved[p], plan);
+    }
   }
 
   for (const CheckpointRecord& record : settled_checkpoints) {
@@ -362,7 +377,7 @@ Plan Ledger::Impl::Advance(absl::Span<const StepRequest> batch, const Demand& de
     if (first_stored > record.first) sequence.rows_from = first_stored;
     for (; wish != wishes.end() && wish->sequence == &sequence; ++wish) {
       if (has_overlap()) wish->overlap = reserved[geometry.overlap_pool].Take();
-      plan.AddCheckpoint({lane, wish->position, OverlapId(wish->overlap), 0});
+      plan.AddCheckpoint({lane, wish->position, OverlapId(wish->overlap), kNoBlock});
     }
     if (sequence.restores) {
       plan.AddRestore({lane, sequence.length, OverlapId(sequence.restore_block), 0});
@@ -386,6 +401,10 @@ Plan Ledger::Impl::Advance(absl::Span<const StepRequest> batch, const Demand& de
       if (is_full(p)) take(p, change.lane, change.chunks);
       if (p == geometry.window_pool) take(p, change.lane, change.window_taken);
     }
+    if (change.state_taken) {
+      for (const int p : state_pools) take(p, change.lane, {0, 1});
+    }
+    change.sequence->has_state = true;
     change.sequence->chunks = change.chunks.end;
     change.sequence->window = change.window;
   }

@@ -23,9 +23,13 @@ struct BlockChange {
   BlockRange window_released;
   WindowRange window;  // after the step
 
+  // Its first step takes a block of every state pool.
+  bool state_taken = false;
+
   // Its first row of the step goes into a block that another sequence has too (Fork): index, or -1.
   int32_t chunk_copied = -1;
   int32_t window_copied = -1;
+  bool state_copied = false;
 
   // Whether the step takes the block at `index` of a pool from the sequence.
   bool Leaves(bool full_pool, int32_t index) const {
@@ -36,7 +40,7 @@ struct BlockChange {
   bool empty() const {
     return chunks.size() + window_taken.size() + old_released.size() + window_released.size() ==
                0 &&
-           chunk_copied < 0 && window_copied < 0;
+           !state_taken && chunk_copied < 0 && window_copied < 0 && !state_copied;
   }
 };
 
@@ -70,6 +74,7 @@ inline BlockChange ChangeOf(const Geometry& geometry, Sequence* sequence, const 
     change.chunks.end = (length - 1) / geometry.chunk_tokens + 1;
   }
   if (geometry.window_pool >= 0) ChangeWindow(geometry, lane, &change);
+  change.state_taken = !sequence->has_state;
   return change;
 }
 

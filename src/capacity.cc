@@ -14,18 +14,19 @@ namespace {
 // What the parts of a plan take, in the order in which they are served.
 struct Parts {
   int64_t tables = 0;
-  int64_t sequences = 0;    // window and overlap pools
+  int64_t sequences = 0;    // window, overlap and state pools
   int64_t checkpoints = 0;  // the fewest
   int64_t chunk = 0;
 };
 
 absl::Status TooSmall(int64_t memory, const Parts& parts) {
   const int64_t needed = parts.tables + parts.sequences + parts.checkpoints + parts.chunk;
-  return absl::OutOfRangeError(absl::StrCat(
-      memory, " bytes (", FormatBytes(memory), ") are too few: tables take ",
-      FormatBytes(parts.tables), ", the windows of all sequences ", FormatBytes(parts.sequences),
-      ", checkpoints ", FormatBytes(parts.checkpoints), ", one chunk ", FormatBytes(parts.chunk),
-      "; give at least ", needed, " bytes (", FormatBytes(needed), ") or allow fewer sequences"));
+  return absl::OutOfRangeError(
+      absl::StrCat(memory, " bytes (", FormatBytes(memory), ") are too few: tables take ",
+                   FormatBytes(parts.tables), ", windows and state of all sequences ",
+                   FormatBytes(parts.sequences), ", checkpoints ", FormatBytes(parts.checkpoints),
+                   ", one chunk ", FormatBytes(parts.chunk), "; give at least ", needed, " bytes (",
+                   FormatBytes(needed), ") or allow fewer sequences"));
 }
 
 // Blocks of one pool that do not depend on the memory.
@@ -41,6 +42,7 @@ FixedBlocks FixedBlocksOf(const Geometry& geometry, int pool, const CapacityRequ
       pool == geometry.window_pool ? CheckpointWindowBlocks(geometry) : 1;
   FixedBlocks blocks;
   if (geometry.pools[pool].kind == PoolKind::kFull) return blocks;
+  if (geometry.pools[pool].kind == PoolKind::kState) return {.sequence = 1};
   if (prefix_reuse) blocks = {checkpoint_blocks, 2 * checkpoint_blocks, checkpoint_blocks};
   if (pool == geometry.window_pool) {
     const WindowBlocks worst =
@@ -127,7 +129,8 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   Parts parts = {.tables = plan.table_bytes};
   int64_t useful_chunk_bytes = 0;
   for (int p = 0; p < num_pools; ++p) {
-    block_place[p] = PlacePages(model.pools[p], CountRows(model, p, all_layers), 1);
+    block_place[p] =
+        PlacePages(model.pools[p], CountRows(model, p, all_layers), 1, limits.max_drafts);
     fixed[p] = FixedBlocksOf(*geometry, p, request, plan.prefix_reuse);
     const int64_t reserved = block_place[p].reserved_bytes_per_block();
     const int64_t useful = block_place[p].useful_bytes_per_block;
@@ -142,8 +145,12 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
     const int64_t row = useful / model.pools[p].entries_per_block;
     const bool window = p == geometry->window_pool;
     if (window) plan.useful_fixed_bytes_per_sequence = row * model.window_tokens;
-    if (plan.prefix_reuse) {
+    if (fixed[p].checkpoint > 0) {
       plan.useful_checkpoint_bytes += window ? row * (model.window_tokens - 1) : row;
+    }
+    if (model.pools[p].kind == PoolKind::kState) {
+      plan.useful_state_bytes_per_sequence += useful;
+      plan.state_bytes_per_sequence += reserved;
     }
   }
   plan.fixed_bytes_per_sequence = CeilDiv(parts.sequences, limits.max_sequences);
@@ -175,8 +182,9 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
                                                      " blocks are more than a 32-bit id counts"));
     }
     capacity[p] = static_cast<int32_t>(blocks);
-    plan.pools.push_back({model.pools[p].name, model.pools[p].kind, capacity[p],
-                          PlacePages(model.pools[p], block_place[p].rows, blocks)});
+    plan.pools.push_back(
+        {model.pools[p].name, model.pools[p].kind, capacity[p],
+         PlacePages(model.pools[p], block_place[p].rows, blocks, limits.max_drafts)});
   }
   geometry = MakeGeometry(model, limits, capacity);
   if (!geometry.ok()) return geometry.status();

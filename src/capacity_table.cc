@@ -19,14 +19,14 @@ std::string PoolTable(const CapacityPlan& plan) {
   for (size_t p = 0; p < plan.pools.size(); ++p) {
     const PoolBudget& budget = plan.pools[p];
     const PoolSpec& spec = plan.model.pools[p];
-    const bool overlap = budget.kind == PoolKind::kOverlap;
+    const bool opaque = !HoldsRows(budget.kind);
     rows.push_back({budget.name, std::string(PoolKindName(budget.kind)),
-                    overlap ? absl::StrCat(Grouped(spec.opaque_bytes), " B")
-                            : absl::StrJoin(spec.planes, " + ",
-                                            [](std::string* out, const PlaneSpec& plane) {
-                                              absl::StrAppend(out, RowFormatName(plane.format));
-                                            }),
-                    Grouped(budget.place.rows), overlap ? "-" : Grouped(spec.ratio),
+                    opaque ? absl::StrCat(Grouped(budget.place.page_bytes[0]), " B")
+                           : absl::StrJoin(spec.planes, " + ",
+                                           [](std::string* out, const PlaneSpec& plane) {
+                                             absl::StrAppend(out, RowFormatName(plane.format));
+                                           }),
+                    Grouped(budget.place.rows), opaque ? "-" : Grouped(spec.ratio),
                     Grouped(spec.entries_per_block),
                     Grouped(budget.place.reserved_bytes_per_block()), Grouped(budget.blocks),
                     FormatBytes(budget.place.total_bytes)});
@@ -63,7 +63,11 @@ std::string CostTable(const CapacityPlan& plan) {
   std::vector<Row> rows = {
       {"cost", "useful", "reserved"},
       {"one more sequence (window)", FormatBytes(plan.useful_fixed_bytes_per_sequence),
-       FormatBytes(plan.fixed_bytes_per_sequence)}};
+       FormatBytes(plan.fixed_bytes_per_sequence - plan.state_bytes_per_sequence)}};
+  if (plan.state_bytes_per_sequence != 0) {
+    rows.push_back({"one more sequence (state)", FormatBytes(plan.useful_state_bytes_per_sequence),
+                    FormatBytes(plan.state_bytes_per_sequence)});
+  }
   if (plan.prefix_reuse) {
     rows.push_back({"one more checkpoint", FormatBytes(plan.useful_checkpoint_bytes),
                     FormatBytes(plan.checkpoint_bytes)});

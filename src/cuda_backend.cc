@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/begin.h"
+#include "kernels/compress.h"
 #include "kernels/copy_blocks.h"
 #include "kernels/device_support.h"
 #include "kernels/gather.h"
@@ -152,6 +153,16 @@ class CudaBackend final : public Backend {
   }
   absl::Status CopyBlocks(const CopyParams& params, Stream stream) override {
     return Run(LaunchCopyBlocks, params, stream, "launch of CopyBlocks");
+  }
+  absl::Status Compress(const CompressParams& params, Stream stream) override {
+    return Run(params.pool.ratio == kCsaRatio ? LaunchCompressCsa : LaunchCompressHca, params,
+               stream, "launch of Compress");
+  }
+  absl::Status TakeOverlap(const TakeOverlapParams& params, Stream stream) override {
+    return Run(LaunchTakeOverlap, params, stream, "launch of TakeOverlap");
+  }
+  absl::Status RestoreState(const RestoreStateParams& params, Stream stream) override {
+    return Run(LaunchRestoreState, params, stream, "launch of RestoreState");
   }
 
   Counters* counters() override { return device_counters_; }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "terrace/compress_state.h"
 #include "terrace/plan_format.h"
 #include "terrace/units.h"
 #include "xxhash.h"
@@ -30,6 +31,14 @@ int64_t MaxEntryRows(const Geometry& geometry, int pool) {
   return MostBoundaries(geometry, geometry.pools[pool].ratio);
 }
 
+int CsaStatePool(const Geometry& geometry) {
+  for (int p = 0; p < geometry.num_pools; ++p) {
+    const PoolGeometry& pool = geometry.pools[p];
+    if (pool.kind == PoolKind::kState && pool.ratio == kCsaRatio) return p;
+  }
+  return -1;
+}
+
 int32_t CheckpointWindowBlocks(const Geometry& geometry) {
   if (geometry.window_pool < 0) return 0;
   return static_cast<int32_t>(
@@ -45,7 +54,11 @@ int64_t MaxPatches(const Geometry& geometry) {
   int64_t patches = 0;
   for (int p = 0; p < geometry.num_pools; ++p) {
     const PoolGeometry& pool = geometry.pools[p];
-    if (pool.kind == PoolKind::kOverlap) continue;
+    if (!HoldsRows(pool.kind)) {  // a sequence takes its state with its first step
+      const int64_t sequences = std::min(geometry.max_sequences, geometry.max_step_tokens);
+      patches += sequences * pool.blocks_per_lane;
+      continue;
+    }
     // A block is new only if its first position is: the block of the token before is still held.
     int64_t blocks = MostBoundaries(geometry, pool.tokens_per_block);
     if (pool.kind == PoolKind::kWindow && geometry.store_whole_chunk == 0) {

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "absl/strings/str_format.h"
+#include "terrace/compress_state.h"
 #include "terrace/units.h"
 
 namespace terrace {
@@ -18,7 +19,8 @@ absl::Status ValidatePool(const Geometry& geometry, int index) {
   const PoolGeometry& pool = geometry.pools[index];
   const bool window = pool.kind == PoolKind::kWindow;
   const bool overlap = pool.kind == PoolKind::kOverlap;
-  if (!window && !overlap && pool.kind != PoolKind::kFull) {
+  const bool state = pool.kind == PoolKind::kState;
+  if (!window && !overlap && !state && pool.kind != PoolKind::kFull) {
     return Wrong("kind", static_cast<int>(pool.kind));
   }
   if (window != (index == geometry.window_pool)) return Wrong("window_pool", geometry.window_pool);
@@ -28,13 +30,16 @@ absl::Status ValidatePool(const Geometry& geometry, int index) {
   if (pool.rule != EntryRule::kPooled && pool.rule != EntryRule::kStrided) {
     return Wrong("rule", static_cast<int>(pool.rule));
   }
+  if (state && pool.ratio != kCsaRatio && pool.ratio != kHcaRatio) {
+    return Wrong("ratio", pool.ratio);
+  }
   if (pool.ratio < 1 || ((window || overlap) && pool.ratio != 1)) return Wrong("ratio", pool.ratio);
   if (pool.log2_entries_per_block < 0 || pool.log2_entries_per_block > 30 ||
       pool.entries_per_block != 1 << pool.log2_entries_per_block ||
-      (overlap && pool.entries_per_block != 1)) {
+      (!HoldsRows(pool.kind) && pool.entries_per_block != 1)) {
     return Wrong("entries_per_block", pool.entries_per_block);
   }
-  const int64_t tokens = overlap ? 0 : int64_t{pool.ratio} * pool.entries_per_block;
+  const int64_t tokens = HoldsRows(pool.kind) ? int64_t{pool.ratio} * pool.entries_per_block : 0;
   if (pool.tokens_per_block != tokens ||
       (pool.kind == PoolKind::kFull && tokens != geometry.chunk_tokens)) {
     return Wrong("tokens_per_block", pool.tokens_per_block);
@@ -44,7 +49,9 @@ absl::Status ValidatePool(const Geometry& geometry, int index) {
           std::numeric_limits<int32_t>::max()) {
     return Wrong("capacity_blocks", pool.capacity_blocks);
   }
-  if (pool.blocks_per_lane != (overlap ? 0 : CeilDiv(geometry.max_context_tokens, tokens))) {
+  const int64_t blocks_per_lane =
+      HoldsRows(pool.kind) ? CeilDiv(geometry.max_context_tokens, tokens) : (state ? 1 : 0);
+  if (pool.blocks_per_lane != blocks_per_lane) {
     return Wrong("blocks_per_lane", pool.blocks_per_lane);
   }
   return absl::OkStatus();

@@ -10,10 +10,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/begin.h"
+#include "kernels/compress.h"
 #include "kernels/copy_blocks.h"
 #include "kernels/gather.h"
 #include "kernels/translate.h"
 #include "kernels/write.h"
+#include "src/host_compress.h"
 #include "src/host_rows.h"
 #include "terrace/expand.h"
 #include "terrace/units.h"
@@ -25,6 +27,9 @@ namespace {
 constexpr int64_t kPieceRows = 128;
 constexpr int64_t kPieceSlots = 1 << 14;
 constexpr int64_t kPieceCopyBytes = 1 << 18;
+constexpr int64_t kPieceCsaEntries = 16;
+constexpr int64_t kPieceCsaLanes = 16;
+constexpr int64_t kPieceHcaLanes = 4;
 
 constexpr int64_t kMostBytes = int64_t{1} << 62;
 
@@ -51,7 +56,7 @@ void Expand(const BeginParams& params) {
     }
     for (int p = 0; p < geometry.num_pools; ++p) {
       const PoolGeometry& pool = geometry.pools[p];
-      if (pool.kind == PoolKind::kOverlap) continue;
+      if (!HoldsRows(pool.kind)) continue;
       const int32_t* blocks = step.block_table[p] + int64_t{lane.lane} * pool.blocks_per_lane;
       if (p == window) {
         int32_t* slots = step.slots[p] + lane.token_row;
@@ -195,6 +200,27 @@ absl::Status HostBackend::CopyBlocks(const CopyParams& params, Stream /*stream*/
       }
     }
   });
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::Compress(const CompressParams& params, Stream /*stream*/) {
+  const bool csa = params.pool.ratio == kCsaRatio;
+  const PlanHeader& header = *params.step.header;
+  const int32_t entries = std::min(params.max_entry_rows, header.num_entry_rows[params.pool_index]);
+  pool_.ParallelFor(entries, csa ? kPieceCsaEntries : 1,
+                    [&](int64_t begin, int64_t end) { CompressHostEntries(params, begin, end); });
+  pool_.ParallelFor(header.num_lanes, csa ? kPieceCsaLanes : kPieceHcaLanes,
+                    [&](int64_t begin, int64_t end) { CompressHostLanes(params, begin, end); });
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::TakeOverlap(const TakeOverlapParams& params, Stream /*stream*/) {
+  TakeHostOverlap(params);
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::RestoreState(const RestoreStateParams& params, Stream /*stream*/) {
+  RestoreHostState(params);
   return absl::OkStatus();
 }
 

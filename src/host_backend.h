@@ -36,6 +36,9 @@ class HostBackend final : public Backend {
   absl::Status Translate(const TranslateParams& params, Stream stream) override;
   absl::Status Gather(const GatherParams& params, Stream stream) override;
   absl::Status CopyBlocks(const CopyParams& params, Stream stream) override;
+  absl::Status Compress(const CompressParams& params, Stream stream) override;
+  absl::Status TakeOverlap(const TakeOverlapParams& params, Stream stream) override;
+  absl::Status RestoreState(const RestoreStateParams& params, Stream stream) override;
 
   Counters* counters() override { return &counters_; }
   Counters ReadCounters() const override;

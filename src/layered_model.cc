@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "terrace/check.h"
+#include "terrace/compress_state.h"
 #include "terrace/model.h"
 #include "terrace/row_format.h"
 
@@ -16,7 +17,6 @@ namespace terrace {
 namespace {
 
 constexpr std::array<int32_t, 4> kRatios = {1, 2, 4, 128};  // of full pools
-constexpr int32_t kOverlapRatio = 4;  // CSA: an entry reaches back into the one before
 constexpr int64_t kMaxPageAlign = int64_t{1} << 20;
 
 absl::string_view FullPoolName(int32_t ratio) {
@@ -37,12 +37,19 @@ PlaneSpec MakePlane(RowFormat format) {
   return {format, format != RowFormat::kFp8PerToken && format != RowFormat::kNvfp4};
 }
 
-// What the compressor must keep of a ratio-4 layer where a sequence is resumed: the tokens of the
-// window before, each with float32 kv and score, for the latent and for the indexer key.
-int64_t OverlapBytes(const PoolSpec& compressed) {
-  int64_t channels = 0;
-  for (const PlaneSpec& plane : compressed.planes) channels += LayoutOf(plane.format).channels;
-  return kOverlapRatio * channels * 2 * int64_t{sizeof(float)};
+// What the compressor keeps of a ratio-4 layer with so many drafts.
+CsaStateLayout CsaLayout(const PoolSpec& compressed, int32_t max_drafts) {
+  return {compressed.planes.size() > 1 ? kIndexerChannels : 0, max_drafts};
+}
+
+// A pool that only the compressor reads. `base` has the layout and the alignments.
+PoolSpec OpaquePool(const PoolSpec& base, std::string name, PoolKind kind) {
+  PoolSpec pool = base;
+  pool.name = std::move(name);
+  pool.kind = kind;
+  pool.entries_per_block = 1;
+  pool.block_align = base.page_align;  // the other alignment is for readers of rows
+  return pool;
 }
 
 // Index of the pool, or -1 where nothing overlaps. `base` has the alignments and the layout.
@@ -50,16 +57,31 @@ int32_t AddOverlapPool(const LayeredModelOptions& options, const PoolSpec& base,
   if (!options.overlap || options.rule != EntryRule::kPooled) return -1;
   const auto compressed = std::find_if(
       model.pools.begin(), model.pools.end(),
-      [](const PoolSpec& p) { return p.kind == PoolKind::kFull && p.ratio == kOverlapRatio; });
+      [](const PoolSpec& p) { return p.kind == PoolKind::kFull && p.ratio == kCsaRatio; });
   if (compressed == model.pools.end()) return -1;
-  PoolSpec pool = base;
-  pool.name = "overlap";
-  pool.kind = PoolKind::kOverlap;
-  pool.opaque_bytes = OverlapBytes(*compressed);
-  pool.entries_per_block = 1;
-  pool.block_align = base.page_align;  // the other alignment is for readers of rows
+  PoolSpec pool = OpaquePool(base, "overlap", PoolKind::kOverlap);
+  pool.opaque_bytes = CsaLayout(*compressed, 0).overlap_page_bytes();
   model.pools.push_back(std::move(pool));
   return static_cast<int32_t>(model.pools.size()) - 1;
+}
+
+void AddStatePools(const LayeredModelOptions& options, const PoolSpec& base, ModelSpec& model) {
+  if (!options.state || options.rule != EntryRule::kPooled) return;
+  const size_t num_pools = model.pools.size();
+  for (size_t p = 0; p < num_pools; ++p) {
+    const PoolSpec compressed = model.pools[p];
+    const int32_t ratio = compressed.ratio;
+    if (compressed.kind != PoolKind::kFull || (ratio != kCsaRatio && ratio != kHcaRatio)) continue;
+    const auto bytes = [&](int32_t max_drafts) {
+      return ratio == kCsaRatio ? CsaLayout(compressed, max_drafts).page_bytes()
+                                : HcaStateLayout{max_drafts}.page_bytes();
+    };
+    PoolSpec pool = OpaquePool(base, compressed.name + "_state", PoolKind::kState);
+    pool.ratio = ratio;
+    pool.opaque_bytes = bytes(0);
+    pool.opaque_bytes_per_draft = bytes(1) - bytes(0);
+    model.pools.push_back(std::move(pool));
+  }
 }
 
 // What FlashMLA asks of the distance between two blocks.
@@ -146,6 +168,7 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
   }
 
   const int32_t overlap = AddOverlapPool(options, base, model);
+  AddStatePools(options, base, model);
 
   std::vector<int32_t> next_row(model.pools.size(), 0);
   for (const int32_t ratio : options.ratios) {
@@ -156,8 +179,11 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
       layer.pools.push_back({pool, next_row[pool]++, true});
       layer.rope = 1;
     }
-    if (ratio == kOverlapRatio && overlap >= 0) {
+    if (ratio == kCsaRatio && overlap >= 0) {
       layer.pools.push_back({overlap, next_row[overlap]++, true});
+    }
+    if (const int state = StatePool(model, ratio); state >= 0) {
+      layer.pools.push_back({state, next_row[state]++, true});
     }
     model.layers.push_back(std::move(layer));
   }

@@ -91,6 +91,7 @@ Ledger::Impl::Impl(const LedgerOptions& options)
     pools.emplace_back(geometry.pools[p].capacity_blocks);
     tables.emplace_back(geometry.max_sequences, geometry.pools[p].blocks_per_lane);
     if (is_full(p)) full_pools.push_back(p);
+    if (geometry.pools[p].kind == PoolKind::kState) state_pools.push_back(p);
   }
   changes.reserve(geometry.max_sequences);
   chunk_blocks.resize(full_pools.size());
@@ -128,6 +129,11 @@ void Ledger::Impl::FreeWindow(int32_t lane, Sequence& sequence) {
   FreeBlocks(geometry.window_pool, lane, sequence.window.old);
   FreeBlocks(geometry.window_pool, lane, sequence.window.current);
   sequence.window = {};
+}
+
+void Ledger::Impl::FreeState(int32_t lane, Sequence& sequence) {
+  if (!std::exchange(sequence.has_state, false)) return;
+  for (const int p : state_pools) FreeBlocks(p, lane, {0, 1});
 }
 
 // What the sequence's next step would have begun with is of no use any more, or was named by it.
@@ -215,6 +221,7 @@ absl::Status Ledger::FreeSequence(SequenceId id) {
   impl_->LeavePath(*sequence);
   impl_->FreeChunks(id.lane, *sequence, 0);
   impl_->FreeWindow(id.lane, *sequence);
+  impl_->FreeState(id.lane, *sequence);
   impl_->DropRestore(*sequence);
   impl_->sequences.Remove(id);
   return absl::OkStatus();

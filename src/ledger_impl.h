@@ -6,7 +6,8 @@
 //  (1) every pool's own (block_pool.h): free + live + cached + draining == capacity;
 //  (2) a block has one reference for each place in the tables of live sequences that names it, and
 //      one for each sequence whose state its next step restores from it;
-//  (3) a sequence holds one block of every full pool for each chunk it has begun or attached;
+//  (3) a sequence holds one block of every full pool for each chunk it has begun or attached, and one
+//      of every state pool from its first step on;
 //  (4) the window blocks of a sequence end with its last row and hold every row that the next step
 //      can see, whether all its drafts are taken back or none;
 //  (5) live sequences have lanes of their own, and the other lanes are free;
@@ -169,6 +170,7 @@ class Ledger::Impl {
   // Frees the sequence's blocks of every full pool but the first `chunks`.
   void FreeChunks(int32_t lane, Sequence& sequence, int32_t chunks);
   void FreeWindow(int32_t lane, Sequence& sequence);
+  void FreeState(int32_t lane, Sequence& sequence);
   void DropRestore(Sequence& sequence);
   PoolUse UseOf(int pool) const;
 
@@ -199,6 +201,7 @@ class Ledger::Impl {
   std::vector<BlockPool> pools;
   std::vector<BlockTable> tables;
   std::vector<int> full_pools;
+  std::vector<int> state_pools;
   uint64_t number = 0;   // of the last plan
   uint64_t retired = 0;  // the last plan known to have run; always `number` if in_flight_plans is 0
   uint64_t batches = 0;  // calls of Append, for Sequence::last_batch
@@ -229,6 +232,10 @@ void Ledger::Impl::ForEachBlockOf(int32_t lane, Visitor visit) const {
   const Sequence& sequence = sequences.at(lane);
   for (int p = 0; p < geometry.num_pools; ++p) {
     if (p == geometry.overlap_pool) continue;
+    if (geometry.pools[p].kind == PoolKind::kState) {
+      if (sequence.has_state) visit(p, lane, 0, tables[p].Row(lane)[0]);
+      continue;
+    }
     const BlockRange chunks{0, sequence.chunks};
     for (const BlockRange& range : {is_full(p) ? chunks : sequence.window.old,
                                     is_full(p) ? BlockRange{} : sequence.window.current}) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "terrace/compress_state.h"
 #include "terrace/row_format.h"
 
 namespace terrace {
@@ -16,6 +17,7 @@ constexpr int32_t kMaxTokens = 1 << 30;  // positions and lengths fit an int32
 constexpr int32_t kMaxEntriesPerBlock = 1 << 16;
 constexpr int64_t kMaxAlign = int64_t{1} << 24;
 constexpr int64_t kMaxOpaqueBytes = int64_t{1} << 24;
+constexpr int64_t kMaxOpaqueBytesPerDraft = int64_t{1} << 16;  // drafts are below 2^24
 
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
@@ -47,22 +49,33 @@ absl::Status ValidateAlignment(const PoolSpec& pool) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateOpaqueBytes(const PoolSpec& pool) {
+  if (pool.opaque_bytes < 16 || pool.opaque_bytes % 16 != 0 ||
+      pool.opaque_bytes > kMaxOpaqueBytes) {
+    return Invalid("pool ", pool.name, ": opaque_bytes is ", pool.opaque_bytes,
+                   ", not a multiple of 16 in 16..", kMaxOpaqueBytes);
+  }
+  const int64_t per_draft = pool.opaque_bytes_per_draft;
+  const int64_t most = pool.kind == PoolKind::kState ? kMaxOpaqueBytesPerDraft : 0;
+  if (per_draft < 0 || per_draft % 16 != 0 || per_draft > most) {
+    return Invalid("pool ", pool.name, ": opaque_bytes_per_draft is ", per_draft,
+                   ", not a multiple of 16 in 0..", most);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidatePlanes(const PoolSpec& pool) {
   const int num_planes = static_cast<int>(pool.planes.size());
-  if (pool.kind == PoolKind::kOverlap) {
+  if (!HoldsRows(pool.kind)) {
     if (num_planes != 0) {
-      return Invalid("pool ", pool.name, ": ", num_planes, " planes, not 0 as of an overlap pool");
+      return Invalid("pool ", pool.name, ": ", num_planes, " planes, not 0 as of ",
+                     PoolKindName(pool.kind), " pools");
     }
-    if (pool.opaque_bytes < 16 || pool.opaque_bytes % 16 != 0 ||
-        pool.opaque_bytes > kMaxOpaqueBytes) {
-      return Invalid("pool ", pool.name, ": opaque_bytes is ", pool.opaque_bytes,
-                     ", not a multiple of 16 in 16..", kMaxOpaqueBytes);
-    }
-    return absl::OkStatus();
+    return ValidateOpaqueBytes(pool);
   }
-  if (pool.opaque_bytes != 0) {
-    return Invalid("pool ", pool.name, ": opaque_bytes is ", pool.opaque_bytes,
-                   ", not 0: its pages hold rows");
+  if (pool.opaque_bytes != 0 || pool.opaque_bytes_per_draft != 0) {
+    return Invalid("pool ", pool.name, ": opaque_bytes is ", pool.opaque_bytes, " and ",
+                   pool.opaque_bytes_per_draft, " a draft, not 0: its pages hold rows");
   }
   if (num_planes < 1 || num_planes > kMaxPlanes) {
     return Invalid("pool ", pool.name, ": ", num_planes, " planes, not 1..", kMaxPlanes);
@@ -98,13 +111,17 @@ absl::Status ValidatePool(const ModelSpec& model, const PoolSpec& pool) {
     return Invalid("pool ", pool.name, ": entries_per_block is ", pool.entries_per_block,
                    ", not a power of two up to ", kMaxEntriesPerBlock);
   }
-  if (pool.kind != PoolKind::kFull && pool.ratio != 1) {
+  if (pool.kind == PoolKind::kState && pool.ratio != kCsaRatio && pool.ratio != kHcaRatio) {
+    return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not ", kCsaRatio, " or ",
+                   kHcaRatio, " as of state pools");
+  }
+  if (pool.kind != PoolKind::kFull && pool.kind != PoolKind::kState && pool.ratio != 1) {
     return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not 1 as of ",
                    PoolKindName(pool.kind), " pools");
   }
-  if (pool.kind == PoolKind::kOverlap && pool.entries_per_block != 1) {
+  if (!HoldsRows(pool.kind) && pool.entries_per_block != 1) {
     return Invalid("pool ", pool.name, ": entries_per_block is ", pool.entries_per_block,
-                   ", not 1 as of overlap pools");
+                   ", not 1 as of ", PoolKindName(pool.kind), " pools");
   }
   if (pool.ratio < 1) return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not >= 1");
   if (pool.kind == PoolKind::kFull &&
@@ -227,11 +244,26 @@ absl::Status ValidateModel(const ModelSpec& model) {
       return Invalid("pools has more than one ", PoolKindName(kind), " pool, at most 1");
     }
   }
+  for (const int32_t ratio : {kCsaRatio, kHcaRatio}) {
+    if (std::count_if(model.pools.begin(), model.pools.end(), [ratio](const PoolSpec& pool) {
+          return pool.kind == PoolKind::kState && pool.ratio == ratio;
+        }) > 1) {
+      return Invalid("pools has more than one state pool of ratio ", ratio, ", at most 1");
+    }
+  }
   return ValidateLayers(model);
 }
 
 int WindowPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kWindow); }
 int OverlapPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kOverlap); }
+int StatePool(const ModelSpec& model, int32_t ratio) {
+  for (size_t p = 0; p < model.pools.size(); ++p) {
+    if (model.pools[p].kind == PoolKind::kState && model.pools[p].ratio == ratio) {
+      return static_cast<int>(p);
+    }
+  }
+  return -1;
+}
 
 absl::string_view PoolKindName(PoolKind kind) {
   switch (kind) {
@@ -241,6 +273,8 @@ absl::string_view PoolKindName(PoolKind kind) {
       return "full";
     case PoolKind::kOverlap:
       return "overlap";
+    case PoolKind::kState:
+      return "state";
   }
   return "unknown";
 }

@@ -6,10 +6,10 @@
 
 namespace terrace {
 
-PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks) {
+PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts) {
   PagePlace place;
   place.rows = rows;
-  place.num_planes = pool.kind == PoolKind::kOverlap ? 1 : static_cast<int32_t>(pool.planes.size());
+  place.num_planes = HoldsRows(pool.kind) ? static_cast<int32_t>(pool.planes.size()) : 1;
   place.blocks = blocks;
 
   int64_t useful = 0;  // of one layer in one block
@@ -23,7 +23,9 @@ PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks) {
   for (int plane = 0; plane < static_cast<int>(pool.planes.size()); ++plane) {
     add_page(plane, PageBytes(pool.planes[plane].format, pool.entries_per_block));
   }
-  if (pool.kind == PoolKind::kOverlap) add_page(0, pool.opaque_bytes);
+  if (!HoldsRows(pool.kind)) {
+    add_page(0, pool.opaque_bytes + max_drafts * pool.opaque_bytes_per_draft);
+  }
 
   int64_t reserved = 0;  // of all layers in one block
   if (pool.layout == PoolLayout::kBlockMajor) {

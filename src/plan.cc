@@ -166,7 +166,9 @@ class PlanChecker {
         return wrong("overlap_block", block);
       }
       if (takes_block) written[block] = true;
-      if (checkpoint.reserved != 0) return wrong("reserved", checkpoint.reserved);
+      if (!IsStateBlock(checkpoint.state_block, /*needed=*/l < 0)) {
+        return wrong("state_block", checkpoint.state_block);
+      }
     }
     return absl::OkStatus();
   }
@@ -239,6 +241,13 @@ class PlanChecker {
   bool IsOverlapBlock(int32_t block) const {
     return block == kNoBlock || (geometry_.overlap_pool >= 0 && block >= 0 &&
                                  block < geometry_.pools[geometry_.overlap_pool].capacity_blocks);
+  }
+
+  // A block of the CSA state pool where there is one and it is needed, or else none.
+  bool IsStateBlock(int32_t block, bool needed) const {
+    const int pool = CsaStatePool(geometry_);
+    if (pool < 0 || !needed) return block == kNoBlock;
+    return block >= 0 && block < geometry_.pools[pool].capacity_blocks;
   }
 
   static absl::Status Wrong(const std::string& record, const char* field, int64_t value) {

@@ -5,6 +5,7 @@
 
 #include "src/ledger_impl.h"
 #include "terrace/check.h"
+#include "terrace/compress_state.h"
 
 namespace terrace {
 
@@ -75,18 +76,19 @@ void Ledger::Impl::PublishCommitted(Sequence& sequence, int32_t lane) {
       }
       // Its snapshot is still to be taken, by the next plan: a reference of its own until then.
       TERRACE_CHECK_EQ(pools[geometry.overlap_pool].AddReference(*overlap).ok(), true);
-      settled_checkpoints.push_back({lane, end, overlap->value(), 0});
+      const int state = CsaStatePool(geometry);
+      const int32_t state_block = state < 0 ? kNoBlock : tables[state].Row(lane)[0].value();
+      settled_checkpoints.push_back({lane, end, overlap->value(), state_block});
     }
     LeaveCheckpoint(sequence, lane, end, {}, overlap);
   }
 }
 
 // Whether what a checkpoint at `position` needs is still there after later rows: its window rows,
-// and the compressor's state, which goes back by 8 tokens and the drafts and is looked at 4 tokens
-// deep.
+// and the compressor's rows of the 4 tokens before it. Of those there are 8 + D, up to the last one
+// that was fed, which may have been taken back since: at most D beyond the first draft.
 bool Ledger::Impl::CanLookBack(const Sequence& sequence, int32_t position) const {
-  constexpr int32_t kStateReach = 4;
-  if (has_overlap() && sequence.length - position > geometry.max_drafts + kStateReach) return false;
+  if (has_overlap() && sequence.draft_begin - position > kCsaRatio) return false;
   return WindowBegin(geometry, position) >= sequence.rows_from &&
          sequence.window.current.contains(CheckpointBlocks(geometry, position));
 }

@@ -34,9 +34,17 @@ std::optional<Shortage> ShortageOf(const absl::Status& status) {
 }
 
 std::string PoolLabel(const Geometry& geometry, int pool) {
-  return geometry.pools[pool].kind == PoolKind::kWindow
-             ? absl::StrFormat("pool %d (window)", pool)
-             : absl::StrFormat("pool %d (ratio %d)", pool, geometry.pools[pool].ratio);
+  switch (geometry.pools[pool].kind) {
+    case PoolKind::kFull:
+      return absl::StrFormat("pool %d (ratio %d)", pool, geometry.pools[pool].ratio);
+    case PoolKind::kWindow:
+      return absl::StrFormat("pool %d (window)", pool);
+    case PoolKind::kOverlap:
+      return absl::StrFormat("pool %d (overlap)", pool);
+    case PoolKind::kState:
+      return absl::StrFormat("pool %d (state of ratio %d)", pool, geometry.pools[pool].ratio);
+  }
+  return absl::StrFormat("pool %d", pool);
 }
 
 absl::Status RetryLater(const Geometry& geometry, int pool, int32_t missing, int64_t needed,

@@ -78,7 +78,8 @@ absl::Status Store::Impl::ResolveLayers() {
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int32_t rows = static_cast<int32_t>(owned[p].size());
-    pools_[p].place = PlacePages(model_.pools[p], rows, geometry_.pools[p].capacity_blocks);
+    pools_[p].place =
+        PlacePages(model_.pools[p], rows, geometry_.pools[p].capacity_blocks, geometry_.max_drafts);
     pools_[p].global_scale.assign(rows, 1.0f);
     pools_[p].written.assign(rows, false);
   }
@@ -110,7 +111,7 @@ absl::Status Store::Impl::Allocate() {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     if (p == geometry_.window_pool) {
       view_.slots[p] = take(geometry_.max_step_tokens);
-    } else if (p != geometry_.overlap_pool) {
+    } else if (geometry_.pools[p].kind == PoolKind::kFull) {
       view_.slots[p] = take(MaxEntryRows(geometry_, p));
       view_.entry_position[p] = take(MaxEntryRows(geometry_, p));
     }
@@ -237,8 +238,10 @@ absl::StatusOr<PageView> Store::Pages(int layer, PoolKind pool, PlaneKind plane)
   if (!row.ok()) return row.status();
   const int plane_index = static_cast<int>(plane);
   const PoolGeometry& geometry = impl_->geometry_.pools[row->pool];
-  if (geometry.kind == PoolKind::kOverlap) {
-    if (plane != PlaneKind::kLatent) return Invalid("an overlap page has no planes");
+  if (!HoldsRows(geometry.kind)) {
+    if (plane != PlaneKind::kLatent) {
+      return Invalid("pages of pool ", impl_->model_.pools[row->pool].name, " have no planes");
+    }
     const Impl::PoolMemory& memory = impl_->pools_[row->pool];
     return PageView{.base = memory.base + row->row * memory.place.layer_stride,
                     .block_stride = memory.place.block_stride,

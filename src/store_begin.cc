@@ -124,12 +124,24 @@ absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_
     status = backend.Begin(
         {impl.geometry_, impl.view_, header, plan.bytes().data(), in_pieces, padded}, stream);
   }
+  // What checkpoints keep of the state goes before the copies: one of them may write to a block
+  // that a sequence had until now.
+  if (status.ok() && header.num_checkpoints > 0) {
+    status = impl.EnqueueTakeOverlap(
+        reinterpret_cast<const CheckpointRecord*>(impl.tables_ + header.checkpoints_offset),
+        plan.lanes()[0].checkpoint_begin, stream);
+  }
   if (status.ok() && in_pieces) {
     status = impl.CopyInPieces(header.patches_offset, plan.copies(), stream);
   } else if (status.ok() && header.num_copies > 0) {
     status =
         impl.EnqueueCopies(reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
                            header.num_copies, stream);
+  }
+  if (status.ok() && header.num_restores > 0) {
+    status = impl.EnqueueRestoreState(
+        reinterpret_cast<const RestoreRecord*>(impl.tables_ + header.restores_offset),
+        header.num_restores, stream);
   }
   if (!status.ok()) return status;
   impl.step_ = header;

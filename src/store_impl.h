@@ -1,5 +1,5 @@
 // Store::Impl: what a store holds, and the look-ups that its operations share. The operations are
-// in store_begin.cc, store_write.cc and store_read.cc.
+// in store_begin.cc, store_write.cc, store_compress.cc and store_read.cc.
 //
 // Invariants:
 //  (1) every pool that a layer of the range uses has memory for all rows that its layers write;
@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/compress.h"
 #include "kernels/pages.h"
 #include "kernels/select.h"
 #include "kernels/write.h"
@@ -57,6 +58,9 @@ class Store::Impl {
   absl::Status ResetTables(Stream stream);
   // `copies` is memory of the backend.
   absl::Status EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream);
+  // The compressor's part of Begin. `records` are the plan's, in the backend's memory.
+  absl::Status EnqueueTakeOverlap(const CheckpointRecord* records, int32_t count, Stream stream);
+  absl::Status EnqueueRestoreState(const RestoreRecord* records, int32_t count, Stream stream);
   absl::Status CheckOrder(const Plan& plan) const;
   // Uploads `count` records to `offset` of the room for a plan, as many at a time as fit behind it,
   // and calls `enqueue(records in the backend's memory, how many)` for each piece.
@@ -92,6 +96,12 @@ class Store::Impl {
   absl::Status AddTokenRows(int layer, const RowsIn& rows, WriteParams* params) const;
   absl::Status AddEntryRows(int layer, int plane, const RowsIn& rows, WriteParams* params) const;
   absl::Status EnqueueWrite(const WriteParams& params, Stream stream);
+  absl::Status CheckState(int layer, const Row& row, const Row& state, const Row& overlap) const;
+  absl::Status AddCompressPlane(int layer, const Row& row, int plane, const CompressInputs& inputs,
+                                CompressParams* params) const;
+  StatePages StatePagesOf(const Row& row) const;
+  LayerStatePages LayerPagesOf(int pool) const;
+  CsaStateLayout CsaLayout() const;
   void MarkWritten(const Row& row) { pools_[row.pool].written[row.row] = true; }
 
   absl::StatusOr<Selection> Select(SelectKind kind, const Row& row, const Queries& queries,

@@ -119,6 +119,28 @@ TEST(CapacityTest, PlansInFlightAreChargedTheBlocksThatTheyLeaveDraining) {
   EXPECT_EQ(extra(3, 64), 6);
 }
 
+TEST(CapacityTest, TheCompressorsStateOfFlashIsChargedToEverySequence) {
+  LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
+  CapacityRequest request = {.model = MakeModel(options).value(), .memory_bytes = 40 * kGiB};
+  const CapacityPlan without = PlanCapacity(request).value();
+  EXPECT_EQ(without.state_bytes_per_sequence, 0);
+  options.state = true;
+  request.model = MakeModel(options).value();
+  for (const int32_t drafts : {0, 4}) {
+    request.limits.max_drafts = drafts;
+    const CapacityPlan plan = PlanCapacity(request).value();
+    EXPECT_EQ(plan.useful_state_bytes_per_sequence,
+              21 * (8 + drafts) * 10240 + 20 * (12320 + drafts * 4096));
+    EXPECT_EQ(plan.state_bytes_per_sequence, plan.useful_state_bytes_per_sequence);
+    EXPECT_EQ(SumOfParts(plan), 40 * kGiB);
+    for (const int32_t ratio : {4, 128}) {
+      EXPECT_EQ(plan.pools[StatePool(request.model, ratio)].blocks, request.limits.max_sequences);
+    }
+    EXPECT_THAT(ToTable(plan), HasSubstr(drafts == 0 ? "one more sequence (state)    1.88 MiB"
+                                                     : "one more sequence (state)    3.01 MiB"));
+  }
+}
+
 TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
   std::mt19937_64 random(11);
   const auto pick = [&](auto... values) {
@@ -141,6 +163,7 @@ TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
     options.max_context_tokens = static_cast<int32_t>(pick(100, 4096, 100000, 1 << 20));
     options.layout = static_cast<PoolLayout>(random() % 2);
     options.page_align = pick(16, 32, 128, 576);
+    options.state = random() % 2 == 0;
     CapacityRequest request;
     request.model = MakeModel(options).value();
     request.limits.max_sequences = static_cast<int32_t>(1 + random() % 100);

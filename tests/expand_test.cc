@@ -92,7 +92,7 @@ TEST(ExpandTest, AStepAlsoWritesTheWindowOfEachCheckpointInsideIt) {
     builder.AddLane(record);
   };
   const auto add_checkpoint = [&](int32_t lane, int32_t position, int32_t block) {
-    builder.AddCheckpoint({lane, position, block, 0});
+    builder.AddCheckpoint({lane, position, block, kNoBlock});
   };
   add_checkpoint(3, 256, 0);  // settled since an earlier step: no row of this one
   add_lane(0, 0, 1500);

@@ -70,7 +70,7 @@ TEST(GeometryTest, AGeometryThatNobodyMadeIsAnErrorThatNamesTheField) {
   expect("overlap_pool is -2", [](Geometry& g) { g.overlap_pool = -2; });
   expect("num_layers is 0", [](Geometry& g) { g.num_layers = 0; });
   expect("reserved is 1", [](Geometry& g) { g.reserved = 1; });
-  expect("kind is 3", [](Geometry& g) { g.pools[3].kind = static_cast<PoolKind>(3); });
+  expect("kind is 4", [](Geometry& g) { g.pools[3].kind = static_cast<PoolKind>(4); });
   expect("ratio is 4", [](Geometry& g) { g.pools[3].ratio = 4; });
   expect("entries_per_block is 2", [](Geometry& g) {
     g.pools[3].entries_per_block = 2;

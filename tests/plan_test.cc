@@ -37,15 +37,15 @@ LaneRecord Lane(int32_t lane, int32_t first, int32_t count, int32_t drafts, int3
 Plan MakePlan(const Geometry& geometry) {
   PlanBuilder builder(geometry, PlanKind::kStep,
                       {.lanes = 3, .checkpoints = 4, .restores = 2, .patches = 3, .copies = 2});
-  builder.AddCheckpoint({.lane = 5, .position = 512, .overlap_block = 7, .reserved = 0});
+  builder.AddCheckpoint({.lane = 5, .position = 512, .overlap_block = 7, .state_block = kNoBlock});
   LaneRecord replay = Lane(2, 256, 600, 0, 856);
   replay.write_from = 512;
   builder.AddLane(replay);
-  builder.AddCheckpoint({.lane = 2, .position = 512, .overlap_block = 3, .reserved = 0});
-  builder.AddCheckpoint({.lane = 2, .position = 768, .overlap_block = 19, .reserved = 0});
+  builder.AddCheckpoint({.lane = 2, .position = 512, .overlap_block = 3, .state_block = kNoBlock});
+  builder.AddCheckpoint({.lane = 2, .position = 768, .overlap_block = 19, .state_block = kNoBlock});
   builder.AddLane(Lane(7, 127, 5, 4, 128));
   builder.AddLane(Lane(0, 1023, 1, 0, 1024));
-  builder.AddCheckpoint({.lane = 0, .position = 1024, .overlap_block = 0, .reserved = 0});
+  builder.AddCheckpoint({.lane = 0, .position = 1024, .overlap_block = 0, .state_block = kNoBlock});
   builder.AddRestore({.lane = 2, .position = 256, .overlap_block = 7, .reserved = 0});
   builder.AddRestore({.lane = 7, .position = 127, .overlap_block = kNoBlock, .reserved = 0});
   builder.AddPatch({1, 2, 0, 99});
@@ -301,7 +301,7 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
       {"checkpoint 0: overlap_block", [](P p) { CheckpointsOf(p)[0].overlap_block = -1; }},
       {"checkpoint 0: overlap_block", [](P p) { CheckpointsOf(p)[0].overlap_block = 20; }},
       {"checkpoint 1: overlap_block", [](P p) { CheckpointsOf(p)[1].overlap_block = 7; }},  // again
-      {"checkpoint 1: reserved", [](P p) { CheckpointsOf(p)[1].reserved = 1; }},
+      {"checkpoint 1: state_block", [](P p) { CheckpointsOf(p)[1].state_block = 0; }},
       {"restore 0: lane", [](P p) { RestoresOf(p)[0].lane = -1; }},
       {"restore 0: lane", [](P p) { RestoresOf(p)[0].lane = 1; }},  // not in the step
       {"restore 1: lane", [](P p) { RestoresOf(p)[1].lane = 2; }},  // twice
@@ -348,7 +348,8 @@ TEST(PlanTest, ACheckpointHasAnOverlapBlockOnlyWhereThereIsSuchAPool) {
   for (const int32_t block : {kNoBlock, 0}) {
     PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = 1, .checkpoints = 1, .restores = 1});
     builder.AddLane(Lane(0, 0, 256, 0, 256));
-    builder.AddCheckpoint({.lane = 0, .position = 256, .overlap_block = block, .reserved = 0});
+    builder.AddCheckpoint(
+        {.lane = 0, .position = 256, .overlap_block = block, .state_block = kNoBlock});
     builder.AddRestore({.lane = 0, .position = 0, .overlap_block = kNoBlock, .reserved = 0});
     const Plan plan = std::move(builder).Build(1, PlanNumber(1));
     EXPECT_EQ(Plan::Parse(plan.bytes(), geometry).ok(), block == kNoBlock);
@@ -363,7 +364,8 @@ TEST(PlanTest, MoreCheckpointsThanAnyStepCanLeaveAreRefused) {
     const Geometry wide = MakeTestGeometry({.overlap_blocks = most + 1});
     PlanBuilder builder(wide, PlanKind::kStep, {.checkpoints = count});
     for (int32_t i = 0; i < count; ++i) {
-      builder.AddCheckpoint({.lane = 0, .position = 256, .overlap_block = i, .reserved = 0});
+      builder.AddCheckpoint(
+          {.lane = 0, .position = 256, .overlap_block = i, .state_block = kNoBlock});
     }
     const Plan plan = std::move(builder).Build(1, PlanNumber(1));
     EXPECT_EQ(Plan::Parse(plan.bytes(), wide).ok(), count == most);

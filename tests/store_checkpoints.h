@@ -122,13 +122,13 @@ TEST_P(StoreTest, EntriesOfSharedBlocksAreNotWrittenAgain) {
 TEST_P(StoreTest, ACheckpointInsideAStepStoresTheWindowBeforeIt) {
   SmallDeployment small({.latent = RowFormat::kBf16, .max_step_tokens = 700}, backend_);
   LaneStep step = {.first = 0, .count = 700};
-  step.inside = {{.lane = 0, .position = 256, .overlap_block = 2, .reserved = 0}};
+  step.inside = {{.lane = 0, .position = 256, .overlap_block = 2, .state_block = kNoBlock}};
   AddPatches(0, 4, 8, 20, &step);   // rows 128 .. 255
   AddPatches(0, 17, 22, 5, &step);  // rows 544 .. 703
   AddPatches(1, 0, 3, 0, &step);
   AddPatches(2, 0, 3, 0, &step);
   // A record of a settled position stores nothing.
-  step.settled = {{.lane = 1, .position = 512, .overlap_block = 3, .reserved = 0}};
+  step.settled = {{.lane = 1, .position = 512, .overlap_block = 3, .state_block = kNoBlock}};
   step.restores = {{.lane = 0, .position = 0, .overlap_block = kNoBlock, .reserved = 0}};
   ASSERT_TRUE(small.store().Begin(BuildStep(small.geometry(), step, 1), Stream{}).ok());
   WriteConstant(small, 700, kOne);
@@ -267,7 +267,7 @@ TEST_P(StoreTest, APlanWithMoreRecordsThanAnyStepIsRefused) {
   PlanBuilder builder(small.geometry(), PlanKind::kStep, {.lanes = 1, .checkpoints = most});
   LaneRecord lane{};
   lane.count = 1;
-  for (int64_t i = 0; i < most; ++i) builder.AddCheckpoint({0, 256, 0, 0});
+  for (int64_t i = 0; i < most; ++i) builder.AddCheckpoint({0, 256, 0, kNoBlock});
   builder.AddLane(lane);
   ExpectCode(small.store().Begin(std::move(builder).Build(1, PlanNumber(1)), Stream{}),
              absl::StatusCode::kInvalidArgument);

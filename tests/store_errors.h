@@ -201,7 +201,7 @@ TEST_P(StoreTest, BadArgumentsAreErrorsAndChangeNothing) {
   bad(store.Pages(0, PoolKind::kFull).status());
   bad(store.Pages(2, PoolKind::kFull, PlaneKind::kIndexer).status());
   bad(store.Pages(2, PoolKind::kFull, static_cast<PlaneKind>(-1)).status());
-  bad(store.Pages(2, static_cast<PoolKind>(3)).status());
+  bad(store.Pages(2, static_cast<PoolKind>(4)).status());
   // The overlap pool has no rows: pages alone, of the layers whose entries overlap.
   bad(store.Pages(2, PoolKind::kOverlap).status());
   bad(store.Pages(1, PoolKind::kOverlap, PlaneKind::kIndexer).status());

@@ -21,7 +21,8 @@ struct TestGeometryOptions {
   int32_t chunk_tokens = 256;
   int32_t window_blocks = 100;  // capacities
   int32_t full_blocks = 100;
-  int32_t overlap_blocks = 0;  // 0: no overlap pool; else it is the last one
+  int32_t overlap_blocks = 0;  // 0: no overlap pool; else it comes after the full ones
+  int32_t state_blocks = 0;    // 0: no state pools; else they are the last ones
   Limits limits = {.max_sequences = 8,
                    .max_step_tokens = 4096,
                    .max_drafts = 4,
@@ -35,6 +36,7 @@ inline Geometry MakeTestGeometry(const TestGeometryOptions& options = {}) {
   model_options.rule = options.rule;
   model_options.indexer_ratio = 0;
   model_options.overlap = options.overlap_blocks > 0;
+  model_options.state = options.state_blocks > 0;
   model_options.swa_block_tokens = options.swa_block_tokens;
   model_options.chunk_tokens = options.chunk_tokens;
   const absl::StatusOr<ModelSpec> model = MakeModel(model_options);
@@ -42,6 +44,11 @@ inline Geometry MakeTestGeometry(const TestGeometryOptions& options = {}) {
   std::vector<int32_t> capacities(model->pools.size(), options.full_blocks);
   capacities[0] = options.window_blocks;
   if (OverlapPool(*model) >= 0) capacities[OverlapPool(*model)] = options.overlap_blocks;
+  for (const int32_t ratio : {4, 128}) {
+    if (const int state = StatePool(*model, ratio); state >= 0) {
+      capacities[state] = options.state_blocks;
+    }
+  }
   const absl::StatusOr<Geometry> geometry = MakeGeometry(*model, options.limits, capacities);
   EXPECT_TRUE(geometry.ok()) << geometry.status();
   return *geometry;

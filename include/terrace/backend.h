@@ -26,6 +26,9 @@ struct WriteParams;
 struct TranslateParams;
 struct GatherParams;
 struct CopyParams;
+struct CompressParams;
+struct TakeOverlapParams;
+struct RestoreStateParams;
 
 // A cudaStream_t, or nothing for the host backend and the default stream.
 struct Stream {
@@ -69,6 +72,9 @@ class Backend {
   virtual absl::Status Translate(const TranslateParams& params, Stream stream) = 0;
   virtual absl::Status Gather(const GatherParams& params, Stream stream) = 0;
   virtual absl::Status CopyBlocks(const CopyParams& params, Stream stream) = 0;
+  virtual absl::Status Compress(const CompressParams& params, Stream stream) = 0;
+  virtual absl::Status TakeOverlap(const TakeOverlapParams& params, Stream stream) = 0;
+  virtual absl::Status RestoreState(const RestoreStateParams& params, Stream stream) = 0;
 
   // Where kernels raise their counters, and what they read now, without waiting for the device:
   // work that has not run yet is not counted yet.

@@ -2,11 +2,12 @@
 //
 //   memory = tables + sum over pools of blocks * block_bytes + unused
 //
-// First come the window and overlap pools. They get what `max_sequences` sequences can hold in the
-// worst case, so a live sequence never runs short of them: its window (decode steps with D drafts,
-// and the old and the new one while a prefill step runs), and with prefix reuse its rolling
-// checkpoint and two more inside a prefill step. Then room for checkpoints of prefixes that no live
-// sequence uses. The rest is divided into chunks: one block of every full pool each.
+// First come the window, overlap and state pools. They get what `max_sequences` sequences can hold
+// in the worst case, so a live sequence never runs short of them: its window (decode steps with D
+// drafts, and the old and the new one while a prefill step runs), a block of the compressor's
+// state, and with prefix reuse its rolling checkpoint and two more inside a prefill step. Then room
+// for checkpoints of prefixes that no live sequence uses. The rest is divided into chunks: one
+// block of every full pool each.
 
 #ifndef TERRACE_CAPACITY_H_
 #define TERRACE_CAPACITY_H_
@@ -68,9 +69,11 @@ struct CapacityPlan {
   // One of them: its window blocks and its block of the overlap pool. 0 without prefix reuse.
   int64_t checkpoint_bytes = 0;         // reserved
   int64_t useful_checkpoint_bytes = 0;  // window_tokens - 1 rows and the overlap rows alone
-  // Window and overlap pools, reserved, without the checkpoints above.
+  // Window, overlap and state pools, reserved, without the checkpoints above.
   int64_t fixed_bytes_per_sequence = 0;
   int64_t useful_fixed_bytes_per_sequence = 0;  // the window's rows alone
+  int64_t state_bytes_per_sequence = 0;         // of the fixed bytes: state pools, reserved
+  int64_t useful_state_bytes_per_sequence = 0;  // the pages alone
   double marginal_bytes_per_token = 0;          // full pools, reserved
   double useful_bytes_per_token = 0;            // full pools, rows alone
 };

@@ -1,6 +1,6 @@
 // The bits of a float32, and float32 arithmetic that is rounded once an operation. On the device
 // the intrinsics keep nvcc from fusing a product and a sum; host files are compiled with
-// -ffp-contract=off for the same reason.
+// -ffp-contract=off for the same reason. FmaRn is fused wherever it runs.
 
 #ifndef TERRACE_FLOAT_BITS_H_
 #define TERRACE_FLOAT_BITS_H_
@@ -57,6 +57,24 @@ TERRACE_HOST_DEVICE float DivRn(float a, float b) {
   return __fdiv_rn(a, b);
 #else
   return a / b;
+#endif
+}
+
+// a * b + c, rounded once. Without an FMA instruction the host calls the C library: same bits,
+// slow.
+TERRACE_HOST_DEVICE float FmaRn(float a, float b, float c) {
+#if defined(__CUDA_ARCH__)
+  return __fmaf_rn(a, b, c);
+#else
+  return __builtin_fmaf(a, b, c);
+#endif
+}
+
+TERRACE_HOST_DEVICE float SqrtRn(float value) {
+#if defined(__CUDA_ARCH__)
+  return __fsqrt_rn(value);
+#else
+  return __builtin_sqrtf(value);
 #endif
 }
 

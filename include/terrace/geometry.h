@@ -36,12 +36,12 @@ struct PoolGeometry {
   int32_t ratio;
   int32_t entries_per_block;  // a power of two
   int32_t log2_entries_per_block;
-  int32_t tokens_per_block;  // ratio * entries_per_block; 0 in the overlap pool
+  int32_t tokens_per_block;  // ratio * entries_per_block; 0 in overlap and state pools
   int32_t capacity_blocks;
   // Length of a lane's row in the block table. The index is absolute, position / tokens_per_block,
   // in window pools too: a table that wrapped around would need room for the old and the new window
-  // of the longest prefill step, and this one costs 4 bytes a block. 0 in the overlap pool: a lane
-  // has none of its blocks.
+  // of the longest prefill step, and this one costs 4 bytes a block. 1 in a state pool; 0 in the
+  // overlap pool: a lane has none of its blocks.
   int32_t blocks_per_lane;
 };
 
@@ -69,6 +69,9 @@ uint64_t Fingerprint(const Geometry& geometry);
 // Most entry rows that one step can close in `pool`: a row for each token (window pool) or for each
 // `ratio` tokens, and one more for each sequence that a boundary falls on.
 int64_t MaxEntryRows(const Geometry& geometry, int pool);
+
+// Index of the state pool of CSA layers, whose rows checkpoints keep, or -1.
+int CsaStatePool(const Geometry& geometry);
 
 // Window blocks that one checkpoint keeps: those of the window_tokens - 1 rows before a chunk's
 // end. 0 without a window pool.   REQUIRES: the window block divides the chunk.

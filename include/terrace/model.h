@@ -29,14 +29,17 @@ struct PlaneSpec {
 struct PoolSpec {
   std::string name;
   PoolKind kind = PoolKind::kFull;
-  int32_t ratio = 1;  // tokens per entry; 1 for a window or overlap pool
+  // Tokens per entry; 1 for a window or overlap pool; of the full pool that a state pool fills.
+  int32_t ratio = 1;
   EntryRule rule = EntryRule::kPooled;
-  // The latent first, then the indexer key if there is one; none in an overlap pool.
+  // The latent first, then the indexer key if there is one; none in an overlap or state pool.
   std::vector<PlaneSpec> planes;
-  // Overlap pool: bytes of a layer's page, a multiple of 16, which only the compressor reads; else
-  // 0.
+  // Overlap and state pools: bytes of a layer's page, which only the compressor reads, and what it
+  // has more for each draft that Limits allow. Multiples of 16; 0 in other pools, and the second
+  // one in the overlap pool.
   int64_t opaque_bytes = 0;
-  // A power of two; full pools: chunk_tokens / ratio, the overlap pool 1.
+  int64_t opaque_bytes_per_draft = 0;
+  // A power of two; full pools: chunk_tokens / ratio, overlap and state pools 1.
   int32_t entries_per_block = 0;
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;    // bytes, a multiple of 16 that divides block_align
@@ -105,6 +108,9 @@ struct LayeredModelOptions {
   // Checkpoints keep the compressor's overlap rows, where layers of ratio 4 pool their entries.
   // false: a compressor of the caller's own looks after its state.
   bool overlap = true;
+  // Sequences have a block of the state that Store::Compress goes on from, where layers of ratio 4
+  // or 128 pool their entries. Needs `overlap`.
+  bool state = false;
   int32_t swa_block_tokens = 64;
   int32_t chunk_tokens = 256;
   int32_t max_context_tokens = 1 << 20;
@@ -115,10 +121,10 @@ struct LayeredModelOptions {
 };
 
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then
-// "overlap" with a row for each layer of ratio 4, if their entries are pooled: float32 kv and score
-// of 4 tokens, of the latent and the indexer key. Layers with a full pool use ropes[1] (base
-// 160000, YaRN 16), the others ropes[0] (base 10000). Errors: InvalidArgument that names the field,
-// as ValidateModel.
+// "overlap" with a row for each layer of ratio 4, if their entries are pooled, and with `state`
+// "csa_state" and "hca_state" (compress_state.h has what lies in them). Layers with a full pool use
+// ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000). Errors: InvalidArgument that
+// names the field, as ValidateModel.
 absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options);
 
 // 43 layers: 2 window-only, 21 CSA, 20 HCA.   Source: DeepSeek-V4.
@@ -137,11 +143,12 @@ absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name);
 // not a power of two".   Cost: O(layers).
 absl::Status ValidateModel(const ModelSpec& model);
 
-// Index of the window pool, or -1; of the overlap pool, or -1.
+// Index of the window pool, or -1; of the overlap pool, or -1; of the state pool of a ratio, or -1.
 int WindowPool(const ModelSpec& model);
 int OverlapPool(const ModelSpec& model);
+int StatePool(const ModelSpec& model, int32_t ratio);
 
-// "window", "full" or "overlap".
+// "window", "full", "overlap" or "state".
 absl::string_view PoolKindName(PoolKind kind);
 
 // How many rows (writing layers) of `pool` lie in `layers`.

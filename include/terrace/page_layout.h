@@ -6,7 +6,7 @@
 //
 // Block-major: an extent [layer][plane][page] a block, rounded up once to block_align.
 // Layer-major: [layer][block][plane][page], the planes of one block rounded up to block_align.
-// The overlap pool has one plane, of opaque_bytes a page.
+// Overlap and state pools have one plane, of opaque_bytes a page and more for each draft.
 
 #ifndef TERRACE_PAGE_LAYOUT_H_
 #define TERRACE_PAGE_LAYOUT_H_
@@ -38,9 +38,9 @@ struct PagePlace {
   }
 };
 
-// `rows` layers of `pool` in `blocks` blocks.   REQUIRES: a pool that ValidateModel accepts; rows,
-// blocks >= 0.
-PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks);
+// `rows` layers of `pool` in `blocks` blocks; `max_drafts` of Limits says how large pages of a
+// state pool are.   REQUIRES: a pool that ValidateModel accepts; rows, blocks, max_drafts >= 0.
+PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts = 0);
 
 }  // namespace terrace
 

@@ -82,7 +82,9 @@ struct CheckpointRecord {
   int32_t lane;
   int32_t position;
   int32_t overlap_block;  // -1: the model has no overlap pool
-  int32_t reserved;       // zero
+  // Of positions that earlier steps reached: where the lane had its CSA state, whosever the lane is
+  // by now. -1 inside the step, or without a state pool.
+  int32_t state_block;
 };
 static_assert(std::is_trivially_copyable_v<CheckpointRecord> && sizeof(CheckpointRecord) == 16);
 

@@ -18,8 +18,16 @@ enum class PoolKind : int32_t {
   // The compressor's rows at a checkpoint, one block each. No lane has a table of it, and no layer
   // writes it but through plans.
   kOverlap = 2,
+  // What the compressor keeps of a live sequence between steps, one block each: index 0 of its
+  // lane's table. One pool for each ratio of the full pools that it fills.
+  kState = 3,
 };
-inline constexpr int kNumPoolKinds = 3;
+inline constexpr int kNumPoolKinds = 4;
+
+// Whether the pages hold rows of entries; those of other pools hold what the compressor knows.
+constexpr bool HoldsRows(PoolKind kind) {
+  return kind == PoolKind::kWindow || kind == PoolKind::kFull;
+}
 
 // Which token closes an entry (docs/formats.md section 4).
 enum class EntryRule : int32_t {

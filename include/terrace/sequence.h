@@ -67,6 +67,7 @@ struct Sequence {
   int32_t draft_begin = 0;  // rows from here on are the last step's drafts
   int32_t chunks = 0;       // one block of every full pool each: indices 0 .. chunks - 1
   int32_t write_from = 0;   // entries before it lie in attached chunks and are never written
+  bool has_state = false;   // a block of every state pool: from the first step on
   WindowRange window;
   int32_t rows_from = 0;  // window rows from here on are stored, as far as `window` goes back
   uint64_t last_batch = 0;  // finds duplicates in a batch

@@ -57,6 +57,32 @@ struct LayerRows {
   RowsIn indexer = {};  // [closing entries, 128]
 };
 
+// How numbers of a caller's arrays are stored.
+enum class FloatType : int32_t { kFloat32 = 0, kBf16 = 1 };
+
+// What the compressor takes of one plane: its projections of the step's tokens, and its learned
+// parameters. Memory of the backend, 16-byte aligned. With d channels (the latent 512, the indexer
+// key 128), w is 2d where entries overlap (ratio 4), else d.
+struct CompressPlaneIn {
+  const void* kv = nullptr;           // [token rows, w] CompressInputs::rows
+  const void* score = nullptr;        // [token rows, w] alike
+  int64_t kv_pitch = 0;               // elements between rows, whole 16 bytes; 0 = w
+  int64_t score_pitch = 0;            // the same
+  const float* ape = nullptr;         // [ratio, w], added to the scores
+  const void* norm_weight = nullptr;  // [d] CompressInputs::norm_weight
+};
+
+struct CompressInputs {
+  CompressPlaneIn latent = {};
+  CompressPlaneIn indexer = {};  // of a layer with an indexer plane; both planes or an error
+  FloatType rows = FloatType::kFloat32;
+  FloatType norm_weight = FloatType::kBf16;
+  float eps = 1e-6f;     // of RMSNorm
+  bool hadamard = true;  // transform the indexer key before it is stored
+  // Token rows to launch for, as RowsIn::capacity; 0: the current plan's.
+  int32_t capacity = 0;
+};
+
 // Which token rows of the step ask. Null and 0: all of them, in order. A row outside the step asks
 // for nothing.
 struct Queries {
@@ -91,8 +117,8 @@ struct RowsOut {
 enum class PlaneKind : int32_t { kLatent = 0, kIndexer = 1 };
 
 // One layer's pages of one plane, for kernels that read in place. Valid as long as the store.
-// Overlap pool: block b is the page_bytes at base + b * block_stride, whatever they hold; it has no
-// rows and no format.
+// Overlap and state pools: block b is the page_bytes at base + b * block_stride, whatever they
+// hold; it has no rows and no format.
 //   data row of slot s:  base + (s / entries) * block_stride + (s % entries) * data_bytes
 //   scale row of slot s: base + (s / entries) * block_stride + entries * data_bytes + (s % entries)
 //   * scale_bytes
@@ -143,6 +169,14 @@ class Store {
                                 const SlotsOut& out, Stream stream);
   absl::Status TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
                                Stream stream);
+
+  // From the model's kv and scores to the entries that close in the step, in one launch: pools,
+  // norms, rotates, quantizes and stores them in the layer's full pool, and brings the lanes' state
+  // to where the next step goes on from. Once a layer and step, for models with state pools
+  // (docs/formats.md section 5); others write finished entries. Whatever the chunks, drafts and
+  // rejections on the way, one backend makes the same bytes. Errors: InvalidArgument too for a
+  // layer without a state pool; nothing was enqueued then.
+  absl::Status Compress(int layer, const CompressInputs& inputs, Stream stream);
 
   // The same rows, read and dequantized.
   absl::Status GatherTopK(int layer, const Queries& queries, const TopK& top_k, const RowsOut& out,

@@ -36,7 +36,7 @@ Json PoolToJson(const PoolBudget& budget, const PoolSpec& spec, const PoolGeomet
           {"block_stride_bytes", place.block_stride},
           {"layer_stride_bytes", place.layer_stride},
           {"planes", planes},
-          {"opaque_bytes", spec.opaque_bytes}};
+          {"opaque_bytes", HoldsRows(spec.kind) ? 0 : place.page_bytes[0]}};
 }
 
 }  // namespace
@@ -62,6 +62,8 @@ Json CapacityToJson(const CapacityPlan& plan) {
           {"useful_checkpoint_bytes", plan.useful_checkpoint_bytes},
           {"fixed_bytes_per_sequence", plan.fixed_bytes_per_sequence},
           {"useful_fixed_bytes_per_sequence", plan.useful_fixed_bytes_per_sequence},
+          {"state_bytes_per_sequence", plan.state_bytes_per_sequence},
+          {"useful_state_bytes_per_sequence", plan.useful_state_bytes_per_sequence},
           {"marginal_bytes_per_token", plan.marginal_bytes_per_token},
           {"useful_bytes_per_token", plan.useful_bytes_per_token},
           {"sequences_that_fit", fits},

@@ -26,8 +26,10 @@ struct EnumName {
   Enum value;
   absl::string_view name;
 };
-constexpr EnumName<PoolKind> kKinds[] = {
-    {PoolKind::kWindow, "window"}, {PoolKind::kFull, "full"}, {PoolKind::kOverlap, "overlap"}};
+constexpr EnumName<PoolKind> kKinds[] = {{PoolKind::kWindow, "window"},
+                                         {PoolKind::kFull, "full"},
+                                         {PoolKind::kOverlap, "overlap"},
+                                         {PoolKind::kState, "state"}};
 constexpr EnumName<EntryRule> kRules[] = {{EntryRule::kPooled, "pooled"},
                                           {EntryRule::kStrided, "strided"}};
 constexpr EnumName<PoolLayout> kLayouts[] = {{PoolLayout::kBlockMajor, "block-major"},
@@ -118,6 +120,7 @@ void Fields(LayeredModelOptions& o, const Visit& visit) {
   visit("indexer_ratio", o.indexer_ratio);
   visit("rule", o.rule);
   visit("overlap", o.overlap);
+  visit("state", o.state);
   visit("swa_block_tokens", o.swa_block_tokens);
   visit("chunk_tokens", o.chunk_tokens);
   visit("max_context_tokens", o.max_context_tokens);
@@ -139,6 +142,7 @@ void Fields(PoolSpec& p, const Visit& visit) {
   visit("rule", p.rule);
   visit("planes", p.planes);
   visit("opaque_bytes", p.opaque_bytes);
+  visit("opaque_bytes_per_draft", p.opaque_bytes_per_draft);
   visit("entries_per_block", p.entries_per_block);
   visit("layout", p.layout);
   visit("page_align", p.page_align);

@@ -1,0 +1,94 @@
+// TakeOverlap and RestoreState. Grid: a block for each record (x) and each row of the state pools
+// (y): one layer's page. Rare: checkpoints and resumes.
+
+#include "kernels/compress.h"
+#include "kernels/launch.cuh"
+
+namespace terrace {
+namespace {
+
+constexpr int kThreads = 128;
+
+// One layer's page, or null for a block that the pool does not have.
+__device__ __forceinline__ float* PageOf(const LayerStatePages& layers, int32_t row,
+                                         int32_t block) {
+  if (block < 0 || block >= layers.pages.num_blocks) return nullptr;
+  return reinterpret_cast<float*>(layers.pages.base + row * layers.layer_stride +
+                                  block * layers.pages.block_stride);
+}
+
+// Four numbers that a checkpoint keeps: where they lie in the state and in the overlap page.
+struct Kept {
+  int32_t state;
+  int32_t overlap;
+  bool is_score;
+};
+
+__device__ __forceinline__ Kept KeptOf(const CsaStateLayout& layout, int32_t position, int four) {
+  const int fours = layout.overlap_row_floats() / 4;
+  const int token = four / fours;
+  const int in_row = four % fours * 4;
+  const int plane = in_row >= 2 * kLatentChannels ? 1 : 0;
+  const int channels = plane == 0 ? kLatentChannels : kIndexerChannels;
+  const int in_plane = in_row - CsaStateLayout::overlap_plane_offset(plane);
+  const bool is_score = in_plane >= channels;
+  const int32_t state = layout.row_offset(position - kCsaRatio + token) +
+                        CsaStateLayout::plane_offset(plane) +
+                        (is_score ? channels + in_plane : in_plane);
+  return {state, token * layout.overlap_row_floats() + in_row, is_score};
+}
+
+__device__ __forceinline__ int FoursKept(const CsaStateLayout& layout) {
+  return kCsaRatio * layout.overlap_row_floats() / 4;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    TakeOverlapKernel(const __grid_constant__ TakeOverlapParams params) {
+  AwaitPrecedingKernel();
+  const CheckpointRecord record = params.records[blockIdx.x];
+  const float* state = PageOf(params.state, blockIdx.y, record.state_block);
+  float* overlap = PageOf(params.overlap, blockIdx.y, record.overlap_block);
+  if (state == nullptr || overlap == nullptr) return;
+  for (int i = threadIdx.x; i < FoursKept(params.layout); i += kThreads) {
+    const Kept kept = KeptOf(params.layout, record.position, i);
+    *reinterpret_cast<float4*>(overlap + kept.overlap) =
+        *reinterpret_cast<const float4*>(state + kept.state);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    RestoreStateKernel(const __grid_constant__ RestoreStateParams params) {
+  AwaitPrecedingKernel();
+  const RestoreRecord record = params.records[blockIdx.x];
+  const int32_t row = blockIdx.y;
+  if (row < params.hca_state.rows && threadIdx.x == 0) {
+    float* state = PageOf(params.hca_state, row, params.hca_table[record.lane]);
+    if (state != nullptr) *reinterpret_cast<int32_t*>(state) = record.position;
+  }
+  if (row >= params.csa_state.rows || record.position < kCsaRatio) return;
+  float* state = PageOf(params.csa_state, row, params.csa_table[record.lane]);
+  const float* overlap = PageOf(params.overlap, row, record.overlap_block);
+  if (state == nullptr) return;
+  for (int i = threadIdx.x; i < FoursKept(params.csa_layout); i += kThreads) {
+    const Kept kept = KeptOf(params.csa_layout, record.position, i);
+    const float nothing = kept.is_score ? -INFINITY : 0.0f;  // a row that weighs nothing
+    float4 four = {nothing, nothing, nothing, nothing};
+    if (overlap != nullptr) four = *reinterpret_cast<const float4*>(overlap + kept.overlap);
+    *reinterpret_cast<float4*>(state + kept.state) = four;
+  }
+}
+
+}  // namespace
+
+int LaunchTakeOverlap(const TakeOverlapParams& params, LaunchTarget target) {
+  return LaunchAwaiting(TakeOverlapKernel, {params.count, params.state.rows, kThreads}, target,
+                        params);
+}
+
+int LaunchRestoreState(const RestoreStateParams& params, LaunchTarget target) {
+  const int rows =
+      params.csa_state.rows > params.hca_state.rows ? params.csa_state.rows : params.hca_state.rows;
+  return LaunchAwaiting(RestoreStateKernel, {params.count, rows, kThreads}, target, params);
+}
+
+}  // namespace terrace

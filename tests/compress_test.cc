@@ -1,0 +1,553 @@
+// The compressor over every backend: against the golden vectors, and against one pass over the same
+// tokens, whatever the chunks, drafts, rejections, forks and resumes.
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/compress_driver.h"
+#include "tests/golden.h"
+
+namespace terrace {
+namespace {
+
+using testing::HasSubstr;
+using BackendFactory = std::function<absl::StatusOr<std::shared_ptr<Backend>>()>;
+
+absl::StatusOr<std::shared_ptr<Backend>> BackendOf(BackendKind kind) {
+  auto backend = MakeBackend({.kind = kind, .host_threads = 3});
+  if (!backend.ok()) return backend.status();
+  return std::shared_ptr<Backend>(*std::move(backend));
+}
+
+class CompressTest : public testing::TestWithParam<BackendKind> {
+ protected:
+  void SetUp() override {
+    absl::StatusOr<std::shared_ptr<Backend>> backend = BackendOf(GetParam());
+    if (!backend.ok()) GTEST_SKIP() << backend.status();
+    backend_ = *std::move(backend);
+  }
+
+  std::shared_ptr<Backend> backend_;
+};
+
+std::vector<int32_t> RandomIds(std::mt19937_64& random, int count) {
+  std::vector<int32_t> ids(count);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % 50000);
+  return ids;
+}
+
+// A sequence as its caller knows it.
+struct Live {
+  SequenceId id;
+  std::vector<int32_t> ids;  // known to the ledger, then fed ahead of it
+  int32_t known = 0;
+  int32_t length = 0;
+  bool fed = false;  // so that the store knows its blocks
+};
+
+// Random traffic, every sequence of which is checked against one pass over its tokens.
+class Traffic {
+ public:
+  Traffic(const CompressOptions& options, std::shared_ptr<Backend> backend, int seed)
+      : random_(seed), driver_(options, backend), in_flight_(options.in_flight_plans) {
+    CompressOptions alone = options;
+    alone.prefix_reuse = false;
+    alone.in_flight_plans = 0;
+    reference_ = std::make_unique<CompressDriver>(alone, backend);
+    for (int i = 0; i < 2; ++i) prompts_.push_back(RandomIds(random_, kCompressTokens));
+  }
+
+  struct Figures {
+    int steps = 0;
+    int rejections = 0;
+    int over_csa_border = 0;  // rejections that took an entry back
+    int over_hca_border = 0;
+    int forks = 0;
+    int late_commits = 0;
+    int64_t resumed = 0;  // tokens
+    int64_t replayed = 0;
+    int snapshots_in_step = 0;
+    int snapshots_of_settled = 0;
+    int checks = 0;
+  };
+  const Figures& figures() const { return figures_; }
+  Ledger& ledger() { return driver_.ledger(); }
+
+  void Act() {
+    switch (random_() % 12) {
+      case 0:
+      case 1:
+        Admit();
+        break;
+      case 2:
+        ForkOne();
+        break;
+      case 3:
+        FreeOne();
+        break;
+      default:
+        Step();
+    }
+  }
+
+  void FreeAll() {
+    while (!live_.empty()) FreeOne();
+  }
+
+ private:
+  int Below(int bound) { return static_cast<int>(random_() % bound); }
+
+  void Admit() {
+    // A prefix of a common prompt, often about a chunk's end, then tokens of its own.
+    const std::vector<int32_t>& prompt = prompts_[Below(2)];
+    const int common = Below(2) == 0 ? 256 * (1 + Below(3)) + Below(9) - 4 : 1 + Below(800);
+    Live live;
+    live.ids.assign(prompt.begin(), prompt.begin() + common);
+    const std::vector<int32_t> own = RandomIds(random_, Below(40));
+    live.ids.insert(live.ids.end(), own.begin(), own.end());
+    live.known = static_cast<int32_t>(live.ids.size());
+    const auto admission = driver_.ledger().AllocateSequence({.tokens = live.ids});
+    if (!admission.ok()) return;  // all lanes are taken
+    live.id = admission->id;
+    live.length = admission->length;
+    figures_.resumed += admission->match.resumed;
+    figures_.replayed += admission->match.replayed;
+    live_.push_back(std::move(live));
+  }
+
+  void ForkOne() {
+    if (live_.empty()) return;
+    const Live& parent = live_[Below(static_cast<int>(live_.size()))];
+    const auto child = driver_.ledger().Fork(parent.id);
+    if (!child.ok()) return;  // unknown ids, or no lane
+    Live live = parent;
+    live.id = *child;
+    live.fed = false;
+    live_.push_back(std::move(live));
+    ++figures_.forks;
+  }
+
+  void FreeOne() {
+    if (live_.empty()) return;
+    const int index = Below(static_cast<int>(live_.size()));
+    Check(live_[index]);
+    ASSERT_TRUE(driver_.ledger().FreeSequence(live_[index].id).ok());
+    live_.erase(live_.begin() + index);
+  }
+
+  void Step() {
+    std::vector<StepRequest> batch;
+    std::vector<int> chosen;
+    int room = kCompressTokens;
+    for (size_t i = 0; i < live_.size(); ++i) {
+      Live& live = live_[i];
+      if (Below(3) == 0) continue;
+      StepRequest request = Plan(live);
+      if (request.tokens == 0 || request.tokens > room) continue;
+      room -= request.tokens;
+      batch.push_back(request);
+      chosen.push_back(static_cast<int>(i));
+    }
+    if (batch.empty()) return;
+    const auto plan = driver_.ledger().Append(batch);
+    if (!plan.ok()) {
+      ASSERT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted) << plan.status();
+      Retire();
+      return;
+    }
+    ++figures_.steps;
+    figures_.snapshots_of_settled += plan->lanes()[0].checkpoint_begin;
+    figures_.snapshots_in_step +=
+        plan->header().num_checkpoints - plan->lanes()[0].checkpoint_begin;
+    std::vector<std::vector<int32_t>> ids;
+    for (const int i : chosen) ids.push_back(live_[i].ids);
+    driver_.Run(*plan, ids);
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      live_[chosen[i]].length += batch[i].tokens;
+      live_[chosen[i]].fed = true;
+      Settle(live_[chosen[i]], batch[i].drafts);
+    }
+    if (in_flight_ > 0) Retire();
+  }
+
+  // What the sequence feeds next. The ids of its rows are in `ids` then.
+  StepRequest Plan(Live& live) {
+    const int32_t ahead = live.known - live.length;
+    if (live.length + kCompressDrafts + 2 >= kCompressTokens) return {};
+    if (ahead > 1) {  // a chunk of the prompt
+      const int32_t chunk = 1 + Below(Below(2) == 0 ? 20 : ahead);
+      return {.id = live.id, .tokens = std::min(chunk, ahead)};
+    }
+    if (ahead == 1) {  // the sampled token, and drafts
+      const int drafts = Below(kCompressDrafts + 1);
+      live.ids.resize(live.known);
+      for (int i = 0; i < drafts; ++i) live.ids.push_back(Below(50000));
+      return {.id = live.id, .tokens = 1 + drafts, .drafts = drafts};
+    }
+    if (live.length - live.known > 6) return {};
+    live.ids.resize(live.length);  // a token whose id the ledger learns later
+    live.ids.push_back(Below(50000));
+    return {.id = live.id, .tokens = 1};
+  }
+
+  void Settle(Live& live, int drafts) {
+    if (Below(8) == 0) Check(live);  // with its drafts
+    if (drafts > 0) {
+      const int rejected = Below(drafts + 1);
+      const int32_t length = live.length - rejected;
+      ASSERT_TRUE(driver_.ledger().Truncate(live.id, length).ok());
+      figures_.rejections += rejected > 0;
+      figures_.over_csa_border += live.length / 4 > length / 4;
+      figures_.over_hca_border += live.length / 128 > length / 128;
+      live.length = length;
+      live.ids.resize(length);
+    }
+    if (live.length < live.known) return;
+    if (drafts == 0 && Below(3) == 0) return;  // commits later
+    figures_.late_commits += live.length - live.known > 1;
+    std::vector<int32_t> settled(live.ids.begin() + live.known, live.ids.begin() + live.length);
+    if (static_cast<int>(live.ids.size()) == live.length) live.ids.push_back(Below(50000));
+    settled.push_back(live.ids[live.length]);
+    ASSERT_TRUE(driver_.ledger().Commit(live.id, settled).ok());
+    live.known = live.length + 1;
+  }
+
+  void Retire() {
+    if (in_flight_ == 0) return;
+    const uint64_t last = driver_.ledger().last_plan().value();
+    const uint64_t keep = Below(in_flight_);
+    if (last > keep && last - keep > retired_) {
+      retired_ = last - keep;
+      ASSERT_TRUE(driver_.ledger().Retire(PlanNumber(retired_)).ok());
+    }
+  }
+
+  void Check(const Live& live) {
+    if (!live.fed) return;
+    ++figures_.checks;
+    const std::vector<int32_t> ids(live.ids.begin(), live.ids.begin() + live.length);
+    auto& expected = one_pass_[ids];
+    if (expected.empty()) expected = reference_->OnePass(ids);
+    const std::vector<uint8_t> found = driver_.Entries(live.id.lane, live.length);
+    ASSERT_EQ(found.size(), expected.size());
+    const auto differ = std::mismatch(found.begin(), found.end(), expected.begin());
+    ASSERT_TRUE(differ.first == found.end())
+        << "lane " << live.id.lane << ", " << live.length << " tokens, byte "
+        << differ.first - found.begin() << " of " << found.size();
+  }
+
+  std::mt19937_64 random_;
+  CompressDriver driver_;
+  std::unique_ptr<CompressDriver> reference_;
+  int in_flight_;
+  uint64_t retired_ = 0;
+  std::vector<std::vector<int32_t>> prompts_;
+  std::vector<Live> live_;
+  std::map<std::vector<int32_t>, std::vector<uint8_t>> one_pass_;
+  Figures figures_;
+};
+
+TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
+  Traffic::Figures sum;
+  for (int seed = 0; seed < 8; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    CompressOptions options;
+    options.rows = seed % 4 == 3 ? FloatType::kBf16 : FloatType::kFloat32;
+    options.latent = seed % 2 == 0 ? RowFormat::kBf16 : RowFormat::kFlashMlaV4;
+    options.indexer = seed % 2 == 0 ? RowFormat::kIndexerFp8 : RowFormat::kIndexerMxfp4;
+    options.in_flight_plans = seed % 3;
+    options.layout = seed == 5 ? PoolLayout::kLayerMajor : PoolLayout::kBlockMajor;
+    Traffic traffic(options, backend_, seed);
+    for (int i = 0; i < 150; ++i) {
+      traffic.Act();
+      ASSERT_FALSE(HasFatalFailure()) << "act " << i;
+      traffic.ledger().CheckInvariants();
+    }
+    traffic.FreeAll();
+    ASSERT_FALSE(HasFatalFailure());
+    traffic.ledger().CheckInvariants();
+    const Traffic::Figures& figures = traffic.figures();
+    sum.steps += figures.steps;
+    sum.rejections += figures.rejections;
+    sum.over_csa_border += figures.over_csa_border;
+    sum.over_hca_border += figures.over_hca_border;
+    sum.forks += figures.forks;
+    sum.late_commits += figures.late_commits;
+    sum.resumed += figures.resumed;
+    sum.replayed += figures.replayed;
+    sum.snapshots_in_step += figures.snapshots_in_step;
+    sum.snapshots_of_settled += figures.snapshots_of_settled;
+    sum.checks += figures.checks;
+  }
+  // What happened is what the name says.
+  EXPECT_GT(sum.steps, 400);
+  EXPECT_GT(sum.rejections, 100);
+  EXPECT_GT(sum.over_csa_border, 50);
+  EXPECT_GT(sum.over_hca_border, 1);
+  EXPECT_GT(sum.forks, 30);
+  EXPECT_GT(sum.late_commits, 20);
+  EXPECT_GT(sum.resumed, 5000);
+  EXPECT_GT(sum.snapshots_in_step, 20);
+  EXPECT_GT(sum.snapshots_of_settled, 2);
+  EXPECT_GT(sum.checks, 150);
+}
+
+// The ids of the tokens before 256 become final after they were fed: with the drafts that they
+// were, or `late` tokens on. The next plan takes the checkpoint, of a lane that may be another's by
+// then.
+TEST_P(CompressTest, ACheckpointOfIdsThatCameLateResumesExactly) {
+  std::mt19937_64 random(8);
+  CompressDriver reference({.prefix_reuse = false}, backend_);
+  for (const int late : {-1, 0, 4, 12}) {
+    for (const bool lane_is_taken : {false, true}) {
+      SCOPED_TRACE(absl::StrCat("late ", late, lane_is_taken ? ", lane taken" : ""));
+      CompressDriver driver({}, backend_);
+      Ledger& ledger = driver.ledger();
+      const std::vector<int32_t> ids = RandomIds(random, 300);
+      const auto feed = [&](SequenceId id, const std::vector<int32_t>& of, int tokens,
+                            int drafts = 0) {
+        const auto plan = ledger.Append({{{.id = id, .tokens = tokens, .drafts = drafts}}});
+        ASSERT_TRUE(plan.ok()) << plan.status();
+        driver.Run(*plan, {of});
+      };
+      const std::vector<int32_t> prompt(ids.begin(), ids.begin() + 252);
+      const SequenceId first = ledger.AllocateSequence({.tokens = prompt})->id;
+      feed(first, ids, 251);
+      const int fed = late < 0 ? 257 : 256 + late;
+      if (late < 0) {
+        feed(first, ids, 6, /*drafts=*/5);
+      } else {
+        for (int i = 251; i < fed; ++i) feed(first, ids, 1);
+      }
+      ASSERT_TRUE(ledger.Commit(first, absl::MakeConstSpan(ids).subspan(252, fed - 252)).ok());
+      if (lane_is_taken) {
+        ASSERT_TRUE(ledger.FreeSequence(first).ok());
+        const std::vector<int32_t> others = RandomIds(random, 40);
+        const SequenceId other = ledger.AllocateSequence({.tokens = others})->id;
+        EXPECT_EQ(other.lane, first.lane);
+        feed(other, others, 40);
+      } else {
+        feed(first, ids, 1);
+      }
+      const auto second = ledger.AllocateSequence({.tokens = ids});
+      ASSERT_TRUE(second.ok()) << second.status();
+      EXPECT_EQ(second->match.matched, 256);
+      EXPECT_EQ(second->match.resumed, late > 4 ? 0 : 256);
+      feed(second->id, ids, 300 - second->length);
+      EXPECT_EQ(driver.Entries(second->id.lane, 300), reference.OnePass(ids));
+    }
+  }
+}
+
+TEST_P(CompressTest, WhatAFreedLaneLeftNeverShows) {
+  std::mt19937_64 random(5);
+  CompressDriver driver({.prefix_reuse = false}, backend_);
+  driver.OnePass(RandomIds(random, 700));
+  driver.OnePass(RandomIds(random, 90));
+  const std::vector<int32_t> ids = RandomIds(random, 270);
+  CompressDriver fresh({.prefix_reuse = false}, backend_);
+  EXPECT_EQ(driver.OnePass(ids), fresh.OnePass(ids));
+}
+
+TEST_P(CompressTest, TwoRunsGiveTheSameBits) {
+  std::mt19937_64 random(6);
+  const std::vector<int32_t> ids = RandomIds(random, 1000);
+  CompressDriver one({}, backend_);
+  CompressDriver two({}, backend_);
+  EXPECT_EQ(one.OnePass(ids), two.OnePass(ids));
+}
+
+TEST(CompressBackendsTest, HostAndCudaStoreTheSameBytes) {
+  const auto cuda = BackendOf(BackendKind::kCuda);
+  if (!cuda.ok()) GTEST_SKIP() << cuda.status();
+  std::mt19937_64 random(7);
+  for (const FloatType rows : {FloatType::kFloat32, FloatType::kBf16}) {
+    const std::vector<int32_t> ids = RandomIds(random, 1000);
+    CompressDriver on_host({.rows = rows}, *BackendOf(BackendKind::kHost));
+    CompressDriver on_device({.rows = rows}, *cuda);
+    EXPECT_EQ(on_host.OnePass(ids), on_device.OnePass(ids));
+  }
+}
+
+// What a step of all golden tokens stores in a model of one layer, decoded.
+class GoldenLayer {
+ public:
+  GoldenLayer(std::shared_ptr<Backend> backend, int32_t ratio, RowFormat latent, RowFormat indexer)
+      : backend_(std::move(backend)) {
+    const absl::StatusOr<ModelSpec> model = MakeModel(
+        {.ratios = {ratio}, .latent_format = latent, .indexer_format = indexer, .state = true});
+    EXPECT_TRUE(model.ok()) << model.status();
+    const absl::StatusOr<CapacityPlan> plan =
+        PlanCapacity({.model = *model,
+                      .memory_bytes = 64 * kMiB,
+                      .limits = {.max_sequences = 1, .max_step_tokens = 512}});
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    store_ = *Store::Create({.model = *model, .geometry = plan->geometry}, backend_);
+    ledger_ = *Ledger::Create({.geometry = plan->geometry});
+    rope_ = std::make_unique<BackendArray<float>>(
+        *backend_, MakeRopeTable(512, kRopeBaseCompressed, YarnScaling{}));
+    const RopeTableView view = {rope_->data(), 512};
+    EXPECT_TRUE(store_->SetRopeTables({view, view}).ok());
+  }
+
+  // A golden set as inputs of a plane.
+  CompressPlaneIn Plane(const std::string& name) {
+    return {.kv = Upload(name + "/kv"),
+            .score = Upload(name + "/score"),
+            .ape = reinterpret_cast<const float*>(Upload(name + "/ape")),
+            .norm_weight = Upload(name + "/norm_weight")};
+  }
+
+  void Compress(const CompressInputs& inputs, int32_t tokens) {
+    const auto admission = ledger_->AllocateSequence({.tokens = std::vector<int32_t>(tokens, 1)});
+    const auto plan = ledger_->Append({{{.id = admission->id, .tokens = tokens}}});
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    ASSERT_TRUE(store_->Begin(*plan, Stream{}).ok());
+    const absl::Status status = store_->Compress(0, inputs, Stream{});
+    ASSERT_TRUE(status.ok()) << status;
+  }
+
+  std::vector<uint16_t> Rows(PlaneKind plane, int entries, int channels) {
+    constexpr int kFullPool = 1;
+    BackendArray<uint16_t> rows(*backend_, int64_t{entries} * channels);
+    const absl::Status status =
+        store_->ReadSlots(0, PoolKind::kFull, plane, store_->step_view().slots[kFullPool], nullptr,
+                          entries, {.data = rows.data()}, Stream{});
+    EXPECT_TRUE(status.ok()) << status;
+    return rows.Read();
+  }
+
+ private:
+  const uint8_t* Upload(const std::string& name) {
+    arrays_.push_back(std::make_unique<BackendArray<uint8_t>>(*backend_, Golden(name).bytes));
+    return arrays_.back()->data();
+  }
+
+  std::shared_ptr<Backend> backend_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<BackendArray<float>> rope_;
+  std::vector<std::unique_ptr<BackendArray<uint8_t>>> arrays_;
+};
+
+// Decoded rows equal the golden ones, but where rounding falls on the other side: there a value is
+// one code off, at most `relative` of itself and `absolute` of the row's largest.
+void ExpectDecoded(const std::vector<uint16_t>& rows, const NpyArray& golden, int channels,
+                   double relative, double absolute) {
+  const uint16_t* expected = golden.data<uint16_t>();
+  int64_t differ = 0;
+  for (size_t row = 0; row < rows.size() / channels; ++row) {
+    double largest = 0;
+    for (int c = 0; c < channels; ++c) {
+      largest = std::max<double>(largest, std::abs(FloatFromBf16(expected[row * channels + c])));
+    }
+    for (int c = 0; c < channels; ++c) {
+      const size_t i = row * channels + c;
+      const double a = FloatFromBf16(rows[i]);
+      const double b = FloatFromBf16(expected[i]);
+      differ += rows[i] != expected[i];
+      ASSERT_LE(std::abs(a - b), relative * std::max(std::abs(a), std::abs(b)) + absolute * largest)
+          << "row " << row << ", channel " << c;
+    }
+  }
+  EXPECT_LE(differ, static_cast<int64_t>(rows.size()) / 100);
+}
+
+constexpr double kE4m3Step = 1.0 / 8;
+constexpr double kE4m3Least = 2.0 / 448 / 512;
+constexpr double kE2m1Step = 1.0 / 2;
+constexpr double kE2m1Least = 2.0 / 6 / 2;
+constexpr double kBf16Step = 1.0 / 128;
+
+TEST_P(CompressTest, CsaStoresTheGoldenEntries) {
+  for (const bool fp8 : {true, false}) {
+    GoldenLayer layer(backend_, 4, fp8 ? RowFormat::kFlashMlaV4 : RowFormat::kBf16,
+                      fp8 ? RowFormat::kIndexerFp8 : RowFormat::kIndexerMxfp4);
+    layer.Compress({.latent = layer.Plane("compress_csa"),
+                    .indexer = layer.Plane("compress_csa_indexer"),
+                    .eps = *Golden("compress_csa/eps").data<float>()},
+                   71);
+    const int entries = 17;
+    ASSERT_EQ(Golden("compress_csa/entry").shape[0], entries);
+    const std::vector<uint16_t> latent = layer.Rows(PlaneKind::kLatent, entries, 512);
+    const std::vector<uint16_t> indexer = layer.Rows(PlaneKind::kIndexer, entries, 128);
+    if (fp8) {
+      ExpectDecoded(latent, Golden("compress_csa/dequant"), 512, kE4m3Step, kE4m3Least);
+      // The golden page is filled up with zero rows.
+      ExpectDecoded(indexer, Golden("compress_csa_indexer/dequant_fp8"), 128, kE4m3Step,
+                    kE4m3Least);
+    } else {
+      ExpectDecoded(latent, Golden("compress_csa/entry"), 512, kBf16Step, 0);
+      ExpectDecoded(indexer, Golden("compress_csa_indexer/dequant_mxfp4"), 128, kE2m1Step,
+                    kE2m1Least);
+    }
+  }
+}
+
+TEST_P(CompressTest, HcaStoresTheGoldenEntries) {
+  for (const bool fp8 : {true, false}) {
+    GoldenLayer layer(backend_, 128, fp8 ? RowFormat::kFlashMlaV4 : RowFormat::kBf16,
+                      RowFormat::kIndexerFp8);
+    layer.Compress(
+        {.latent = layer.Plane("compress_hca"), .eps = *Golden("compress_hca/eps").data<float>()},
+        300);
+    const std::vector<uint16_t> latent = layer.Rows(PlaneKind::kLatent, 2, 512);
+    if (fp8) {
+      ExpectDecoded(latent, Golden("compress_hca/dequant"), 512, kE4m3Step, kE4m3Least);
+    } else {
+      ExpectDecoded(latent, Golden("compress_hca/entry"), 512, kBf16Step, 0);
+    }
+  }
+}
+
+TEST_P(CompressTest, BadInputIsAnErrorThatNamesIt) {
+  CompressDriver driver({}, backend_);
+  Store& store = driver.store();
+  constexpr int kCsa = CompressDriver::kCsaLayer;
+  constexpr int kHca = CompressDriver::kHcaLayer;
+  EXPECT_EQ(store.Compress(kCsa, driver.Inputs(kCsa), Stream{}).code(),
+            absl::StatusCode::kFailedPrecondition);  // no step has begun
+  driver.OnePass({1, 2, 3, 4, 5});
+
+  const auto message = [&](int layer, const std::function<void(CompressInputs&)>& change) {
+    CompressInputs inputs = driver.Inputs(layer);
+    change(inputs);
+    const absl::Status status = store.Compress(layer, inputs, Stream{});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    return std::string(status.message());
+  };
+  using In = CompressInputs;
+  EXPECT_THAT(message(0, [](In&) {}), HasSubstr("layer 0 has no state pool"));
+  EXPECT_THAT(message(3, [](In&) {}), HasSubstr("layer 3 is not in this store"));
+  EXPECT_THAT(message(kCsa, [](In& in) { in.latent.kv = nullptr; }), HasSubstr("latent is null"));
+  EXPECT_THAT(message(kCsa, [](In& in) { in.indexer = {}; }), HasSubstr("indexer is null"));
+  EXPECT_THAT(message(kHca, [&](In& in) { in.indexer = driver.Inputs(kCsa).indexer; }),
+              HasSubstr("pool hca has no indexer plane"));
+  EXPECT_THAT(message(kCsa, [](In& in) { ++in.latent.ape; }), HasSubstr("16-byte aligned"));
+  EXPECT_THAT(message(kCsa, [](In& in) { in.latent.kv_pitch = 1020; }),
+              HasSubstr("pitch of its latent is 1020, not a multiple of 4 in 1024.."));
+  EXPECT_THAT(message(kHca, [](In& in) { in.latent.score_pitch = 514; }), HasSubstr("514"));
+  EXPECT_THAT(message(kHca, [](In& in) { in.eps = NAN; }), HasSubstr("eps"));
+  EXPECT_THAT(message(kHca, [](In& in) { in.rows = static_cast<FloatType>(2); }),
+              HasSubstr("unknown type of number 2"));
+  EXPECT_THAT(message(kHca, [](In& in) { in.capacity = 3; }),
+              HasSubstr("capacity is 3, not in 5..1100"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, CompressTest,
+                         testing::Values(BackendKind::kHost, BackendKind::kCuda),
+                         [](const auto& backend) {
+                           return backend.param == BackendKind::kHost ? "Host" : "Cuda";
+                         });
+
+}  // namespace
+}  // namespace terrace
