@@ -123,6 +123,7 @@ void WriteEntry(const CompressParams& params, const CompressPlane& plane,
                                 .max_rows = 1,
                                 .slots = params.slots + entry_row,
                                 .positions = nullptr,
+                                .of_step = true,
                                 .rope = {},
                                 .pages = plane.pages};
   WriteHostRows(segment, 0, 1, params.step.counters);
