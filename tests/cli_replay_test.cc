@@ -119,6 +119,14 @@ TEST_P(ReplayTest, RowsThatOthersWroteAreRight) {
   }
 }
 
+TEST_P(ReplayTest, CollidingDigestsShareNothingThatDiffers) {
+  ReplayOptions options = Options();
+  options.prefix.hash = [](const ChunkDigest&, absl::Span<const int32_t>) { return ChunkDigest{}; };
+  const ReplayResult result = Run(options);
+  ExpectRight(result);
+  EXPECT_EQ(result.prefix.matched_tokens, Run(Options()).prefix.matched_tokens);
+}
+
 TEST_P(ReplayTest, AnApproximateReplayWritesRowsThatAreRight) {
   ReplayOptions options = Options();
   options.prefix.checkpoints = CheckpointPolicy::None();

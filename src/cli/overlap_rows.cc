@@ -1,15 +1,18 @@
 #include "cli/overlap_rows.h"
 
-#include <cstring>
-
 #include "absl/strings/str_format.h"
 #include "cli/contents.h"
+#include "terrace/multiversion.h"
 
 namespace terrace {
 namespace {
 
 uint8_t* PageOf(const PageView& pages, int32_t block) {
   return static_cast<uint8_t*>(pages.base) + block * pages.block_stride;
+}
+
+TERRACE_MULTIVERSION void FillPage(uint64_t seed, int64_t values, uint16_t* page) {
+  FillContent(seed, static_cast<int32_t>(values), page);
 }
 
 }  // namespace
@@ -49,8 +52,8 @@ absl::Status OverlapRows::Take(absl::Span<const CheckpointRecord> checkpoints, S
   for (const CheckpointRecord& checkpoint : checkpoints) {
     for (const LayerPages& layer : layers_) {
       page_.resize(layer.pages.page_bytes / sizeof(uint16_t));
-      FillContent(SeedOf(checkpoint.lane, checkpoint.position, layer.layer),
-                  static_cast<int32_t>(page_.size()), page_.data());
+      FillPage(SeedOf(checkpoint.lane, checkpoint.position, layer.layer),
+               static_cast<int64_t>(page_.size()), page_.data());
       absl::Status status = store_->backend().Upload(PageOf(layer.pages, checkpoint.overlap_block),
                                                      page_.data(), layer.pages.page_bytes, stream);
       if (!status.ok()) return status;
@@ -63,8 +66,8 @@ absl::Status OverlapRows::Check(const RestoreRecord& restore, Stream stream) {
   const LayerPages& layer = layers_[restores_++ % layers_.size()];
   page_.resize(layer.pages.page_bytes / sizeof(uint16_t));
   found_.resize(page_.size());
-  FillContent(SeedOf(restore.lane, restore.position, layer.layer),
-              static_cast<int32_t>(page_.size()), page_.data());
+  FillPage(SeedOf(restore.lane, restore.position, layer.layer), static_cast<int64_t>(page_.size()),
+           page_.data());
   absl::Status status = store_->backend().Download(
       found_.data(), PageOf(layer.pages, restore.overlap_block), layer.pages.page_bytes, stream);
   if (!status.ok()) return status;
