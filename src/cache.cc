@@ -169,6 +169,10 @@ absl::Status Cache::Write(int layer, const LayerRows& rows, Stream stream) {
   return impl_->store->Write(layer, rows, stream);
 }
 
+absl::Status Cache::Compress(int layer, const CompressInputs& inputs, Stream stream) {
+  return impl_->store->Compress(layer, inputs, stream);
+}
+
 absl::Status Cache::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
                                   const SlotsOut& out, Stream stream) {
   return impl_->store->TranslateTopK(layer, queries, top_k, out, stream);

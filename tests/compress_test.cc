@@ -256,9 +256,16 @@ class Traffic {
   Figures figures_;
 };
 
+// Sanitizers slow it twentyfold.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kSeeds = 2;
+#else
+constexpr int kSeeds = 8;
+#endif
+
 TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
   Traffic::Figures sum;
-  for (int seed = 0; seed < 8; ++seed) {
+  for (int seed = 0; seed < kSeeds; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     CompressOptions options;
     options.rows = seed % 4 == 3 ? FloatType::kBf16 : FloatType::kFloat32;
@@ -289,6 +296,7 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
     sum.checks += figures.checks;
   }
   // What happened is what the name says.
+  if (kSeeds < 8) return;
   EXPECT_GT(sum.steps, 400);
   EXPECT_GT(sum.rejections, 100);
   EXPECT_GT(sum.over_csa_border, 50);

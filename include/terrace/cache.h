@@ -61,6 +61,7 @@ class Cache {
   // Worker side (store.h).
   absl::Status Begin(const Plan& plan, Stream stream);
   absl::Status Write(int layer, const LayerRows& rows, Stream stream);
+  absl::Status Compress(int layer, const CompressInputs& inputs, Stream stream);
   absl::Status TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
                              const SlotsOut& out, Stream stream);
   absl::Status TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
