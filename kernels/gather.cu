@@ -1,11 +1,12 @@
-// Gather. Grid: queries by tiles of their rows, kWarps warps a block. A warp asks for its query
-// once, then lane r works out the slot of its r-th row, so that one chain of dependent loads serves
-// all rows of the warp. Rows are then read kBatch at a time, all loads before the first use; a lane
-// holds a packet of 16 channels, so a warp reads one latent row or four indexer rows at once.
+// Gather. Grid: runs of a query's rows by queries, kWarps warps a block. A warp takes one or two
+// tiles of 512 channels, each one latent row or four indexer rows: lane r works out the slot of the
+// warp's r-th row, all rows are staged in shared memory at once, decoded and stored (stage.cuh).
+// With few rows a warp there is little left to do at the end of a grid. Neighbouring blocks have
+// neighbouring rows of a query: they share its lists and tables and write one stretch of memory.
 
 #include "kernels/gather.h"
 #include "kernels/launch.cuh"
-#include "kernels/packet.cuh"
+#include "kernels/stage.cuh"
 #include "terrace/counters.h"
 
 namespace terrace {
@@ -13,160 +14,147 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarpLanes;
+constexpr int kBlocksPerSm = 12;        // caps the registers; as many threads as any device runs
+constexpr int kTiles = 2;               // of a warp, all under way at once
+constexpr int64_t kWarpsWanted = 8192;  // before a warp takes kTiles
+constexpr int kHalves = 2;              // of a tile: a lane has a chunk of each
+constexpr int kTileChannels = kHalves * kWarpLanes * kChunkChannels;
 
-// Loads of this many rows, or groups of rows side by side, are under way at once in a warp.
 template <RowFormat F>
-constexpr int kBatch = RowShape<F>::kPackets == kWarpLanes ? 2 : 1;
-
-constexpr int kBlocksPerSm = 8;  // caps the registers: latency is hidden by warps
+constexpr int kTileRows = kTileChannels / LayoutOf(F).channels;
 
 struct GatherLaunch {
   GatherParams params;
-  int32_t rows_per_warp;  // a power of two, at most 32
-  int32_t tiles;          // of a query: kWarps * rows_per_warp rows each
+  int32_t tiles_per_warp;  // 1 or kTiles
 };
 
-// One row's part in a lane while it is on its way.
-struct RowInFlight {
-  Packet codes;
-  uint32_t scale;
-  int32_t position;
-  bool live;
-};
-
-template <RowFormat F>
-__device__ __forceinline__ RowInFlight LoadRow(const PlanePages& pages, int index, int32_t slot,
-                                               int32_t position) {
-  RowInFlight row = {{}, 0, position, slot >= 0};
-  if (row.live) {
-    const RowPlace place = PlaceOfSlot<F>(pages, slot);
-    row.codes = LoadCodes<F>(place.data, index);
-    row.scale = LoadScale<F>(place.scale, index / RowShape<F>::kGroupPackets);
-  }
-  return row;
-}
-
-// The row as it goes out; zeros where it is not live.
-template <RowFormat F>
-__device__ __forceinline__ Packet FinishRow(const GatherParams& params, int index,
-                                            const RowInFlight& row) {
-  constexpr int kFirstRopePacket = RowShape<F>::kFirstRopePacket;
-  Packet packet = Decode<F>(index, row.codes, ScaleValue<F>(row.scale), params.pages.global_scale);
-  if (params.rope.data != nullptr && row.live && index >= kFirstRopePacket) {
-    packet = Rotate(packet, LoadRope(params.rope.data, row.position, index - kFirstRopePacket));
-  }
-  return row.live ? packet : Packet{};
-}
-
-// First row of this warp in `tile`.
-__device__ __forceinline__ int32_t FirstRow(const GatherLaunch& launch, int32_t tile) {
-  return (tile * kWarps + static_cast<int32_t>(threadIdx.x / kWarpLanes)) * launch.rows_per_warp;
-}
-
-// What the query's list has for this lane's row, on its way while the query is looked up.
-__device__ __forceinline__ int32_t LoadListed(const GatherLaunch& launch, int32_t query,
-                                              int32_t first) {
+// The row that this lane is to find for its warp, whose first one is `first`. Counts what it skips.
+template <RowFormat F, bool kRotates>
+__device__ __forceinline__ SelectedRow PickRow(const GatherLaunch& launch, int32_t query,
+                                               int32_t first) {
   const Selection& select = launch.params.select;
-  const int32_t lane = threadIdx.x % kWarpLanes;
-  const int32_t row = first + lane;
-  if (!ListsRows(select) || lane >= launch.rows_per_warp || row >= select.rows_per_query) {
-    return kNoSlot;
-  }
-  return select.entries[query * select.entries_pitch + row];
-}
-
-// The warp's rows are first .. first + rows_per_warp - 1 of `query`; lane r was given what is
-// listed for the r-th.
-template <RowFormat F>
-__device__ __forceinline__ void GatherRows(const GatherLaunch& launch,
-                                           const SelectedQuery& selected, int32_t query,
-                                           int32_t first, int32_t listed) {
-  using Shape = RowShape<F>;
-  constexpr int kSide = kWarpLanes / Shape::kPackets;  // rows side by side in a warp
-  const GatherParams& params = launch.params;
-  const Selection& select = params.select;
   const int lane = threadIdx.x % kWarpLanes;
-  const int index = lane % Shape::kPackets;
+  const int32_t row = first + lane;
+  const bool exists = lane < launch.tiles_per_warp * kTileRows<F> && row < select.rows_per_query;
+  const int32_t* listed = select.entries + query * select.entries_pitch + row;
+  const bool lists = exists && ListsRows(select);
 
-  SelectedRow mine = {kNoSlot, 0, false};
-  if (lane < launch.rows_per_warp && first + lane < selected.rows) {
-    mine = SelectListedRow(select, selected, query, first + lane, listed);
-  }
-  Counters* counters = select.counters;
-  CountRare(mine.skipped, select.kind == SelectKind::kSlots ? &counters->skipped_slots
-                                                            : &counters->skipped_entries);
-  if (params.rope.data != nullptr) {
-    const bool beyond =
-        mine.slot != kNoSlot && (mine.position < 0 || mine.position >= params.rope.positions);
-    CountRare(beyond, &counters->skipped_positions);
-    if (beyond) mine.slot = kNoSlot;
-  }
-
-  uint8_t* out = reinterpret_cast<uint8_t*>(params.out + query * params.out_query_pitch);
-  for (int batch = 0; batch < launch.rows_per_warp; batch += kBatch<F> * kSide) {
-    RowInFlight rows[kBatch<F>];
-#pragma unroll
-    for (int i = 0; i < kBatch<F>; ++i) {
-      const int source = batch + i * kSide + lane / Shape::kPackets;
-      const int32_t slot = __shfl_sync(kAllLanes, mine.slot, source % kWarpLanes);
-      const int32_t position = __shfl_sync(kAllLanes, mine.position, source % kWarpLanes);
-      rows[i] =
-          LoadRow<F>(params.pages, index, source < launch.rows_per_warp ? slot : kNoSlot, position);
-    }
-#pragma unroll
-    for (int i = 0; i < kBatch<F>; ++i) {
-      const int at = batch + i * kSide + lane / Shape::kPackets;
-      const int32_t row = first + at;
-      const bool exists = at < launch.rows_per_warp && row < select.rows_per_query;
-      const Packet packet = FinishRow<F>(params, index, rows[i]);
-      StoreBf16Packet(out + row * params.out_row_pitch * int64_t{sizeof(uint16_t)}, index, packet,
-                      exists);
-    }
-  }
-}
-
-template <RowFormat F>
-__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
-    GatherKernel(const __grid_constant__ GatherLaunch launch) {
-  AwaitPrecedingKernel();
-  const Selection& select = launch.params.select;
-  const int32_t query = blockIdx.x;
-  int32_t tile = blockIdx.y;
-  int32_t listed = LoadListed(launch, query, FirstRow(launch, tile));
+  if (lists) PrefetchL2(listed);
+  if (select.query_rows != nullptr) AwaitPrecedingKernel();  // they are the caller's
   const SelectedQuery selected = SelectQuery(select, query);
-  if (select.kind == SelectKind::kVisible && selected.visible > select.rows_per_query &&
-      blockIdx.y == 0 && threadIdx.x == 0) {
+  AwaitPrecedingKernel();
+  const int32_t entry = lists ? *listed : kNoSlot;
+  if (select.kind == SelectKind::kVisible && selected.visible > select.rows_per_query && row == 0) {
     AddToCounter(&select.counters->truncated_queries, 1);
   }
-  while (tile < launch.tiles) {
-    const int32_t first = FirstRow(launch, tile);
-    if (first < select.rows_per_query) GatherRows<F>(launch, selected, query, first, listed);
-    tile += gridDim.y;
-    if (tile < launch.tiles) listed = LoadListed(launch, query, FirstRow(launch, tile));
+  SelectedRow picked = {kNoSlot, 0, false};
+  if (exists && row < selected.rows) {
+    picked = SelectListedRow(select, selected, query, row, entry);
+  }
+  Counters* counters = select.counters;
+  CountRare(picked.skipped, select.kind == SelectKind::kSlots ? &counters->skipped_slots
+                                                              : &counters->skipped_entries);
+  if constexpr (kRotates) {
+    const bool beyond = picked.slot != kNoSlot &&
+                        (picked.position < 0 || picked.position >= launch.params.rope.positions);
+    CountRare(beyond, &counters->skipped_positions);
+    if (beyond) picked.slot = kNoSlot;
+  }
+  return picked;
+}
+
+// What a warp has in shared memory: rows as they come and as they go.
+template <RowFormat F, bool kRotates>
+struct WarpMemory {
+  static constexpr int kRows = kTiles * kTileRows<F>;
+  static constexpr int kRowBytes = LayoutOf(F).channels * static_cast<int>(sizeof(uint16_t));
+  alignas(kPieceBytes) uint8_t stages[kRows][Stage<F, kRotates>::kBytes];
+  alignas(kPieceBytes) uint8_t rows[kRows][kRowBytes];
+};
+
+// Decodes one chunk of a tile in each lane, zeros where its row has no slot. `slots`: of the warp's
+// rows, lane by lane; `half` of tile `tile`.
+template <RowFormat F, bool kRotates>
+__device__ __forceinline__ void FinishHalf(const PlanePages& pages, int32_t slots, int tile,
+                                           int half, WarpMemory<F, kRotates>& memory) {
+  using S = Stage<F, kRotates>;
+  const int chunk_of_tile = half * kWarpLanes + threadIdx.x % kWarpLanes;
+  const int row_of_tile = kTileRows<F> == 1 ? 0 : chunk_of_tile / S::kChunks;
+  const int row = tile * kTileRows<F> + row_of_tile;
+  const int index = chunk_of_tile % S::kChunks;
+  const int32_t slot = __shfl_sync(kAllLanes, slots, row);
+  uint4 chunk = {};
+  if (slot >= 0) {
+    chunk = DecodeChunk<F, kRotates>(pages, slot, memory.stages[row], index);
+    if constexpr (kRotates) {
+      if (index >= S::kFirstRopeChunk) chunk = RotateChunk<F>(chunk, memory.stages[row], index);
+    }
+  }
+  reinterpret_cast<uint4*>(memory.rows[row])[index] = chunk;
+}
+
+// Gathers the rows of `query` from `first` on that are this warp's.
+template <RowFormat F, bool kRotates>
+__device__ __forceinline__ void GatherRows(const GatherLaunch& launch, int32_t query, int32_t first,
+                                           WarpMemory<F, kRotates>& memory) {
+  using Memory = WarpMemory<F, kRotates>;
+  const GatherParams& params = launch.params;
+  const SelectedRow picked = PickRow<F, kRotates>(launch, query, first);
+#pragma unroll
+  for (int row = 0; row < Memory::kRows; ++row) {
+    const int32_t slot = __shfl_sync(kAllLanes, picked.slot, row);
+    const float* rope = nullptr;
+    if constexpr (kRotates) {
+      const int64_t position = __shfl_sync(kAllLanes, picked.position, row);
+      rope = params.rope.data + position * kRopeChannels;
+    }
+    if (slot >= 0) StartRow<F, kRotates>(params.pages, slot, rope, memory.stages[row]);
+  }
+  AwaitCopies();
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) {
+    if (tile == launch.tiles_per_warp) break;
+    FinishHalf(params.pages, picked.slot, tile, 0, memory);
+    FinishHalf(params.pages, picked.slot, tile, 1, memory);
+  }
+  const int32_t rows =
+      min(launch.tiles_per_warp * kTileRows<F>, params.select.rows_per_query - first);
+  const int64_t pitch = params.out_row_pitch * int64_t{sizeof(uint16_t)};
+  uint8_t* out = reinterpret_cast<uint8_t*>(params.out + query * params.out_query_pitch);
+  StoreRows<Memory::kRows, Memory::kRowBytes>(memory.rows[0], rows, out + first * pitch, pitch);
+  AwaitStores();
+}
+
+template <RowFormat F, bool kRotates>
+__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
+    GatherKernel(const __grid_constant__ GatherLaunch launch) {
+  __shared__ WarpMemory<F, kRotates> memory[kWarps];
+  const Selection& select = launch.params.select;
+  const int warp = threadIdx.x / kWarpLanes;
+  const int32_t first = (blockIdx.x * kWarps + warp) * launch.tiles_per_warp * kTileRows<F>;
+  for (int32_t query = blockIdx.y; query < select.num_queries; query += gridDim.y) {
+    GatherRows<F, kRotates>(launch, query, first, memory[warp]);
   }
 }
 
-// Enough rows a warp to share its chain of loads, few enough to keep a large device busy.
-int32_t RowsPerWarp(int64_t rows, int32_t rows_side_by_side) {
-  constexpr int64_t kWarpsWanted = 8192;
-  int32_t rows_per_warp = rows_side_by_side;
-  while (rows_per_warp < kWarpLanes && rows / rows_per_warp > kWarpsWanted) rows_per_warp *= 2;
-  return rows_per_warp;
+template <RowFormat F>
+int LaunchOf(const GatherParams& params, LaunchTarget target) {
+  const Selection& select = params.select;
+  const int64_t tiles = CeilDiv(select.rows_per_query, kTileRows<F>);
+  const GatherLaunch launch = {params, tiles * select.num_queries > kWarpsWanted ? kTiles : 1};
+  const LaunchShape shape = {.blocks_x = CeilDiv(tiles, kWarps * launch.tiles_per_warp),
+                             .blocks_y = min(int64_t{select.num_queries}, kMaxGridY),
+                             .threads = kThreads};
+  return LaunchAwaiting(
+      params.rope.data == nullptr ? GatherKernel<F, false> : GatherKernel<F, true>, shape, target,
+      launch);
 }
 
 }  // namespace
 
 int LaunchGather(const GatherParams& params, LaunchTarget target) {
-  const Selection& select = params.select;
-  const int64_t rows = int64_t{select.num_queries} * select.rows_per_query;
-  return DispatchRowFormat(params.pages.format, [&]<RowFormat F>() {
-    const int32_t rows_per_warp = RowsPerWarp(rows, kWarpLanes / RowShape<F>::kPackets);
-    const int64_t tiles = CeilDiv(select.rows_per_query, kWarps * rows_per_warp);
-    const GatherLaunch launch = {params, rows_per_warp, static_cast<int32_t>(tiles)};
-    return LaunchAwaiting(GatherKernel<F>,
-                          {select.num_queries, tiles < kMaxGridY ? tiles : kMaxGridY, kThreads},
-                          target, launch);
-  });
+  return DispatchRowFormat(params.pages.format,
+                           [&]<RowFormat F>() { return LaunchOf<F>(params, target); });
 }
 
 }  // namespace terrace

@@ -24,14 +24,30 @@ struct LaunchShape {
   int shared_bytes = 0;  // dynamic
 };
 
-// What a kernel started by LaunchAwaiting calls before it touches memory: waits until the kernel
-// before it in the stream has ended and its writes are visible, and lets the next launch begin in
-// turn.
+// Launches overlap by programmatic dependent launch (SM90 on): a kernel started by LaunchAwaiting
+// may begin while the one before it still runs. The rule that makes this safe:
+//
+//  (1) Every thread of such a kernel calls AwaitPrecedingKernel, which waits until the kernel
+//      before it has ended and its writes are visible. That one waited in turn, so everything
+//      before it has ended too. A caller's own kernel that is launched so must do the same.
+//  (2) Only after that a kernel lets the next one begin: whoever has not waited yet runs beside one
+//      kernel at most, and that one has waited.
+//  (3) Begin's kernels are started by Launch, let nobody begin early, and end with a fence: who
+//      begins after them finds what they wrote, and they begin after all who read it have ended.
+//
+// Hence what Begin wrote (the plan's header, the step's rows, the block tables) may be read before
+// AwaitPrecedingKernel. All else is touched after it, since the kernel before may be writing it:
+// inputs, what callers list, pages, outputs. Prefetching into the L2 may come first whatever the
+// address, because the L2 is where writes arrive.
 __device__ __forceinline__ void AwaitPrecedingKernel() {
 #if __CUDA_ARCH__ >= 900
-  cudaTriggerProgrammaticLaunchCompletion();
   cudaGridDependencySynchronize();
+  cudaTriggerProgrammaticLaunchCompletion();
 #endif
+}
+
+__device__ __forceinline__ void PrefetchL2(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
 namespace internal {
@@ -61,7 +77,7 @@ int Launch(void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t 
   return internal::LaunchWith(nullptr, 0, kernel, shape, stream, params);
 }
 
-// REQUIRES: the kernel calls AwaitPrecedingKernel first.
+// REQUIRES: the kernel follows the rule above.
 template <typename Params>
 int LaunchAwaiting(void (*kernel)(const Params), const LaunchShape& shape, LaunchTarget target,
                    const Params& params) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "terrace/host_device.h"
 #include "terrace/row_format.h"
 
 namespace terrace {
@@ -22,6 +23,16 @@ struct PlanePages {
   RowFormat format;
   float global_scale;  // nvfp4 only
 };
+
+// Where the rows of a slot are: row `row` of a page. REQUIRES: 0 <= slot < num_slots.
+struct RowOfPage {
+  uint8_t* page;
+  int32_t row;
+};
+TERRACE_HOST_DEVICE RowOfPage FindRow(const PlanePages& pages, int32_t slot) {
+  return {pages.base + (slot >> pages.log2_entries_per_block) * pages.block_stride,
+          slot & ((1 << pages.log2_entries_per_block) - 1)};
+}
 
 }  // namespace terrace
 

@@ -30,10 +30,6 @@ struct alignas(kSlots * sizeof(int32_t)) Run {
   int32_t values[kSlots];
 };
 
-__device__ __forceinline__ void PrefetchL2(const void* address) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
-}
-
 // kSlots is that of a run: with kWide, lists and outputs are whole, aligned runs.
 template <SelectKind kKind, int kRuns, int kSlots>
 __global__ void __launch_bounds__(kThreads)
