@@ -83,8 +83,11 @@ class BenchPool {
     std::mt19937_64 random(1);
     std::vector<uint64_t> piece(kPiece / 8);
     for (uint64_t& word : piece) word = random();
-    for (int64_t at = 0; at < all; at += kPiece) {
-      Require(backend.Upload(base_ + at, piece.data(), std::min(kPiece, all - at), Stream{}));
+    Require(backend.Upload(base_, piece.data(), std::min(kPiece, all), Stream{}));
+    for (int64_t filled = kPiece; filled < all; filled *= 2) {
+      RequireCuda(cudaMemcpyAsync(base_ + filled, base_, std::min(filled, all - filled),
+                                  cudaMemcpyDeviceToDevice, nullptr),
+                  "cudaMemcpyAsync");
     }
     Require(backend.Synchronize(Stream{}));
   }

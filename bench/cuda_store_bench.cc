@@ -154,10 +154,10 @@ class StoreBench {
                                 Require(backend_.Gather(params, stream));
                               }),
                kRows * (584.0 + 1024.0));
-    const int32_t* ids = OnDevice(backend_, RandomDistinct(random_, kQueries, kQueries));
+    const BenchStep one_sequence(backend_, pool_.blocks(), 1, 1);
     const auto one = [&](int call, cudaStream_t stream) {
-      GatherParams params = Gather(RowFormat::kFlashMlaV4, step, SelectKind::kTopK, 1, kTopK, call);
-      params.select.query_rows = ids + call % kQueries;
+      GatherParams params =
+          Gather(RowFormat::kFlashMlaV4, one_sequence, SelectKind::kTopK, 1, kTopK, call);
       params.select.entries = entries + call % kQueries * kTopK;
       params.select.entries_pitch = kTopK;
       Require(backend_.Gather(params, stream));
@@ -264,6 +264,7 @@ class StoreBench {
     segment.row_pitch = LayoutOf(format).channels;
     segment.max_rows = rows;
     segment.slots = slots;
+    segment.of_step = true;  // as Store::Write has it
     segment.pages = pool_.Pages(format, call, layout);
     if (!StoredUnrotated(format)) {
       segment.positions = positions_;

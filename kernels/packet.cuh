@@ -46,10 +46,9 @@ __device__ __forceinline__ void StoreChunk(uint8_t* to, uint4 chunk) {
   *reinterpret_cast<uint4*>(to) = chunk;
 }
 
-// Lanes 2j and 2j+1 hold two 16-byte chunks each, 64 consecutive bytes. One access of a lane's own
-// 32 bytes would touch every sector twice, half of it each time, so neighbours split the work: the
-// first access of the pair covers the first 32 bytes, the second the last. Swapping turns the one
-// order into the other, and back.
+// Lanes 2j and 2j+1 hold two 16-byte chunks each, 64 consecutive bytes. If a lane stored its own 32
+// bytes, each of its two stores would write half of every sector, so neighbours split the work: the
+// first store of the pair covers the first 32 bytes, the second the last.
 __device__ __forceinline__ Packet SwapHalves(const Packet& packet) {
   const bool odd = threadIdx.x % 2 != 0;
   uint4 sent = odd ? packet.first : packet.second;
@@ -60,20 +59,19 @@ __device__ __forceinline__ Packet SwapHalves(const Packet& packet) {
   return odd ? Packet{sent, packet.second} : Packet{packet.first, sent};
 }
 
-// First byte, in a bf16 row, of the chunk that the lane of packet `index` accesses first; its
-// second is 32 bytes on.
+// First byte, in a bf16 row, of the chunk that the lane of packet `index` stores first; its second
+// is 32 bytes on.
 __device__ __forceinline__ int SplitOffset(int index) {
   return (index / 2) * 64 + (index % 2) * 16;
 }
 
-// Loads packet `index` of a bf16 row, zeros where not live. REQUIRES: row is 16-byte aligned.
+// Loads packet `index` of a bf16 row, zeros where not live. Both accesses touch the same sectors;
+// the second finds them in the L1, which is cheaper than shuffles. REQUIRES: row is 16-byte
+// aligned.
 __device__ __forceinline__ Packet LoadBf16Packet(const uint8_t* row, int index, bool live) {
-  Packet packet = {};
-  if (live) {
-    const uint8_t* from = row + SplitOffset(index);
-    packet = {LoadChunk(from), LoadChunk(from + 32)};
-  }
-  return SwapHalves(packet);
+  if (!live) return {};
+  const uint8_t* from = row + index * kPacketBf16Bytes;
+  return {LoadChunk(from), LoadChunk(from + 16)};
 }
 
 __device__ __forceinline__ void StoreBf16Packet(uint8_t* row, int index, const Packet& packet,
@@ -86,16 +84,26 @@ __device__ __forceinline__ void StoreBf16Packet(uint8_t* row, int index, const P
   }
 }
 
-// The bits of max|x| of bf16 channels, two an instruction where the architecture has it. Infinities
-// and NaN come out above kBf16Largest.
-__device__ __forceinline__ uint32_t LargestMagnitude(const Packet& packet) {
-  constexpr uint32_t kMagnitudes = 0x7FFF7FFFu;
+// Whether a channel is NaN or infinite: 0 * x is 0 for all others, and multiply-adds are what a
+// write has to spare.
+__device__ __forceinline__ bool HasNonfinite(const Packet& packet) {
   const uint4& a = packet.first;
   const uint4& b = packet.second;
-  const uint32_t x = __vmaxu2(a.x & kMagnitudes, b.x & kMagnitudes);
-  const uint32_t y = __vmaxu2(a.y & kMagnitudes, b.y & kMagnitudes);
-  const uint32_t z = __vmaxu2(a.z & kMagnitudes, b.z & kMagnitudes);
-  const uint32_t w = __vmaxu2(a.w & kMagnitudes, b.w & kMagnitudes);
+  uint32_t sum = 0;
+  for (const uint32_t pair : {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}) {
+    sum = FmaBf16Pair(pair, 0, sum);
+  }
+  return sum != 0;
+}
+
+// The bits of max|x| of finite bf16 channels, two an instruction where the architecture has it.
+__device__ __forceinline__ uint32_t LargestMagnitude(const Packet& packet) {
+  const uint4& a = packet.first;
+  const uint4& b = packet.second;
+  const uint32_t x = __vmaxu2(a.x & kBf16Magnitudes, b.x & kBf16Magnitudes);
+  const uint32_t y = __vmaxu2(a.y & kBf16Magnitudes, b.y & kBf16Magnitudes);
+  const uint32_t z = __vmaxu2(a.z & kBf16Magnitudes, b.z & kBf16Magnitudes);
+  const uint32_t w = __vmaxu2(a.w & kBf16Magnitudes, b.w & kBf16Magnitudes);
   const uint32_t pair = __vmaxu2(__vmaxu2(x, y), __vmaxu2(z, w));
   return max(pair & 0xFFFFu, pair >> 16);
 }
@@ -106,13 +114,19 @@ struct PacketRope {
   float sines[kPacketChannels / 2];
 };
 
-// `rope_packet`: counted from the row's first rotated packet. REQUIRES: the table is 16-byte
-// aligned, 0 <= position < its positions.
+// Where the cosines of a packet are; its sines are kRopePairs on. `rope_packet`: counted from the
+// row's first rotated packet. REQUIRES: 0 <= position < the table's positions.
+__device__ __forceinline__ const float* RopeOfPacket(const float* table, int32_t position,
+                                                     int rope_packet) {
+  return table + int64_t{position} * kRopeChannels + rope_packet * (kPacketChannels / 2);
+}
+
+// REQUIRES: as RopeOfPacket; the table is 16-byte aligned.
 __device__ __forceinline__ PacketRope LoadRope(const float* table, int32_t position,
                                                int rope_packet) {
   constexpr int kPairs = kPacketChannels / 2;
-  const float4* cosines = reinterpret_cast<const float4*>(
-      table + int64_t{position} * kRopeChannels + rope_packet * kPairs);
+  const float4* cosines =
+      reinterpret_cast<const float4*>(RopeOfPacket(table, position, rope_packet));
   const float4* sines = cosines + kRopePairs / 4;
   PacketRope rope;
 #pragma unroll
@@ -139,30 +153,13 @@ struct RowPlace {
 
 template <RowFormat F>
 __device__ __forceinline__ RowPlace PlaceOfSlot(const PlanePages& pages, int32_t slot) {
-  const int64_t block = slot >> pages.log2_entries_per_block;
-  const int64_t row = slot & ((1 << pages.log2_entries_per_block) - 1);
-  uint8_t* page = pages.base + block * pages.block_stride;
-  return {page + row * RowShape<F>::kLayout.data_bytes,
-          page + pages.scale_offset + row * RowShape<F>::kLayout.scale_bytes};
+  constexpr RowLayout kLayout = LayoutOf(F);
+  const RowOfPage place = FindRow(pages, slot);
+  return {place.page + place.row * kLayout.data_bytes,
+          place.page + pages.scale_offset + place.row * kLayout.scale_bytes};
 }
 
-// Encoded packets on their way from and to a data row: 8, 16 or 32 bytes.
-template <RowFormat F>
-__device__ __forceinline__ Packet LoadCodes(const uint8_t* data, int index) {
-  using Shape = RowShape<F>;
-  Packet codes = {};
-  const uint8_t* from = data + Shape::PacketOffset(index);
-  if constexpr (Shape::kE2m1) {
-    const uint2 chunk = *reinterpret_cast<const uint2*>(from);
-    codes.first.x = chunk.x;
-    codes.first.y = chunk.y;
-  } else {
-    codes.first = LoadChunk(from);
-    if (Shape::PacketBytes(index) == kPacketBf16Bytes) codes.second = LoadChunk(from + 16);
-  }
-  return codes;
-}
-
+// Stores a packet's codes: 8, 16 or 32 bytes.
 template <RowFormat F>
 __device__ __forceinline__ void StoreCodes(uint8_t* data, int index, const Packet& codes) {
   using Shape = RowShape<F>;
@@ -175,9 +172,9 @@ __device__ __forceinline__ void StoreCodes(uint8_t* data, int index, const Packe
   }
 }
 
-// The codecs of row_codec.h for a warp whose packets may be of both kinds: every lane converts as
-// if its packet were quantized (the first one always is), and those of the bf16 part keep what they
-// had, which is cheaper than to part ways.
+// EncodePacket for a warp whose packets may be of both kinds: every lane converts as if its packet
+// were quantized (the first one always is), and those of the bf16 part keep what they had, which is
+// cheaper than to part ways.
 template <RowFormat F>
 __device__ __forceinline__ Packet Encode(int index, const Packet& packet, GroupScale scale) {
   if constexpr (RowShape<F>::kQuantizedPackets == 0) {
@@ -188,20 +185,6 @@ __device__ __forceinline__ Packet Encode(int index, const Packet& packet, GroupS
     Packet codes = packet;
     if (index < RowShape<F>::kQuantizedPackets) std::memcpy(&codes.first, bytes, sizeof(bytes));
     return codes;
-  }
-}
-
-template <RowFormat F>
-__device__ __forceinline__ Packet Decode(int index, const Packet& codes, float scale,
-                                         float global_scale) {
-  if constexpr (RowShape<F>::kQuantizedPackets == 0) {
-    return codes;
-  } else {
-    alignas(16) uint8_t bytes[kPacketChannels];
-    std::memcpy(bytes, &codes.first, sizeof(bytes));
-    Channels channels;
-    DecodePacket<F>(0, bytes, scale, global_scale, channels.values);
-    return index < RowShape<F>::kQuantizedPackets ? Pack(channels) : codes;
   }
 }
 

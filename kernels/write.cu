@@ -1,7 +1,7 @@
 // Write. Grid: the segments one after the other, kWarps warps a block; a lane holds a packet of 16
 // channels, so a warp takes one latent row or four indexer rows. A row is loaded, mended, rotated,
 // quantized and stored without leaving the registers; its group maxima and scale bytes travel
-// through shuffles.
+// through shuffles. What can be done before the kernel before this one has ended is (launch.cuh).
 
 #include "kernels/launch.cuh"
 #include "kernels/packet.cuh"
@@ -31,39 +31,42 @@ __device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t b
   static_assert(kWarpLanes % Shape::kPackets == 0, "a row lies in one warp");
   constexpr int kRowsPerBlock = RowsPerBlock(F);
   const int index = threadIdx.x % Shape::kPackets;
+  const int rope_packet = index - Shape::kFirstRopePacket;
   const int32_t row = block * kRowsPerBlock + threadIdx.x / Shape::kPackets;
-  const bool in_buffers = row < segment.max_rows;
-  if (!__any_sync(kAllLanes, in_buffers)) return;
-
-  // The count, the slot and the row are loaded together: waiting for the count first would cost a
-  // small step a third of its time. Up to max_rows the buffers hold something.
   const bool rotates = segment.rope.data != nullptr;
-  const int32_t count =
-      segment.count == nullptr ? segment.max_rows : min(segment.max_rows, *segment.count);
-  int32_t slot = in_buffers ? segment.slots[row] : kNoSlot;
-  const int32_t position = in_buffers && rotates ? segment.positions[row] : 0;
-  const uint8_t* from = reinterpret_cast<const uint8_t*>(segment.rows + row * segment.row_pitch);
-  Packet packet = LoadBf16Packet(from, index, in_buffers);
-  const bool exists = row < count;
-  if (!exists) slot = kNoSlot;
 
-  const bool in_pool = slot >= 0 && slot < segment.pages.num_slots;
+  // The row is put on its way to the L2, and where it goes is read, while the kernel before this
+  // one still runs. Up to max_rows the buffers hold something.
+  if (!segment.of_step) AwaitPrecedingKernel();
+  const bool in_buffers = row < segment.max_rows;
+  const uint8_t* from = reinterpret_cast<const uint8_t*>(segment.rows + row * segment.row_pitch);
+  if (in_buffers) PrefetchL2(from + index * kPacketBf16Bytes);
+  const bool exists = in_buffers && (segment.count == nullptr || row < *segment.count);
+  const int32_t slot = in_buffers ? __ldcg(segment.slots + row) : kNoSlot;
+  const int32_t position = in_buffers && rotates ? __ldcg(segment.positions + row) : 0;
+  const bool in_pool = exists && slot >= 0 && slot < segment.pages.num_slots;
   const bool in_table = !rotates || (position >= 0 && position < segment.rope.positions);
   const bool live = in_pool && in_table;
+  const bool turns = rotates && rope_packet >= 0 && in_table;
+  if (exists && turns) PrefetchL2(RopeOfPacket(segment.rope.data, position, rope_packet));
+  AwaitPrecedingKernel();
+
+  if (!__any_sync(kAllLanes, exists)) return;
+
+  // The row does not wait for its slot: rows that are skipped are rare.
+  Packet packet = LoadBf16Packet(from, index, exists);
   const bool counts = exists && index == 0;
   CountRare(counts && !in_pool && slot != kNoSlot, &counters->skipped_slots);
   CountRare(counts && in_pool && !in_table, &counters->skipped_positions);
-  if (!__any_sync(kAllLanes, live)) return;
-
   int bad_values = 0;
-  if (LargestMagnitude(packet) > kBf16Largest) {
+  if (HasNonfinite(packet)) {
     Channels channels = Unpack(packet);
     bad_values = SanitizeBf16<kPacketChannels>(channels.values);
     packet = Pack(channels);
   }
   CountRare(live ? bad_values : 0, &counters->nonfinite_values);
-  if (rotates && live && index >= Shape::kFirstRopePacket) {
-    packet = Rotate(packet, LoadRope(segment.rope.data, position, index - Shape::kFirstRopePacket));
+  if (exists && turns) {
+    packet = Rotate(packet, LoadRope(segment.rope.data, position, rope_packet));
   }
 
   RowPlace place = {};
@@ -84,7 +87,6 @@ __device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t b
 template <RowFormat... kFormats>
 __global__ void __launch_bounds__(kThreads)
     WriteKernel(const __grid_constant__ WriteLaunch launch) {
-  AwaitPrecedingKernel();
   int index = 0;
   const int32_t block = blockIdx.x;
 #pragma unroll

@@ -20,6 +20,7 @@ struct WriteSegment {
   int32_t max_rows;      // sizes the grid; never exceeded
   const int32_t* slots;  // [count]; -1 is skipped, others outside the pool are skipped and counted
   const int32_t* positions;  // [count]; null where nothing rotates
+  bool of_step;  // count, slots and positions are what Begin wrote, so they may be read early
   RopeTableView rope;
   PlanePages pages;
 };

@@ -85,6 +85,7 @@ class Store::Impl {
     int32_t max_rows = 0;
     const int32_t* slots = nullptr;
     const int32_t* positions = nullptr;
+    bool of_step = false;  // what Begin wrote
   };
   absl::Status AddSegment(int layer, const Row& row, int plane, const RowsIn& rows,
                           const RowSource& source, WriteParams* params) const;

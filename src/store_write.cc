@@ -37,6 +37,7 @@ absl::Status Store::Impl::AddSegment(int layer_index, const Row& row, int plane,
   segment.count = source.count;
   segment.max_rows = source.max_rows;
   segment.slots = source.slots;
+  segment.of_step = source.of_step;
   segment.pages = PagesOf(row, plane);
   params->segments[params->num_segments++] = segment;
   return absl::OkStatus();
@@ -67,7 +68,8 @@ absl::Status Store::Impl::AddTokenRows(int layer_index, const RowsIn& rows,
                     {.count = &view_.header->num_token_rows,
                      .max_rows = *max_rows,
                      .slots = view_.slots[row->pool],
-                     .positions = view_.token_position},
+                     .positions = view_.token_position,
+                     .of_step = true},
                     params);
 }
 
@@ -82,7 +84,8 @@ absl::Status Store::Impl::AddEntryRows(int layer_index, int plane, const RowsIn&
                     {.count = &view_.header->num_entry_rows[row->pool],
                      .max_rows = *max_rows,
                      .slots = view_.slots[row->pool],
-                     .positions = view_.entry_position[row->pool]},
+                     .positions = view_.entry_position[row->pool],
+                     .of_step = true},
                     params);
 }
 

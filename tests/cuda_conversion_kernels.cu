@@ -4,6 +4,7 @@
 #include "terrace/bf16.h"
 #include "terrace/e2m1.h"
 #include "terrace/e4m3.h"
+#include "terrace/row_codec.h"
 #include "tests/cuda_conversion_kernels.h"
 
 namespace terrace {
@@ -127,6 +128,45 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
+// Whether a packet of `channel` and -channel has the software's codes of channel * factor.
+template <RowFormat F>
+__device__ bool PacketIsRight(uint16_t channel, GroupScale scale, float quotient) {
+  uint16_t channels[kPacketChannels];
+  for (int i = 0; i < kPacketChannels; ++i) channels[i] = channel ^ (i % 3 == 1 ? 0x8000 : 0);
+  alignas(8) uint8_t packed[kPacketChannels / 2];
+  EncodePacket<F>(0, channels, scale, packed);
+  for (int i = 0; i < kPacketChannels; ++i) {
+    const uint32_t code = packed[i / 2] >> (4 * (i % 2)) & 0xF;
+    if (code != E2m1FromFloatSoftware(i % 3 == 1 ? -quotient : quotient)) return false;
+  }
+  return true;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    ComparePacketsKernel(const __grid_constant__ Comparison comparison) {
+  comparison.result->hardware = 1;
+  CompareAll(comparison.result, [](uint32_t bits) {
+    const uint16_t channel = static_cast<uint16_t>(bits);
+    const float value = FloatFromBf16(channel);
+    if (IsNan(BitsFromFloat(value)) || isinf(value)) return true;  // sanitized before
+    if (bits < 0x8000 && BitsFromFloat(SixthRn(value)) != BitsFromFloat(DivRn(value, 6.0f))) {
+      return false;
+    }
+    const uint32_t byte = bits >> 16 & 0xFF;
+    if (bits >> 24 == 0) {  // mxfp4: every scale
+      if (byte < 1 || byte > 252) return true;
+      const float factor = InverseUe8m0(byte);
+      return PacketIsRight<RowFormat::kIndexerMxfp4>(channel, {factor, byte}, MulRn(value, factor));
+    }
+    if (bits >> 24 > 32) return true;
+    // nvfp4: every scale, under global scales that are powers of two
+    const float global_scale = FloatFromBits((127 - 16 + (bits >> 24)) << 23);
+    const float divisor = MulRn(FloatFromE4m3(static_cast<uint8_t>(byte)), global_scale);
+    if (!(divisor > 0)) return true;
+    return PacketIsRight<RowFormat::kNvfp4>(channel, {divisor, byte}, DivRn(value, divisor));
+  });
+}
+
 int Compare(void (*kernel)(const Comparison), ConversionResult* result) {
   return Launch(kernel, {kBlocks, 1, kThreads}, nullptr, Comparison{result});
 }
@@ -138,5 +178,6 @@ int CompareE2m1(ConversionResult* result) { return Compare(CompareE2m1Kernel, re
 int CompareBf16(ConversionResult* result) { return Compare(CompareBf16Kernel, result); }
 int CompareCodes(ConversionResult* result) { return Compare(CompareCodesKernel, result); }
 int CompareQuotients(ConversionResult* result) { return Compare(CompareQuotientsKernel, result); }
+int ComparePackets(ConversionResult* result) { return Compare(ComparePacketsKernel, result); }
 
 }  // namespace terrace

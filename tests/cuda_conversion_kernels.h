@@ -26,6 +26,10 @@ int CompareCodes(ConversionResult* result);  // e4m3 and e2m1 to float
 // 0.5, 1, 2 and 4, against IEEE division.
 int CompareQuotients(ConversionResult* result);
 
+// The e2m1 codes of whole packets: every finite bf16 under every scale, of mxfp4, and of nvfp4 with
+// global scales from 2^-15 to 2^16, against the software's of the IEEE quotient.
+int ComparePackets(ConversionResult* result);
+
 }  // namespace terrace
 
 #endif  // TERRACE_TESTS_CUDA_CONVERSION_KERNELS_H_

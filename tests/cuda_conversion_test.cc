@@ -39,5 +39,9 @@ TEST_F(CudaConversionTest, QuotientsByAReciprocalHaveTheCodesOfDivision) {
   ExpectNone(CompareQuotients);
 }
 
+TEST_F(CudaConversionTest, PacketsHaveTheCodesOfDivisionUnderEveryScale) {
+  ExpectNone(ComparePackets);
+}
+
 }  // namespace
 }  // namespace terrace

@@ -80,7 +80,12 @@ TEST_F(CudaOverlapTest, LaunchesAreEarlyIffTheCodeThatRunsWasCompiledToWait) {
   EXPECT_EQ(KernelsCanLaunchEarly(), compiled_for >= 900) << compiled_for;
 }
 
-TEST_F(CudaOverlapTest, WriteWaitsForRowsSlotsPositionsAndTheirCount) {
+// Where rows are of the step, Begin has written their count, slots and positions before.
+class CudaOverlapWriteTest : public CudaOverlapTest, public testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(OfStep, CudaOverlapWriteTest, testing::Bool());
+
+TEST_P(CudaOverlapWriteTest, WriteWaitsForAllThatBeginDidNotWrite) {
+  const bool of_step = GetParam();
   constexpr int32_t kMaxRows = 300;
   constexpr int32_t kPositions = 100;
   const std::vector<float> table = MakeRopeTable(kPositions, kRopeBaseWindow);
@@ -103,6 +108,7 @@ TEST_F(CudaOverlapTest, WriteWaitsForRowsSlotsPositionsAndTheirCount) {
                           .max_rows = kMaxRows,
                           .slots = slots.data(),
                           .positions = positions.data(),
+                          .of_step = of_step,
                           .rope = {rope.data(), kPositions},
                           .pages = cuda.pages()};
     std::mt19937_64 random(1);
@@ -115,8 +121,15 @@ TEST_F(CudaOverlapTest, WriteWaitsForRowsSlotsPositionsAndTheirCount) {
       slot_values.resize(kMaxRows);
       std::vector<int32_t> position_values(kMaxRows);
       for (int32_t& position : position_values) position = random() % kPositions;
-      LaunchLate({rows.Arrive(row_values), slots.Arrive(slot_values),
-                  positions.Arrive(position_values), count.Arrive({live}), rope.Arrive(table)});
+      const LateCopies::Copy tables[] = {slots.Arrive(slot_values),
+                                         positions.Arrive(position_values), count.Arrive({live})};
+      if (of_step) {
+        LaunchLate({tables[0], tables[1], tables[2]});
+        Finish();
+        LaunchLate({rows.Arrive(row_values), rope.Arrive(table)});
+      } else {
+        LaunchLate({rows.Arrive(row_values), rope.Arrive(table), tables[0], tables[1], tables[2]});
+      }
       ASSERT_TRUE(cuda_->Write(params, stream_).ok());
       Finish();
       row_values.resize(live * cuda.channels());

@@ -50,6 +50,22 @@ TERRACE_HOST_DEVICE uint16_t Bf16FromFloat(float value) {
 #endif
 }
 
+#if defined(__CUDACC__)
+inline constexpr uint32_t kBf16Magnitudes = 0x7FFF7FFFu;  // of a pair
+
+// a * b + c of two pairs, each rounded once to nearest even. kRelu: negative results become 0.
+template <bool kRelu = false>
+__device__ __forceinline__ uint32_t FmaBf16Pair(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  if constexpr (kRelu) {
+    asm("fma.rn.relu.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  } else {
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  }
+  return result;
+}
+#endif
+
 // Replaces NaN by +0 and an infinity by the largest finite value of its sign, in place. Returns how
 // many values it replaced.
 template <int kChannels>

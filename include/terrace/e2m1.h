@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "terrace/bf16.h"
 #include "terrace/float_bits.h"
 #include "terrace/host_device.h"
 #include "terrace/minifloat.h"
@@ -55,44 +56,71 @@ __device__ __forceinline__ uint8_t E2m1PairFromFloats(float low, float high) {
 #endif
 
 #if defined(__CUDA_ARCH__)
-// Codes of `low` (bits 0-3) and `high` (bits 16-19), both halves of a word at once. Each float32 is
-// first cut to bf16 with its last bit set if anything was cut off, which keeps it on its side of
-// every tie. Adding 2^6 of its own binade (at least that of 1) then rounds to nearest even at the
-// step of e2m1 there, because that is the last place of the bf16 sum; what the sum has beyond the
-// power of two counts steps, and a step is a code.
-__device__ __forceinline__ uint32_t E2m1HalvesFromFloats(float low, float high) {
-  constexpr uint32_t kOne = 0x3F803F80u;
-  constexpr uint32_t kSix = 0x40C040C0u;
+// Two float32 as bf16 with the same e2m1 codes: each is cut, and its last bit set if anything was
+// cut off, which keeps it on its side of every tie.
+__device__ __forceinline__ uint32_t CutToBf16Pair(float low, float high) {
   const uint32_t cut = __byte_perm(BitsFromFloat(low), BitsFromFloat(high), 0x5410);
-  const uint32_t values =
-      __byte_perm(BitsFromFloat(low), BitsFromFloat(high), 0x7632) | __vminu2(cut, 0x00010001u);
-  const uint32_t magnitudes = __vminu2(values & 0x7FFF7FFFu, kSix);
-  const uint32_t binades = __vmaxu2(magnitudes & 0x7F807F80u, kOne);
-  const uint32_t anchors = binades + 0x03000300u;
-  uint32_t sums;
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sums) : "r"(magnitudes), "r"(kOne), "r"(anchors));
-  return (sums - anchors + ((binades - kOne) >> 6)) | ((values >> 12) & 0x00080008u);
+  return __byte_perm(BitsFromFloat(low), BitsFromFloat(high), 0x7632) | __vminu2(cut, 0x00010001u);
 }
 
-// Packs the codes of four E2m1HalvesFromFloats, in order, the first in the lowest bits.
+// Codes of two bf16, given their magnitudes and, apart from them, values of the same signs: in bits
+// 0-3 and 16-19; bits 8-15 and 24-31 hold something else. A magnitude is cut into what lies below
+// 2, between 2 and 4, and above 4, where codes are 0.5, 1 and 2 apart, and each part is added, in
+// codes, to 128, where bf16 are 1 apart: the sum rounds to nearest even. A part is zero unless
+// those below it are full, so that only one sum rounds. Multiply-adds do it, because a write of
+// e2m1 is short of everything else (docs/kernels.md).
+__device__ __forceinline__ uint32_t E2m1HalvesFromBf16(uint32_t magnitudes, uint32_t signs) {
+  constexpr uint32_t kHalf = 0x3F003F00u;
+  constexpr uint32_t kOne = 0x3F803F80u;
+  constexpr uint32_t kTwo = 0x40004000u;
+  constexpr uint32_t kFour = 0x40804080u;
+  constexpr uint32_t kSix = 0x40C040C0u;
+  constexpr uint32_t k128 = 0x43004300u;
+  constexpr uint32_t kMinus = 0x80008000u;
+  const uint32_t clamped = __vminu2(magnitudes, kSix);
+  const uint32_t above_two = FmaBf16Pair<true>(clamped, kOne, kMinus | kTwo);
+  const uint32_t above_four = FmaBf16Pair<true>(clamped, kOne, kMinus | kFour);
+  const uint32_t below_two = FmaBf16Pair(above_two, kMinus | kOne, clamped);
+  const uint32_t between = FmaBf16Pair(above_four, kMinus | kOne, above_two);
+  uint32_t codes = FmaBf16Pair(below_two, kTwo, k128);
+  codes = FmaBf16Pair(between, kOne, codes);
+  codes = FmaBf16Pair(above_four, kHalf, codes);
+  return codes | ((signs >> 12) & 0x00080008u);
+}
+
+// Packs the codes of four E2m1HalvesFromBf16, in order, the first in the lowest bits.
 __device__ __forceinline__ uint32_t PackE2m1Halves(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   const uint32_t ab = __byte_perm(a, b, 0x6240);  // low codes of both, then high codes
   const uint32_t cd = __byte_perm(c, d, 0x6240);
   return __byte_perm(ab, cd, 0x5410) + (__byte_perm(ab, cd, 0x7632) << 4);
 }
 
-// fl32(value / divisor) as far as its e2m1 code depends on it, from inverse = fl32(1 / divisor):
-// with the remainder, which is exact, one step corrects the product to the rounded quotient
-// (Markstein 1990). A quotient beyond the range comes out as infinity or NaN with the sign of the
-// value. REQUIRES: divisor and inverse are far from the ends of the range of float32.
-__device__ __forceinline__ float QuotientForE2m1(float value, float divisor, float inverse) {
-  const float product = MulRn(value, inverse);
-  const float corrected = __fmaf_rn(__fmaf_rn(-product, divisor, value), inverse, product);
-#if defined(TERRACE_HARDWARE_E2M1)
-  return copysignf(fminf(fabsf(corrected), kE2m1Largest), value);
-#else
-  return copysignf(corrected, value);  // whose bits are clamped
-#endif
+// fl32(magnitude / divisor) as far as its e2m1 code depends on it, given fl32(1 / divisor): with
+// the remainder, which is exact, one step corrects the product to the rounded quotient (Markstein
+// 1990). Beyond the range it comes out as infinity or NaN. REQUIRES: magnitude is not negative;
+// DividesByInverse(divisor).
+__device__ __forceinline__ float QuotientForE2m1(float magnitude, float divisor, float inverse) {
+  const float product = MulRn(magnitude, inverse);
+  return __fmaf_rn(__fmaf_rn(-product, divisor, magnitude), inverse, product);
+}
+// Whether divisor and inverse are far from the ends of the range of float32.
+__device__ __forceinline__ bool DividesByInverse(float divisor) {
+  return divisor > 0x1p-60f && divisor < 0x1p60f;
+}
+
+// Codes of 2 * kPairs bf16, the first of each pair in its low half. Shape: magnitudes and signs
+// [kPairs], packed [kPairs].
+template <int kPairs>
+__device__ __forceinline__ void EncodeE2m1Bf16(const uint32_t* magnitudes, const uint32_t* signs,
+                                               uint8_t* packed) {
+  static_assert(kPairs % 4 == 0);
+#pragma unroll
+  for (int i = 0; i < kPairs; i += 4) {
+    uint32_t halves[4];
+    for (int j = 0; j < 4; ++j) halves[j] = E2m1HalvesFromBf16(magnitudes[i + j], signs[i + j]);
+    const uint32_t word = PackE2m1Halves(halves[0], halves[1], halves[2], halves[3]);
+    std::memcpy(packed + i, &word, sizeof(word));
+  }
 }
 
 // The f16 values of two codes each: code i of `word` is its bits 4i .. 4i + 3. An e2m1 code is an
@@ -116,9 +144,12 @@ __device__ __forceinline__ void F16FromE2m1Word(uint32_t word, uint32_t (&pairs)
 template <int kCount>
 TERRACE_HOST_DEVICE void DivideForE2m1(float* values, float divisor) {
 #if defined(__CUDA_ARCH__)
-  if (divisor > 0x1p-60f && divisor < 0x1p60f) {
-    const float inverse = DivRn(1.0f, divisor);
-    for (int i = 0; i < kCount; ++i) values[i] = QuotientForE2m1(values[i], divisor, inverse);
+  if (DividesByInverse(divisor)) {
+    const float inverse = __frcp_rn(divisor);
+    for (int i = 0; i < kCount; ++i) {
+      const float quotient = QuotientForE2m1(fabsf(values[i]), divisor, inverse);
+      values[i] = copysignf(fminf(quotient, kE2m1Largest), values[i]);  // a NaN becomes 6
+    }
     return;
   }
 #endif
@@ -129,14 +160,13 @@ TERRACE_HOST_DEVICE void DivideForE2m1(float* values, float divisor) {
 template <int kCount>
 TERRACE_HOST_DEVICE void EncodeE2m1(const float* values, uint8_t* packed) {
 #if defined(__CUDA_ARCH__) && !defined(TERRACE_HARDWARE_E2M1)
-  static_assert(kCount % 8 == 0);
-  for (int i = 0; i < kCount; i += 8) {
-    const uint32_t word = PackE2m1Halves(E2m1HalvesFromFloats(values[i], values[i + 1]),
-                                         E2m1HalvesFromFloats(values[i + 2], values[i + 3]),
-                                         E2m1HalvesFromFloats(values[i + 4], values[i + 5]),
-                                         E2m1HalvesFromFloats(values[i + 6], values[i + 7]));
-    std::memcpy(packed + i / 2, &word, sizeof(word));
+  uint32_t pairs[kCount / 2];
+  uint32_t magnitudes[kCount / 2];
+  for (int i = 0; i < kCount / 2; ++i) {
+    pairs[i] = CutToBf16Pair(values[2 * i], values[2 * i + 1]);
+    magnitudes[i] = pairs[i] & kBf16Magnitudes;
   }
+  EncodeE2m1Bf16<kCount / 2>(magnitudes, pairs, packed);
 #else
   for (int i = 0; i < kCount / 2; ++i) {
 #if defined(TERRACE_HARDWARE_E2M1)

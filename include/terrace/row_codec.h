@@ -77,6 +77,26 @@ struct GroupScale {
   uint32_t stored;  // the bits of the scale: UE8M0, e4m3, bf16 or float32
 };
 
+// fl32(value / 6) of a bf16 that is not negative. On the device a product that the remainder
+// corrects: exact for each of them, and a third of the instructions.
+TERRACE_HOST_DEVICE float SixthRn(float value) {
+#if defined(__CUDA_ARCH__)
+  constexpr float kSixth = 1.0f / 6;
+  const float product = MulRn(value, kSixth);
+  return __fmaf_rn(__fmaf_rn(-6.0f, product, value), kSixth, product);
+#else
+  return DivRn(value, 6.0f);
+#endif
+}
+
+// The value of an e4m3 code, by an instruction where the architecture has it.
+TERRACE_HOST_DEVICE float ValueOfE4m3(uint8_t code) {
+  const uint8_t codes[2] = {code, 0};
+  float values[2];
+  DecodeE4m3<2>(codes, values);
+  return values[0];
+}
+
 // The scale of group `group` whose largest magnitude has the bits `largest` (bf16, finite).
 // `global_scale` is read by nvfp4 alone. REQUIRES: global_scale is finite and positive.
 template <RowFormat F>
@@ -87,13 +107,14 @@ TERRACE_HOST_DEVICE GroupScale MakeGroupScale(int group, uint16_t largest, float
     return {DivRn(kE4m3Largest, floored), Bf16FromFloat(DivRn(floored, kE4m3Largest))};
   } else if constexpr (F == RowFormat::kNvfp4) {
     constexpr float kSmallestScale = 0x1p-9f;
-    float scale = DivRn(DivRn(magnitude, kE2m1Largest), global_scale);
+    float scale = SixthRn(magnitude);
+    if (global_scale != 1.0f) scale = DivRn(scale, global_scale);
     scale = scale > kSmallestScale ? scale : kSmallestScale;
     scale = scale < kE4m3Largest ? scale : kE4m3Largest;
     const uint8_t code = E4m3FromFloat(scale);
     // A tiny global scale can underflow the product to 0. The smallest float32 stands in: it gives
     // the same codes, and no 0 / 0.
-    const float product = MulRn(FloatFromE4m3(code), global_scale);
+    const float product = MulRn(ValueOfE4m3(code), global_scale);
     return {product > 0x1p-149f ? product : 0x1p-149f, code};
   } else if constexpr (F == RowFormat::kBf16) {
     return {1.0f, 0};
@@ -160,7 +181,7 @@ TERRACE_HOST_DEVICE float ScaleValue(uint32_t stored) {
   } else if constexpr (F == RowFormat::kFp8PerToken) {
     return FloatFromBf16(static_cast<uint16_t>(stored));
   } else if constexpr (F == RowFormat::kNvfp4) {
-    return FloatFromE4m3(static_cast<uint8_t>(stored));
+    return ValueOfE4m3(static_cast<uint8_t>(stored));
   } else if constexpr (F == RowFormat::kIndexerFp8) {
     return FloatFromBits(stored);
   } else {
@@ -179,6 +200,48 @@ TERRACE_HOST_DEVICE void ScaleDown(const uint16_t* channels, GroupScale scale, f
     for (int i = 0; i < kCount; ++i) values[i] = MulRn(values[i], scale.factor);
   }
 }
+
+#if defined(__CUDA_ARCH__) && !defined(TERRACE_HARDWARE_E2M1)
+// The same for e2m1: from magnitudes, two bf16 a word, to bf16 that have the codes of the
+// quotients. Shape: magnitudes [kPairs].
+template <RowFormat F, int kPairs>
+__device__ __forceinline__ void ScaleDownForE2m1(uint32_t* magnitudes, GroupScale scale) {
+  if constexpr (F == RowFormat::kIndexerMxfp4) {
+    // By a power of two, exact but where the code is zero.
+    const uint32_t factor = __byte_perm(BitsFromFloat(scale.factor), 0, 0x3232);
+    for (int i = 0; i < kPairs; ++i) magnitudes[i] = FmaBf16Pair(magnitudes[i], factor, 0);
+    return;
+  }
+  const float divisor = scale.factor;
+  const auto replace = [&](const auto& to_bf16_pair) {
+    for (int i = 0; i < kPairs; ++i) {
+      magnitudes[i] = to_bf16_pair(FloatFromBits(magnitudes[i] << 16),
+                                   FloatFromBits(magnitudes[i] & 0xFFFF0000u));
+    }
+  };
+  if (!DividesByInverse(divisor)) {
+    replace([&](float low, float high) {
+      return CutToBf16Pair(DivRn(low, divisor), DivRn(high, divisor));
+    });
+    return;
+  }
+  const float inverse = __frcp_rn(divisor);
+  constexpr uint32_t kBeyondE4m3 = 0x000FFFFFu;  // bits of a mantissa
+  if ((BitsFromFloat(divisor) & kBeyondE4m3) == 0) {
+    // The divisor has 4 significant bits, as with a global scale of 1, and a channel has 8: their
+    // quotient is a tie or at least 1/255 of itself away from it, and an approximation rounded to
+    // bf16 stays on its side.
+    replace([&](float low, float high) {
+      return Bf16PairFromFloats(MulRn(low, inverse), MulRn(high, inverse));
+    });
+  } else {
+    replace([&](float low, float high) {
+      return CutToBf16Pair(QuotientForE2m1(low, divisor, inverse),
+                           QuotientForE2m1(high, divisor, inverse));
+    });
+  }
+}
+#endif
 
 template <RowFormat F, int kCount>
 TERRACE_HOST_DEVICE void EncodeValues(const float* values, uint8_t* codes) {
@@ -224,6 +287,18 @@ template <RowFormat F>
 TERRACE_HOST_DEVICE void EncodePacket(int packet, const uint16_t* channels, GroupScale scale,
                                       uint8_t* bytes) {
   if (packet < RowShape<F>::kQuantizedPackets) {
+#if defined(__CUDA_ARCH__) && !defined(TERRACE_HARDWARE_E2M1)
+    if constexpr (RowShape<F>::kE2m1) {
+      constexpr int kPairs = kPacketChannels / 2;
+      uint32_t pairs[kPairs];
+      uint32_t magnitudes[kPairs];
+      std::memcpy(pairs, channels, sizeof(pairs));
+      for (int i = 0; i < kPairs; ++i) magnitudes[i] = pairs[i] & kBf16Magnitudes;
+      ScaleDownForE2m1<F, kPairs>(magnitudes, scale);
+      EncodeE2m1Bf16<kPairs>(magnitudes, pairs, bytes);
+      return;
+    }
+#endif
     float values[kPacketChannels];
     ScaleDown<F, kPacketChannels>(channels, scale, values);
     EncodeValues<F, kPacketChannels>(values, bytes);
