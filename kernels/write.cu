@@ -55,6 +55,8 @@ __device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t b
 
   // The row does not wait for its slot: rows that are skipped are rare.
   Packet packet = LoadBf16Packet(from, index, exists);
+  PacketRope rope = {};
+  if (exists && turns) rope = LoadRope(segment.rope.data, position, rope_packet);
   const bool counts = exists && index == 0;
   CountRare(counts && !in_pool && slot != kNoSlot, &counters->skipped_slots);
   CountRare(counts && in_pool && !in_table, &counters->skipped_positions);
@@ -66,7 +68,7 @@ __device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t b
   }
   CountRare(live ? bad_values : 0, &counters->nonfinite_values);
   if (exists && turns) {
-    packet = Rotate(packet, LoadRope(segment.rope.data, position, rope_packet));
+    packet = Rotate(packet, rope);
   }
 
   RowPlace place = {};
