@@ -1,98 +1,11 @@
 #include <algorithm>
-#include <memory>
-#include <numeric>
 
 #include "cli/scheduler.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "terrace/capacity.h"
-#include "terrace/model.h"
-#include "terrace/units.h"
+#include "tests/scheduler_testing.h"
 
 namespace terrace {
 namespace {
-
-// A ledger of a small model with `chunks` blocks in every full pool.
-std::unique_ptr<Ledger> MakeLedger(int32_t chunks, const SchedulerOptions& options = {},
-                                   const PrefixOptions& prefix = {}) {
-  const auto model = MakeModel({.ratios = {0, 4, 128}});
-  EXPECT_TRUE(model.ok()) << model.status();
-  const Limits limits{.max_sequences = options.sequences,
-                      .max_step_tokens = options.step_tokens,
-                      .max_drafts = options.drafts,
-                      .max_context_tokens = 8192};
-  CapacityRequest request{.model = *model, .memory_bytes = kGiB, .limits = limits};
-  auto plan = PlanCapacity(request);
-  EXPECT_TRUE(plan.ok()) << plan.status();
-  Geometry geometry = plan->geometry;
-  for (int p = 0; p < geometry.num_pools; ++p) {
-    if (geometry.pools[p].kind == PoolKind::kFull) geometry.pools[p].capacity_blocks = chunks;
-  }
-  auto ledger = Ledger::Create(
-      {.geometry = geometry, .in_flight_plans = options.in_flight, .prefix = prefix});
-  EXPECT_TRUE(ledger.ok()) << ledger.status();
-  return *std::move(ledger);
-}
-
-// Checks that lanes say what the plan says, and remembers the steps.
-class Recorder : public StepRunner {
- public:
-  absl::Status Run(const Plan& plan, absl::Span<const StepLane> lanes) override {
-    EXPECT_EQ(plan.lanes().size(), lanes.size());
-    for (size_t i = 0; i < lanes.size(); ++i) {
-      EXPECT_EQ(plan.lanes()[i].first, lanes[i].first);
-      EXPECT_EQ(plan.lanes()[i].count, lanes[i].count);
-      EXPECT_EQ(plan.lanes()[i].drafts, lanes[i].drafts);
-      EXPECT_LE(lanes[i].accepted, lanes[i].drafts);
-    }
-    steps.emplace_back(lanes.begin(), lanes.end());
-    return result;
-  }
-  absl::Status Wait() override {
-    ++waits;
-    return absl::OkStatus();
-  }
-  int waits = 0;
-  std::vector<std::vector<StepLane>> steps;
-  absl::Status result;
-};
-
-std::vector<TraceRequest> Equal(int count, int32_t input, int32_t output) {
-  return std::vector<TraceRequest>(count, {.input_length = input, .output_length = output});
-}
-
-// Requests that share their first `shared` tokens, a multiple of 512, and nothing else.
-std::vector<TraceRequest> WithSharedPrefix(int count, int32_t input, int32_t output,
-                                           int32_t shared) {
-  std::vector<TraceRequest> requests = Equal(count, input, output);
-  int64_t next_id = 1000;
-  for (TraceRequest& request : requests) {
-    for (int32_t first = 0; first < input; first += kHashBlockTokens) {
-      request.hash_ids.push_back(first < shared ? first : next_id++);
-    }
-  }
-  return requests;
-}
-
-// The step in which request `index` was first fed.
-StepLane FirstStepOf(const Recorder& recorder, int32_t index) {
-  for (const auto& step : recorder.steps) {
-    for (const StepLane& lane : step) {
-      if (lane.request == index) return lane;
-    }
-  }
-  ADD_FAILURE() << "request " << index << " was never fed";
-  return {};
-}
-
-void ExpectAllFree(Ledger& ledger) {
-  ledger.CheckInvariants();
-  EXPECT_EQ(ledger.num_sequences(), 0);
-  ledger.ClearPrefixes();
-  for (int p = 0; p < ledger.geometry().num_pools; ++p) {
-    EXPECT_EQ(ledger.Use(p).free, ledger.Use(p).capacity) << p;
-  }
-}
 
 TEST(SchedulerTest, AStepTakesItsFixedTimeAndThatOfItsTokens) {
   const SchedulerOptions options{.drafts = 0};
@@ -210,78 +123,6 @@ TEST(SchedulerTest, ShortMemoryPreemptsTheNewestAndStillServesAll) {
   EXPECT_EQ(scheduler.stats().prompt_tokens, 8 * 400);  // once, however often they are fed
   EXPECT_EQ(scheduler.stats().decode_tokens, 8 * 200);
   EXPECT_EQ(scheduler.occupancy().peak()[1], 6);
-  ExpectAllFree(*ledger);
-}
-
-TEST(SchedulerTest, APreemptedRequestComesBackWithAllItGenerated) {
-  const SchedulerOptions options{};
-  for (const bool reuse : {false, true}) {
-    const auto ledger = MakeLedger(6, options, {.enabled = reuse});
-    const auto requests = Equal(8, 400, 200);
-    Recorder recorder;
-    Scheduler scheduler(ledger.get(), requests, &recorder, options);
-    ASSERT_TRUE(scheduler.Run().ok());
-    int from_nothing = 0;
-    int from_a_chunk = 0;
-    for (const auto& step : recorder.steps) {
-      for (const StepLane& lane : step) {
-        from_nothing += lane.first == 0 && lane.count > 400;
-        from_a_chunk += lane.first == lane.shared.resumed_at && lane.shared.write_from > 0;
-      }
-    }
-    EXPECT_EQ(from_a_chunk > 0, reuse);
-    EXPECT_TRUE(reuse || from_nothing > 0);
-    ExpectAllFree(*ledger);
-  }
-}
-
-TEST(SchedulerTest, APromptIsFedFromWhereItsMatchLetsItGoOn) {
-  const SchedulerOptions options{.serial = true};
-  const auto ledger = MakeLedger(100, options, {.checkpoints = CheckpointPolicy::EveryTokens(256)});
-  const auto requests = WithSharedPrefix(2, 1300, 5, 1024);
-  Recorder recorder;
-  Scheduler scheduler(ledger.get(), requests, &recorder, options);
-  ASSERT_TRUE(scheduler.Run().ok());
-  EXPECT_EQ(FirstStepOf(recorder, 0).first, 0);
-  const StepLane second = FirstStepOf(recorder, 1);
-  EXPECT_EQ(second.first, 1024);
-  EXPECT_EQ(second.count, 276);
-  EXPECT_EQ(second.shared.resumed_at, 1024);
-  EXPECT_EQ(second.shared.write_from, 1024);
-  EXPECT_EQ(second.shared.window_from, 0);
-  EXPECT_EQ(scheduler.stats().prompt_tokens, 2600);  // fed or matched
-  EXPECT_EQ(scheduler.stats().recomputed_tokens, 0);
-  ExpectAllFree(*ledger);
-}
-
-TEST(SchedulerTest, AReplayWithoutCheckpointFeedsSharedTokensAgain) {
-  const SchedulerOptions options{.serial = true};
-  const auto ledger = MakeLedger(100, options, {.checkpoints = CheckpointPolicy::None()});
-  const auto requests = WithSharedPrefix(2, 1300, 5, 1024);
-  Recorder recorder;
-  Scheduler scheduler(ledger.get(), requests, &recorder, options);
-  ASSERT_TRUE(scheduler.Run().ok());
-  const StepLane second = FirstStepOf(recorder, 1);
-  EXPECT_EQ(second.first, 640);  // 3 layers reach 3 * 127 rows back from 1024, by whole windows
-  EXPECT_EQ(second.count, 660);
-  EXPECT_EQ(second.shared.write_from, 1024);
-  EXPECT_EQ(second.shared.window_from, 640);
-  EXPECT_EQ(scheduler.stats().prompt_tokens, 2600);
-}
-
-TEST(SchedulerTest, EqualPromptsInFlightShareWhatTheFirstOfThemPublishes) {
-  const SchedulerOptions options{.step_tokens = 512, .drafts = 0};
-  const auto ledger = MakeLedger(100, options);
-  const auto requests = WithSharedPrefix(2, 2100, 5, 2048);
-  Recorder recorder;
-  Scheduler scheduler(ledger.get(), requests, &recorder, options);
-  ASSERT_TRUE(scheduler.Run().ok());
-  EXPECT_GT(ledger->prefix_figures().matched_tokens, 1024);
-  int64_t fed = 0;
-  for (const auto& step : recorder.steps) {
-    for (const StepLane& lane : step) fed += std::max(0, std::min(lane.count, 2100 - lane.first));
-  }
-  EXPECT_EQ(fed, 2 * 2100 - ledger->prefix_figures().saved_tokens());
   ExpectAllFree(*ledger);
 }
 
