@@ -6,7 +6,8 @@
 //  (1) every pool's own (block_pool.h): free + live + cached + draining == capacity;
 //  (2) a block has one reference for each place in the tables of live sequences that names it, and
 //      one for each sequence whose state its next step restores from it;
-//  (3) a sequence holds one block of every full pool for each chunk it has begun or attached, and one
+//  (3) a sequence holds one block of every full pool for each chunk it has begun or attached, and
+//  one
 //      of every state pool from its first step on;
 //  (4) the window blocks of a sequence end with its last row and hold every row that the next step
 //      can see, whether all its drafts are taken back or none;

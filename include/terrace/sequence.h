@@ -69,7 +69,7 @@ struct Sequence {
   int32_t write_from = 0;   // entries before it lie in attached chunks and are never written
   bool has_state = false;   // a block of every state pool: from the first step on
   WindowRange window;
-  int32_t rows_from = 0;  // window rows from here on are stored, as far as `window` goes back
+  int32_t rows_from = 0;    // window rows from here on are stored, as far as `window` goes back
   uint64_t last_batch = 0;  // finds duplicates in a batch
 
   // What the next plan must say beside the step itself: where all its blocks lie (after attaching
