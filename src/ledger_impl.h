@@ -1,14 +1,14 @@
-// What a ledger holds. ledger.cc has the calls about sequences; append.cc the one that makes steps;
-// admission.cc what a prompt finds and attaches; publish.cc what settled tokens leave to others;
-// eviction.cc what goes when blocks are short; ledger_check.cc the walk over everything.
+// What a ledger holds. ledger.cc has the calls about sequences; append.cc and advance.cc the one
+// that makes steps; admission.cc what a prompt finds and attaches; publish.cc what settled tokens
+// leave to others; eviction.cc what goes when blocks are short; ledger_check.cc the walk over
+// everything.
 //
 // Invariants:
 //  (1) every pool's own (block_pool.h): free + live + cached + draining == capacity;
 //  (2) a block has one reference for each place in the tables of live sequences that names it, and
 //      one for each sequence whose state its next step restores from it;
 //  (3) a sequence holds one block of every full pool for each chunk it has begun or attached, and
-//  one
-//      of every state pool from its first step on;
+//      one of every state pool from its first step on;
 //  (4) the window blocks of a sequence end with its last row and hold every row that the next step
 //      can see, whether all its drafts are taken back or none;
 //  (5) live sequences have lanes of their own, and the other lanes are free;
@@ -46,7 +46,7 @@ class Ledger::Impl {
   using BlockCounts = int32_t[kMaxPools];
   using Reservations = BlockPool::Reservation[kMaxPools];
 
-  // ---- append.cc: steps.
+  // ---- append.cc, advance.cc: steps.
 
   // What one step takes from each pool, and what its plan lists.
   struct Demand {
@@ -76,6 +76,8 @@ class Ledger::Impl {
                        Reservations& reserved);
   Plan Advance(absl::Span<const StepRequest> batch, const Demand& demand, Reservations& reserved);
 
+  // What the plan says of the sequence's part in the step; token and entry rows are the builder's.
+  static LaneRecord RecordOf(const Sequence& sequence, const StepRequest& request);
   // Whether the request is within the limits of its sequence, and why not.
   bool Fits(const Sequence& sequence, const StepRequest& request) const;
   absl::Status Refusal(const Sequence& sequence, const StepRequest& request) const;
