@@ -110,6 +110,7 @@ TEST_P(ReplayTest, RowsThatOthersWroteAreRight) {
     options.prefix.checkpoints = policy;
     options.scheduler.in_flight = 2;
     options.scheduler.step_tokens = 512;  // prompts meet while they are fed
+    options.verifier.rate = 0.25;
     const ReplayResult result = Run(options);
     ExpectRight(result);
     EXPECT_GT(result.prefix.matched_tokens, 0);
@@ -139,6 +140,7 @@ TEST_P(ReplayTest, AnApproximateReplayWritesRowsThatAreRight) {
 TEST_P(ReplayTest, SharedBlocksThatAreEvictedAndTakenAgainReadNothingStale) {
   ReplayOptions options = Options();
   options.memory_bytes = 330 * kMiB;
+  options.verifier.rate = 0.25;
   const ReplayResult result = Run(options, /*requests=*/60);
   ExpectRight(result);
   EXPECT_GT(result.prefix.evicted_chunks, 0);
