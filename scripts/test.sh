@@ -9,11 +9,12 @@ usage() {
   cat <<'USAGE'
 usage: scripts/test.sh [--quick] [--help]
 
-  (none)    release tests, all GPU architectures compiled, sanitizers, formatting, clang-tidy, the
-            outside project, the commands of README.md
+  (none)    release tests, all GPU architectures compiled, sanitizers, the fuzz target, formatting,
+            clang-tidy, the outside project, the commands of README.md
   --quick   formatting and release tests alone
 
-Environment: TERRACE_TIDY_SECONDS (default 150) bounds clang-tidy; JOBS (default: all cores).
+Environment: TERRACE_TIDY_SECONDS (default 150) bounds clang-tidy, TERRACE_FUZZ_SECONDS (default 60) is
+how long the fuzz target runs; JOBS (default: all cores).
 USAGE
 }
 
@@ -177,6 +178,13 @@ if [[ -z "$quick" ]]; then
     run_tests "tsan tests" build-tsan -L threads -E 'StoreRandomTest.*/([3-9]|[0-9][0-9])$'
   fi
 
+  # Random calls of the ledger, guided by what they reach.
+  if command -v clang++ >/dev/null; then
+    check "fuzz" scripts/fuzz.sh "${TERRACE_FUZZ_SECONDS:-60}"
+  else
+    skip "the fuzz target under libFuzzer: no clang++"
+  fi
+
   if ! command -v clang-tidy >/dev/null; then
     skip "clang-tidy: not installed"
   elif check "clang-tidy" check_tidy build-test && [[ -s "$logs/tidy_left.txt" ]]; then
@@ -185,7 +193,7 @@ if [[ -z "$quick" ]]; then
 
   check "README commands" check_readme
 else
-  skip "all architectures, sanitizers, clang-tidy, README commands: --quick"
+  skip "all architectures, sanitizers, fuzzing, clang-tidy, README commands: --quick"
 fi
 
 echo

@@ -213,6 +213,7 @@ TEST_P(PrefixModelTest, EverySequenceSeesItsOwnTokensAlone) {
     ASSERT_EQ(fault, "") << "operation " << i << " of seed " << seed << " after\n"
                          << trial.History();
   }
+  ASSERT_EQ(trial.Finish(), "") << "at the end of seed " << seed;
   std::signal(SIGABRT, SIG_DFL);
   // The run is worth something only if it got to the places that matter.
   const PrefixTrial::Counts& counts = trial.counts();

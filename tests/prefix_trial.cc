@@ -67,6 +67,21 @@ std::string PrefixTrial::Execute(const Instruction& instruction) {
   return Fault();
 }
 
+std::string PrefixTrial::Finish() {
+  while (!model_.sequences().empty() && Fault().empty()) {
+    const auto [lane, generation] = model_.sequences().begin()->first;
+    Execute({.kind = Kind::kFree, .id = {lane, generation}});
+  }
+  if (model_.retired() < model_.last_plan() && options_.in_flight_plans > 0) {
+    Execute({.kind = Kind::kRetire, .number = static_cast<int64_t>(model_.last_plan())});
+  }
+  Execute({.kind = Kind::kClear});
+  for (int p = 0; p < options_.geometry.num_pools; ++p) {
+    Expect(ledger_->Use(p).free == ledger_->Use(p).capacity, "a block was lost");
+  }
+  return Fault();
+}
+
 std::string PrefixTrial::History() const {
   std::string text;
   for (const std::string& line : history_) absl::StrAppend(&text, "  ", line, "\n");

@@ -63,6 +63,8 @@ class PrefixTrial {
 
   // One operation; the first fault found so far, or nothing.
   std::string Execute(const Instruction& instruction);
+  // Ends every sequence and forgets all prefixes: then every block must be free.
+  std::string Finish();
 
   const PrefixModel& model() const { return model_; }
   PrefixFigures figures() const { return ledger_->prefix_figures(); }
