@@ -218,6 +218,24 @@ TEST(PrefixIndexTest, UsingAChunkOverAndOverKeepsFewStaleExpiries) {
   EXPECT_EQ(index.NextExpired(14'999), FindPath(index, "a", {1, 2}));
 }
 
+TEST(PrefixIndexTest, CleaningStaleExpiriesKeepsTheOthersInOrder) {
+  PrefixIndex index(TestIndexOptions());
+  const auto use = [&](int32_t name, int64_t expires) {
+    index.Release(UsePath(index, "a", {name}), 1, expires);
+  };
+  for (int32_t name = 0; name < 40; ++name) use(name, 100 + name * 37 % 41);
+  for (int32_t i = 0; i < 400; ++i) {  // of every second chunk, until many are stale
+    use(i * 14 % 40, 100 + i * 59 % 97);
+    index.CheckInvariants();
+  }
+  int64_t now = 0;
+  for (; index.num_chunks() > 0; ++now) {
+    while (const std::optional<ChunkId> expired = index.NextExpired(now)) index.Remove(*expired);
+    index.CheckInvariants();
+  }
+  EXPECT_LE(now, 200);
+}
+
 TEST(PrefixIndexTest, ARootLivesAsLongAsItHasUsersOrChunks) {
   PrefixIndex index(TestIndexOptions());
   index.Release(index.AcquireRoot("a"), 1);
