@@ -90,7 +90,7 @@ TEST_F(CliPlanCommandTest, EveryLimitReachesThePlan) {
                                           "--whole-chunk",
                                           "--in-flight",
                                           "3",
-                                          "--checkpoints",
+                                          "--checkpoint-count",
                                           "77"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const nlohmann::json plan = nlohmann::json::parse(outcome.out);
@@ -119,7 +119,7 @@ TEST_F(CliPlanCommandTest, CheckpointsAreShownWithTheirBytes) {
   EXPECT_THAT(Terrace({"plan", "--memory", "40GiB"}).out, HasSubstr("one more checkpoint"));
 
   const CommandOutcome without =
-      Terrace({"plan", "--memory", "40GiB", "--no-prefix-reuse", "--json", "-"});
+      Terrace({"plan", "--memory", "40GiB", "--no-reuse", "--json", "-"});
   const nlohmann::json bare = nlohmann::json::parse(without.out);
   EXPECT_EQ(bare["prefix_reuse"], false);
   EXPECT_EQ(bare["checkpoints"], 0);
@@ -144,7 +144,7 @@ TEST_F(CliPlanCommandTest, BadUsageExitsWith2AndOneLineThatSaysWhatToDo) {
       {{"--memory", "1GiB", "--layout", "diagonal"}, "block-major or layer-major"},
       {{"--memory", "1GiB", "--sequences", "0"}, "max_sequences is 0"},
       {{"--memory", "1GiB", "--sequences", "x"}, "--sequences"},
-      {{"--memory", "1GiB", "--checkpoints", "-2"}, "checkpoints is -2"},
+      {{"--memory", "1GiB", "--checkpoint-count", "-2"}, "checkpoints is -2"},
       {{"--memory", "1GiB", "--in-flight", "-1"}, "in_flight_plans is -1"},
       {{"--memory", "1GiB", "--swa-block", "48"}, "not a power of two"},
       {{"--memory", "1GiB", "--no-such-flag"}, "--no-such-flag"},

@@ -124,13 +124,14 @@ class Ledger {
 
   // Attaches what others published since, beyond what the sequence has: call it before a step of a
   // prompt that is still being fed. The answer counts from the rows it had; go on at Info().length.
+  // Limits of replay do not bind it: it never asks for more tokens than were to be fed anyway.
   // Errors: NotFound; FailedPrecondition for undecided drafts.
   absl::StatusOr<PrefixMatch> ExtendMatch(SequenceId id);
 
   // A second sequence with the same tokens and rows. Whole blocks are shared; one that is partly
   // filled is copied when either writes to it first, and the plan says so.
   // Errors: NotFound; ResourceExhausted when all lanes are taken; FailedPrecondition for undecided
-  // drafts.   Cost: O(blocks).
+  // drafts, or rows whose ids are not committed.   Cost: O(blocks).
   absl::StatusOr<SequenceId> Fork(SequenceId id);
 
   // Feeds a batch of any mix of prefill chunks, decodes and decodes with drafts. Releases what the

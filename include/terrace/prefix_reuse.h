@@ -50,7 +50,7 @@ struct ReplayLimits {
 
 // What a prompt finds. Token counts; matched = resumed + skipped + replayed.
 struct PrefixMatch {
-  int32_t matched = 0;   // tokens whose chunks are shared, a multiple of the chunk's
+  int32_t matched = 0;   // tokens whose chunks are shared, beyond the rows that were there
   int32_t resumed = 0;   // of them, before a checkpoint: never fed again
   int32_t skipped = 0;   // of them, before a replay without checkpoint: never fed again
   int32_t replayed = 0;  // of them, to be fed again for their window rows

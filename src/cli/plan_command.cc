@@ -17,7 +17,7 @@ namespace {
 constexpr char kExamples[] = R"(Examples:
   terrace plan --model deepseek-v4-flash --memory 40GiB --sequences 64
   terrace plan --model deepseek-v4-pro --memory 80GB --sequences 256 --drafts 3
-  terrace plan --memory 40GiB --sequences 64 --checkpoints 500
+  terrace plan --memory 40GiB --sequences 64 --checkpoint-count 500
   terrace plan --memory 40GiB --latent-format mxfp8_v41 --indexer-format indexer_mxfp4
   terrace plan --memory 40GiB --json - | jq .model > model.json
   terrace plan --model model.json --memory 40GiB --json plan.json)";
@@ -73,11 +73,11 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
   add_count("--step-tokens", &limits.max_step_tokens, "tokens of one step, all sequences");
   add_count("--context", &limits.max_context_tokens,
             "longest context of one sequence; 0 = the model's");
-  add_count("--checkpoints", &arguments->request.checkpoints,
+  add_count("--checkpoint-count", &arguments->request.checkpoints,
             "checkpoints to keep of prefixes that no sequence uses; -1 = an eighth of the memory");
   add_count("--in-flight", &arguments->request.in_flight_plans,
             "plans that may run before they are retired");
-  command.add_flag("!--no-prefix-reuse", arguments->request.prefix_reuse,
+  command.add_flag("!--no-reuse", arguments->request.prefix_reuse,
                    "charge nothing for checkpoints");
   command.add_flag("--whole-chunk", limits.store_whole_chunk,
                    "store every window row of a prefill chunk until the next step");
