@@ -80,6 +80,8 @@ TEST(ReplayCommandTest, TheJsonHasEveryPromisedKey) {
                           "wall_seconds",
                           "verified_rows",
                           "corrupt_rows",
+                          "verified_entries",
+                          "largest_entry_error",
                           "leaked_blocks",
                           "verified_by_class",
                           "peak_memory_bytes",
@@ -97,6 +99,7 @@ TEST(ReplayCommandTest, TheJsonHasEveryPromisedKey) {
   EXPECT_EQ(result["corrupt_rows"], 0);
   EXPECT_EQ(result["leaked_blocks"], 0);
   EXPECT_GT(result["verified_rows"], 1000);
+  EXPECT_EQ(result["verified_entries"], 0);
   EXPECT_GT(result["ledger_decode_ns_per_sequence_step"], 0);
   EXPECT_GT(result["ledger_prefill_ns_per_token"], 0);
   EXPECT_GT(result["matched_tokens"], 0);
@@ -112,6 +115,32 @@ TEST(ReplayCommandTest, TheJsonHasEveryPromisedKey) {
   EXPECT_EQ(result["pools"][1]["name"], "csa");
   EXPECT_LE(bytes, int64_t{1} << 30);
   EXPECT_GT(bytes, int64_t{1000} << 20);
+}
+
+TEST(ReplayCommandTest, CompressedEntriesAreCountedWithTheirLargestError) {
+  const TempFile model("_state.json");
+  model.Write("{\"ratios\": [0, 4, 128], \"state\": true}");
+  const std::vector<std::string> compress = {"--model", model.path(), "--compress", "--drafts",
+                                             "3"};
+  const CommandOutcome outcome = SmallReplay(compress);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("largest error 0."));
+  EXPECT_THAT(outcome.out, HasSubstr("csa_state"));
+  std::vector<std::string> arguments = compress;
+  arguments.insert(arguments.end(), {"--json", "-"});
+  const json result = json::parse(SmallReplay(arguments).out);
+  EXPECT_GT(result["verified_entries"], 100);
+  EXPECT_LT(result["verified_entries"], result["verified_rows"]);
+  EXPECT_LE(result["largest_entry_error"], 1);
+  EXPECT_EQ(result["corrupt_rows"], 0);
+
+  arguments = compress;
+  arguments.insert(arguments.end(), {"--data", "none"});
+  EXPECT_EQ(SmallReplay(arguments).exit_code, 2);
+  model.Write("{\"ratios\": [0, 4, 128], \"state\": false}");
+  const CommandOutcome without = SmallReplay(compress);
+  EXPECT_EQ(without.exit_code, 2);
+  EXPECT_THAT(without.err, HasSubstr("\"state\": true"));
 }
 
 TEST(ReplayCommandTest, ATraceIsServedFromItsFile) {
@@ -232,7 +261,8 @@ TEST(ReplayCommandTest, HelpShowsExamplesAndExitCodes) {
   for (const char* option :
        {"--trace", "--model", "--memory", "--sequences", "--backend", "--data", "--layers",
         "--json", "--plot", "--serial", "--step-ms", "--tokens-per-second", "--step-tokens",
-        "--no-reuse", "--checkpoints", "--replay-limit", "--approximate-replay", "--in-flight"}) {
+        "--no-reuse", "--checkpoints", "--replay-limit", "--approximate-replay", "--in-flight",
+        "--compress"}) {
     EXPECT_THAT(help, HasSubstr(option));
   }
 }

@@ -60,16 +60,25 @@ TERRACE_HOST_DEVICE uint64_t ContentSeed(uint64_t key, int32_t position, Content
   return Mix(Mix(key, static_cast<uint32_t>(position)), place);
 }
 
-// Channels 2 * pair (low half) and 2 * pair + 1: any sign and mantissa, magnitudes from 2^-7 to 2.
-TERRACE_HOST_DEVICE uint32_t ContentPair(uint64_t seed, uint32_t pair) {
-  uint32_t hash = static_cast<uint32_t>(seed) + pair * 0x9E3779B9u;
+// Number `index` of a row, any 32 bits.
+TERRACE_HOST_DEVICE uint32_t ContentHash(uint64_t seed, uint32_t index) {
+  uint32_t hash = static_cast<uint32_t>(seed) + index * 0x9E3779B9u;
   hash ^= hash >> 15;
   hash *= static_cast<uint32_t>(seed >> 32) | 1u;
   hash ^= hash >> 13;
   hash *= 0x85EBCA6Bu;
-  hash ^= hash >> 16;
+  return hash ^ hash >> 16;
+}
+
+// Channels 2 * pair (low half) and 2 * pair + 1: any sign and mantissa, magnitudes from 2^-7 to 2.
+TERRACE_HOST_DEVICE uint32_t ContentPair(uint64_t seed, uint32_t pair) {
   constexpr uint32_t kSmallestExponent = 120u << 7;  // of a bf16, with three random bits above
-  return (hash & 0x83FF83FFu) + (kSmallestExponent << 16 | kSmallestExponent);
+  return (ContentHash(seed, pair) & 0x83FF83FFu) + (kSmallestExponent << 16 | kSmallestExponent);
+}
+
+// Uniform in -2 .. 2, both included.
+TERRACE_HOST_DEVICE float ContentNumber(uint64_t seed, uint32_t index) {
+  return static_cast<float>(static_cast<int32_t>(ContentHash(seed, index))) * 0x1p-30f;
 }
 
 TERRACE_HOST_DEVICE void FillContent(uint64_t seed, int32_t channels, uint16_t* row) {

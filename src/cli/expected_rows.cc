@@ -70,13 +70,15 @@ int32_t EntriesInSight(const PoolSpec& pool, int32_t position) {
   return pool.rule == EntryRule::kPooled ? (position + 1) / pool.ratio : position / pool.ratio + 1;
 }
 
+uint64_t ExpectedKey(const PrefixKeys& keys, const StepLane& lane, int32_t last) {
+  if (last < lane.keep_end()) return keys.Of(lane.request, last);
+  return RejectedKey(keys.request(lane.request).own, lane.sequence, lane.first);
+}
+
 uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const PrefixKeys& keys,
                       const StepLane& lane, int32_t position) {
   const int32_t last = LastTokenOf(pool.rule, pool.ratio, position);
-  const uint64_t key = last < lane.keep_end()
-                           ? keys.Of(lane.request, last)
-                           : RejectedKey(keys.request(lane.request).own, lane.sequence, lane.first);
-  return ContentSeed(key, position, plane);
+  return ContentSeed(ExpectedKey(keys, lane, last), position, plane);
 }
 
 void CompareRows(RowFormat format, const float* rope_table, absl::Span<const ExpectedRow> expected,

@@ -49,6 +49,9 @@ bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const Ste
 // Entries that a query at `position` may see, by the rule of docs/formats.md section 4.
 int32_t EntriesInSight(const PoolSpec& pool, int32_t position);
 
+// Key of the tokens of `lane` up to `last`, whoever fed them.
+uint64_t ExpectedKey(const PrefixKeys& keys, const StepLane& lane, int32_t last);
+
 // The row of `lane` in one plane whose first token is `position`, whoever wrote it.
 uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const PrefixKeys& keys,
                       const StepLane& lane, int32_t position);
@@ -56,9 +59,10 @@ uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const PrefixKeys
 struct Mismatch {
   int64_t row = 0;       // index into the expected rows
   int32_t channels = 0;  // that differ
-  int32_t channel = 0;   // the first of them
+  int32_t channel = 0;   // the first of them; of a compressed entry the worst
   uint16_t found = 0;
   uint16_t expected = 0;
+  double error = 0;  // of a compressed entry: of that channel, in units of what is tolerated
 };
 
 // Appends a Mismatch for each row that differs from what is expected; it begins at its `at` in

@@ -6,16 +6,15 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "cli/layer_places.h"
 
 namespace terrace {
 namespace {
 
 // The layer's full pool, or -1.
 int32_t KindOf(const ModelSpec& model, int layer) {
-  for (const LayerPool& place : model.layers[layer].pools) {
-    if (model.pools[place.pool].kind == PoolKind::kFull) return place.pool;
-  }
-  return -1;
+  const LayerPool* const full = PlaceOf(model, layer, PoolKind::kFull);
+  return full == nullptr ? -1 : full->pool;
 }
 
 size_t NumKinds(const ModelSpec& model, int first, int count) {

@@ -8,8 +8,10 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/store_runner.h"
+#include "terrace/compress_state.h"
 #include "terrace/ledger.h"
 #include "terrace/units.h"
 
@@ -25,6 +27,19 @@ int32_t ContextOf(absl::Span<const TraceRequest> requests, const ModelSpec& mode
   }
   const int64_t whole = RoundUp(longest, model.chunk_tokens);
   return static_cast<int32_t>(std::min<int64_t>(whole, model.max_context_tokens));
+}
+
+absl::Status CheckCompress(const ReplayOptions& options) {
+  if (!options.compress) return absl::OkStatus();
+  if (StatePool(options.model, kCsaRatio) < 0 && StatePool(options.model, kHcaRatio) < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--compress: model ", options.model.name,
+        " has no compressor state; a model file of ratios gets it with \"state\": true"));
+  }
+  if (!options.with_data) {
+    return absl::InvalidArgumentError("--compress: with --data none there is nothing to compress");
+  }
+  return absl::OkStatus();
 }
 
 // What the limits of a geometry do not check.
@@ -90,6 +105,7 @@ bool ReplayResult::ok() const {
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                     const ReplayOptions& options) {
   if (absl::Status status = CheckNumbers(options); !status.ok()) return status;
+  if (absl::Status status = CheckCompress(options); !status.ok()) return status;
   ReplayResult result;
   const int32_t sequences = options.scheduler.serial ? 1 : options.scheduler.sequences;
   const bool leaves_checkpoints =

@@ -33,6 +33,9 @@ struct ReplayOptions {
   bool with_data = true;  // false: the ledger alone
   BackendOptions backend = {};
   std::string layers;  // as ParseLayers; empty: one of each kind on the host, all on a GPU
+  // The store makes the entries of layers that have a state pool of raw rows; else they are
+  // written.
+  bool compress = false;
   VerifierOptions verifier = {};
   // For tests: called on every step after all rows were written and before any is read back.
   std::function<absl::Status(Store&)> after_write = {};
@@ -59,7 +62,8 @@ struct ReplayResult {
   bool ok() const;
 };
 
-// Errors: InvalidArgument for times or shares that are none; those of PlanCapacity, MakeBackend and
+// Errors: InvalidArgument for times or shares that are none, or to compress for a model that has no
+// state; those of PlanCapacity, MakeBackend and
 // Store::Create, and whatever a step failed with.
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                     const ReplayOptions& options);

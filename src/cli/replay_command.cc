@@ -37,7 +37,8 @@ Examples:
   terrace replay --trace azure_conv.csv --memory 6GiB --backend host --layers 1-3
   terrace replay --trace mooncake_conversation.jsonl --memory 10TiB --sequences 1024 --data none
   terrace replay --memory 1GiB --requests 100 --serial --verify 1
-  terrace replay --memory 8GiB --data none --checkpoints none --replay-limit 4096)";
+  terrace replay --memory 8GiB --data none --checkpoints none --replay-limit 4096
+  terrace replay --model model.json --memory 8GiB --compress --drafts 3 --in-flight 2)";
 
 struct ReplayArguments {
   std::string trace_file;
@@ -212,6 +213,10 @@ void AddStoreOptions(CLI::App& command, ReplayArguments* arguments) {
                   "that carry data: N, A-B or all; default: cuda all, host the shortest run with "
                   "one of each kind")
       ->type_name("L")
+      ->group(group);
+  command
+      .add_flag("--compress", replay.compress,
+                "the store makes the entries, of raw rows; for models with \"state\": true")
       ->group(group);
   command
       .add_option("--verify", replay.verifier.rate,

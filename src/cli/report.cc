@@ -73,6 +73,11 @@ void AddVerified(const ReplayResult& result, Table& table) {
   table.Add("rows verified", WithCommas(stats.verified_rows), ", corrupt ",
             WithCommas(stats.corrupt_rows), "; ", WithCommas(stats.absent_rows),
             " absent rows read as zero");
+  if (stats.verified_entries > 0) {
+    table.Add("  compressed", WithCommas(stats.verified_entries),
+              absl::StrFormat(" of them, largest error %.2f of what is tolerated",
+                              stats.largest_entry_error));
+  }
   std::string classes;
   for (int c = 0; c < kNumRowClasses; ++c) {
     absl::StrAppend(
@@ -171,6 +176,8 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
           {"verified_by_class", by_class},
           {"absent_rows", verifier.absent_rows},
           {"corrupt_rows", verifier.corrupt_rows},
+          {"verified_entries", verifier.verified_entries},
+          {"largest_entry_error", verifier.largest_entry_error},
           {"leaked_blocks", result.leaked_blocks},
           {"store_counters",
            {{"nonfinite_values", result.counters.nonfinite_values},

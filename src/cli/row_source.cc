@@ -21,18 +21,19 @@ bool IsWindow(const ModelSpec& model, const LayerPool& place) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RowSource>> RowSource::Create(Store* store, const ModelSpec& model,
-                                                             const PrefixKeys* keys,
+                                                             const StepContents* contents,
+                                                             const CompressorWeights& weights,
                                                              ThreadPool* threads) {
-  std::unique_ptr<RowSource> source(new RowSource(store, model, keys, threads));
-  if (absl::Status status = source->Build(); !status.ok()) return status;
+  std::unique_ptr<RowSource> source(new RowSource(store, model, contents, threads));
+  if (absl::Status status = source->Build(weights); !status.ok()) return status;
   return source;
 }
 
-RowSource::RowSource(Store* store, const ModelSpec& model, const PrefixKeys* keys,
+RowSource::RowSource(Store* store, const ModelSpec& model, const StepContents* contents,
                      ThreadPool* threads)
     : store_(store),
       model_(model),
-      keys_(*keys),
+      contents_(*contents),
       threads_(threads),
       on_host_(store->backend().name() == "host") {}
 
@@ -51,23 +52,19 @@ int32_t RowSource::AddSegment(const LayerPool& place, int32_t plane) {
        .slots = view.slots[place.pool],
        .positions = window ? view.token_position : view.entry_position[place.pool],
        .token_lanes = window ? view.token_record : nullptr,
-       .lanes = lanes_.data(),
-       .prefix_keys = prefix_keys_.data()});
+       .lanes = contents_.lanes(),
+       .prefix_keys = contents_.prefix_keys()});
   return static_cast<int32_t>(segments_.size()) - 1;
 }
 
-absl::Status RowSource::Build() {
+absl::Status RowSource::Build(const CompressorWeights& weights) {
   Backend& backend = store_->backend();
   const Geometry& geometry = store_->geometry();
-  if (absl::Status status = lanes_.Allocate(backend, geometry.max_sequences); !status.ok()) {
-    return status;
-  }
-  if (absl::Status status = UploadKeys(); !status.ok()) return status;
   const LayerRange range = store_->layers();
   for (int layer = range.first; layer < range.first + range.count; ++layer) {
     LayerSegments segments;
     for (const LayerPool& place : model_.layers[layer].pools) {
-      if (!place.writes) continue;
+      if (!place.writes || weights.Of({place.pool, place.row, 0}) != nullptr) continue;
       if (IsWindow(model_, place)) {
         segments.swa = AddSegment(place, 0);
       } else if (model_.pools[place.pool].kind == PoolKind::kFull) {
@@ -107,31 +104,8 @@ absl::Status RowSource::Build() {
                         count * int64_t{sizeof(FillSegment)}, {});
 }
 
-absl::Status RowSource::UploadKeys() {
-  const absl::Span<const uint64_t> keys = keys_.all();
-  const int64_t count = static_cast<int64_t>(keys.size());
-  if (absl::Status status = prefix_keys_.Allocate(store_->backend(), count); !status.ok()) {
-    return status;
-  }
-  return store_->backend().Upload(prefix_keys_.data(), keys.data(),
-                                  count * int64_t{sizeof(uint64_t)}, {});
-}
-
-absl::Status RowSource::BeginStep(absl::Span<const StepLane> lanes, Stream stream) {
-  content_lanes_.clear();
-  for (const StepLane& lane : lanes) {
-    const PrefixKeys::Request& request = keys_.request(lane.request);
-    content_lanes_.push_back({.first_key = request.first_key,
-                              .own_key = request.own,
-                              .rejected_key = RejectedKey(request.own, lane.sequence, lane.first),
-                              .own_from = request.own_from,
-                              .keep_end = lane.keep_end()});
-  }
-  absl::Status status = store_->backend().Upload(
-      lanes_.data(), content_lanes_.data(),
-      static_cast<int64_t>(content_lanes_.size() * sizeof(ContentLane)), stream);
-  if (!status.ok() || on_host_) return status;
-
+absl::Status RowSource::BeginStep([[maybe_unused]] Stream stream) {
+  if (on_host_) return absl::OkStatus();
 #if defined(TERRACE_HAS_CUDA)
   const PlanHeader& step = store_->step();
   int32_t most_rows = step.num_token_rows;

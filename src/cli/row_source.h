@@ -1,5 +1,6 @@
 // RowSource makes the rows that a replay writes, where the store's backend can read them: on the
 // host a layer at a time into one buffer, on a GPU all layers in one launch into a buffer each.
+// Entries that the store compresses are none of them (raw_rows.h).
 //
 // Stream: all calls of a step are ordered on the stream they are given. Thread-safe: no.
 
@@ -12,11 +13,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "cli/backend_memory.h"
+#include "cli/compressor_weights.h"
 #include "cli/fill_rows.h"
-#include "cli/prefix_keys.h"
-#include "cli/scheduler.h"
+#include "cli/step_contents.h"
 #include "src/thread_pool.h"
 #include "terrace/model.h"
 #include "terrace/store.h"
@@ -25,13 +25,14 @@ namespace terrace {
 
 class RowSource {
  public:
-  // All are borrowed.   Errors: ResourceExhausted from the backend.
+  // All are borrowed; `weights` for this call.   Errors: ResourceExhausted from the backend.
   static absl::StatusOr<std::unique_ptr<RowSource>> Create(Store* store, const ModelSpec& model,
-                                                           const PrefixKeys* keys,
+                                                           const StepContents* contents,
+                                                           const CompressorWeights& weights,
                                                            ThreadPool* threads);
 
-  // Once a step, after Store::Begin.
-  absl::Status BeginStep(absl::Span<const StepLane> lanes, Stream stream);
+  // Once a step, after StepContents::BeginStep.
+  absl::Status BeginStep(Stream stream);
 
   // What `layer` writes in this step. Valid until the next call.
   LayerRows RowsOf(int layer);
@@ -44,22 +45,19 @@ class RowSource {
     int32_t indexer = -1;
   };
 
-  RowSource(Store* store, const ModelSpec& model, const PrefixKeys* keys, ThreadPool* threads);
-  absl::Status Build();
-  absl::Status UploadKeys();
+  RowSource(Store* store, const ModelSpec& model, const StepContents* contents,
+            ThreadPool* threads);
+  absl::Status Build(const CompressorWeights& weights);
   int32_t AddSegment(const LayerPool& place, int32_t plane);
   RowsIn Filled(int32_t segment);
 
   Store* const store_;
   const ModelSpec& model_;
-  const PrefixKeys& keys_;
+  const StepContents& contents_;
   ThreadPool* const threads_;
   const bool on_host_;
   std::vector<LayerSegments> layers_;  // of the store's range
   std::vector<FillSegment> segments_;
-  std::vector<ContentLane> content_lanes_;
-  BackendMemory<ContentLane> lanes_;
-  BackendMemory<uint64_t> prefix_keys_;
   BackendMemory<FillSegment> device_segments_;
   BackendMemory<uint16_t> rows_;
 };

@@ -46,15 +46,30 @@ absl::Status StoreRunner::Build(const CapacityPlan& capacity) {
     return status;
   }
 
-  absl::StatusOr<std::unique_ptr<RowSource>> rows =
-      RowSource::Create(store_.get(), options_.model, &keys_, &threads_);
-  if (!rows.ok()) return rows.status();
-  rows_ = *std::move(rows);
-  overlap_ = std::make_unique<OverlapRows>(store_.get(), &keys_);
+  if (absl::Status status = BuildSources(); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Create(
-      store_.get(), options_.model, &keys_, rope_tables_, &threads_, options_.verifier);
+      store_.get(), options_.model, &keys_, rope_tables_, &weights_, &threads_, options_.verifier);
   if (!verifier.ok()) return verifier.status();
   verifier_ = *std::move(verifier);
+  return absl::OkStatus();
+}
+
+absl::Status StoreRunner::BuildSources() {
+  const ModelSpec& model = options_.model;
+  auto contents = StepContents::Create(backend_.get(), store_->geometry().max_sequences, &keys_);
+  if (!contents.ok()) return contents.status();
+  contents_ = *std::move(contents);
+  if (options_.compress) {
+    weights_ = CompressorWeights(model, store_->layers(), options_.verifier.seed);
+    auto raw = RawRows::Create(store_.get(), model, contents_.get(), weights_, &threads_);
+    if (!raw.ok()) return raw.status();
+    raw_ = *std::move(raw);
+  } else {
+    overlap_ = std::make_unique<OverlapRows>(store_.get(), &keys_);
+  }
+  auto rows = RowSource::Create(store_.get(), model, contents_.get(), weights_, &threads_);
+  if (!rows.ok()) return rows.status();
+  rows_ = *std::move(rows);
   return absl::OkStatus();
 }
 
@@ -86,11 +101,13 @@ absl::Status StoreRunner::MakeRopes(int32_t positions) {
 
 absl::Status StoreRunner::Run(const Plan& plan, absl::Span<const StepLane> lanes) {
   absl::Status status = store_->Begin(plan, stream_);
-  if (status.ok()) status = overlap_->RunStep(plan, lanes, stream_);
-  if (status.ok()) status = rows_->BeginStep(lanes, stream_);
+  if (status.ok() && overlap_ != nullptr) status = overlap_->RunStep(plan, lanes, stream_);
+  if (status.ok()) status = contents_->BeginStep(lanes, stream_);
+  if (status.ok()) status = rows_->BeginStep(stream_);
   const LayerRange range = store_->layers();
   for (int layer = range.first; status.ok() && layer < range.first + range.count; ++layer) {
     status = store_->Write(layer, rows_->RowsOf(layer), stream_);
+    if (status.ok() && raw_ != nullptr) status = raw_->Compress(layer, stream_);
   }
   if (status.ok() && options_.after_write) status = options_.after_write(*store_);
   return status.ok() ? verifier_->CheckStep(lanes, stream_) : status;
@@ -98,7 +115,7 @@ absl::Status StoreRunner::Run(const Plan& plan, absl::Span<const StepLane> lanes
 
 VerifierStats StoreRunner::verified() const {
   VerifierStats sum = verifier_->stats();
-  sum += overlap_->stats();
+  if (overlap_ != nullptr) sum += overlap_->stats();
   return sum;
 }
 

@@ -1,5 +1,5 @@
 // StoreRunner carries out the steps of a replay with data: it makes the rows that a model would,
-// writes them through a store, and reads some of them back.
+// writes them through a store, or lets the store make entries of them, and reads some of them back.
 //
 // Stream: all work is ordered on the default stream. Thread-safe: no.
 
@@ -14,11 +14,14 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "cli/backend_memory.h"
+#include "cli/compressor_weights.h"
 #include "cli/overlap_rows.h"
 #include "cli/prefix_keys.h"
+#include "cli/raw_rows.h"
 #include "cli/replay.h"
 #include "cli/row_source.h"
 #include "cli/scheduler.h"
+#include "cli/step_contents.h"
 #include "cli/verifier.h"
 #include "src/thread_pool.h"
 #include "terrace/backend.h"
@@ -46,6 +49,7 @@ class StoreRunner final : public StepRunner {
  private:
   StoreRunner(absl::Span<const TraceRequest> requests, const ReplayOptions& options);
   absl::Status Build(const CapacityPlan& capacity);
+  absl::Status BuildSources();
   absl::Status MakeRopes(int32_t positions);
 
   const ReplayOptions& options_;
@@ -56,7 +60,11 @@ class StoreRunner final : public StepRunner {
   std::unique_ptr<Store> store_;
   std::vector<std::vector<float>> rope_tables_;
   std::vector<BackendMemory<float>> device_ropes_;
+  CompressorWeights weights_;
+  std::unique_ptr<StepContents> contents_;
   std::unique_ptr<RowSource> rows_;
+  // How entries and the state at checkpoints come about: made by the store, or stood in for.
+  std::unique_ptr<RawRows> raw_;
   std::unique_ptr<OverlapRows> overlap_;
   std::unique_ptr<Verifier> verifier_;
 };

@@ -3,19 +3,16 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
+#include "cli/expected_entries.h"
+#include "cli/layer_places.h"
 #include "terrace/check.h"
 
 namespace terrace {
 namespace {
 
-constexpr int64_t kPieceRows = 64;  // that one thread compares at a time: some tens of microseconds
-
-const LayerPool* PlaceOf(const ModelSpec& model, int layer, PoolKind kind) {
-  for (const LayerPool& place : model.layers[layer].pools) {
-    if (model.pools[place.pool].kind == kind) return &place;
-  }
-  return nullptr;
-}
+// What one thread compares at a time: some tens of microseconds, for references a millisecond.
+constexpr int64_t kPieceRows = 64;
+constexpr int64_t kPieceReferences = 2;
 
 }  // namespace
 
@@ -24,6 +21,8 @@ VerifierStats& VerifierStats::operator+=(const VerifierStats& other) {
   verified_rows += other.verified_rows;
   absent_rows += other.absent_rows;
   corrupt_rows += other.corrupt_rows;
+  verified_entries += other.verified_entries;
+  largest_entry_error = std::max(largest_entry_error, other.largest_entry_error);
   for (int c = 0; c < kNumRowClasses; ++c) verified_by_class[c] += other.verified_by_class[c];
   first_corrupt.insert(first_corrupt.end(), other.first_corrupt.begin(), other.first_corrupt.end());
   if (first_corrupt.size() > kMostReported) first_corrupt.resize(kMostReported);
@@ -32,21 +31,23 @@ VerifierStats& VerifierStats::operator+=(const VerifierStats& other) {
 
 absl::StatusOr<std::unique_ptr<Verifier>> Verifier::Create(
     Store* store, const ModelSpec& model, const PrefixKeys* keys,
-    absl::Span<const std::vector<float>> rope_tables, ThreadPool* threads,
-    const VerifierOptions& options) {
+    absl::Span<const std::vector<float>> rope_tables, const CompressorWeights* weights,
+    ThreadPool* threads, const VerifierOptions& options) {
   std::unique_ptr<Verifier> verifier(
-      new Verifier(store, model, keys, rope_tables, threads, options));
+      new Verifier(store, model, keys, rope_tables, weights, threads, options));
   if (absl::Status status = verifier->Build(); !status.ok()) return status;
   return verifier;
 }
 
 Verifier::Verifier(Store* store, const ModelSpec& model, const PrefixKeys* keys,
-                   absl::Span<const std::vector<float>> rope_tables, ThreadPool* threads,
+                   absl::Span<const std::vector<float>> rope_tables,
+                   const CompressorWeights* weights, ThreadPool* threads,
                    const VerifierOptions& options)
     : store_(store),
       model_(model),
       keys_(*keys),
       rope_tables_(rope_tables),
+      weights_(*weights),
       threads_(threads),
       options_(options),
       sampler_(model, options.rate, options.seed) {}
@@ -108,11 +109,12 @@ absl::Status Verifier::Choose(absl::Span<const StepLane> lanes, Stream stream) {
     kind.layer = kind.layers[stats_.sampled_steps % kind.layers.size()];
     if (kind.full_pool < 0) continue;
     kind.entries_at = static_cast<int64_t>(chosen_.size());
-    chosen_.resize(chosen_.size() + queries_.size() * kTopK);
+    chosen_.resize(chosen_.size() + queries_.size() * kTopK, -1);
     int32_t* entries = chosen_.data() + kind.entries_at;
+    const int32_t most = EntriesPerQuery(kind, kTopK);
     for (const SampledQuery& query : queries_) {
       sampler_.PickEntries(model_.pools[kind.full_pool], lanes[query.lane], query,
-                           absl::MakeSpan(entries, kTopK));
+                           absl::MakeSpan(entries, most));
       entries += kTopK;
     }
   }
@@ -123,12 +125,14 @@ absl::Status Verifier::Choose(absl::Span<const StepLane> lanes, Stream stream) {
 RowsOut Verifier::StartRead(int32_t layer, int32_t pool, PlaneKind plane, int32_t rows) {
   const PoolKind kind = model_.pools[pool].kind;
   const int32_t plane_index = static_cast<int32_t>(plane);
+  const ContentPlane place = {pool, PlaceOf(model_, layer, kind)->row, plane_index};
   const int32_t channels = LayoutOf(model_.pools[pool].planes[plane_index].format).channels;
   reads_.push_back({.layer = layer,
-                    .plane = {pool, PlaceOf(model_, layer, kind)->row, plane_index},
+                    .plane = place,
                     .first = static_cast<int64_t>(expected_.size()),
                     .begin = out_used_,
-                    .channels = channels});
+                    .channels = channels,
+                    .weights = weights_.Of(place)});
   out_used_ += static_cast<int64_t>(queries_.size()) * rows * channels;
   TERRACE_CHECK_LE(out_used_, out_.size());
   return {.data = out_.data() + reads_.back().begin};
@@ -167,14 +171,21 @@ absl::Status Verifier::ReadTopK(const LayerKind& kind, PlaneKind plane,
 
 absl::Status Verifier::ReadVisible(const LayerKind& kind, PlaneKind plane,
                                    absl::Span<const StepLane> lanes, Stream stream) {
-  const RowsOut out = StartRead(kind.layer, kind.full_pool, plane, kMostVisible);
+  const int32_t most = EntriesPerQuery(kind, kMostVisible);
+  const RowsOut out = StartRead(kind.layer, kind.full_pool, plane, most);
   for (const SampledQuery& query : queries_) {
     const int32_t in_sight = EntriesInSight(model_.pools[kind.full_pool], query.position);
-    for (int32_t entry = 0; entry < kMostVisible; ++entry) {
+    for (int32_t entry = 0; entry < most; ++entry) {
       ExpectEntry(query, lanes[query.lane], entry < in_sight ? entry : -1);
     }
   }
-  return store_->GatherVisible(kind.layer, Asked(), kMostVisible, out, stream, plane);
+  return store_->GatherVisible(kind.layer, Asked(), most, out, stream, plane);
+}
+
+int32_t Verifier::EntriesPerQuery(const LayerKind& kind, int32_t most) const {
+  const LayerPool& place = *PlaceOf(model_, kind.layer, PoolKind::kFull);
+  const bool compressed = weights_.Of({place.pool, place.row, 0}) != nullptr;
+  return compressed ? std::min(most, kMostReferences) : most;
 }
 
 Queries Verifier::Asked() const {
@@ -197,6 +208,7 @@ void Verifier::Expect(const SampledQuery& query, const StepLane& lane, int32_t p
                        .lane = query.lane,
                        .row_class = row_class});
   ++stats_.verified_rows;
+  if (read.weights != nullptr) ++stats_.verified_entries;
   ++stats_.verified_by_class[static_cast<int>(row_class)];
 }
 
@@ -219,21 +231,10 @@ absl::Status Verifier::Compare(absl::Span<const StepLane> lanes, Stream stream) 
     rows = downloaded_.data();
   }
   for (const Read& read : reads_) {
-    const PlaneSpec& plane = model_.pools[read.plane.pool].planes[read.plane.plane];
-    const float* rope =
-        plane.rope_before_store ? rope_tables_[model_.layers[read.layer].rope].data() : nullptr;
     std::vector<Mismatch> mismatches;
-    threads_->ParallelFor(read.count, kPieceRows, [&](int64_t begin, int64_t end) {
-      std::vector<Mismatch> found;
-      const int64_t first = read.first + begin;
-      CompareRows(plane.format, rope, absl::MakeConstSpan(expected_).subspan(first, end - begin),
-                  rows, &found);
-      if (found.empty()) return;
-      std::lock_guard<std::mutex> lock(mutex_);
-      for (Mismatch& mismatch : found) {
-        mismatch.row += first;
-        mismatches.push_back(mismatch);
-      }
+    const int64_t piece = read.weights == nullptr ? kPieceRows : kPieceReferences;
+    threads_->ParallelFor(read.count, piece, [&](int64_t begin, int64_t end) {
+      CompareSome(read, lanes, begin, end, rows, &mismatches);
     });
     stats_.corrupt_rows += static_cast<int64_t>(mismatches.size());
     std::sort(mismatches.begin(), mismatches.end(),
@@ -247,16 +248,42 @@ absl::Status Verifier::Compare(absl::Span<const StepLane> lanes, Stream stream) 
   return absl::OkStatus();
 }
 
+void Verifier::CompareSome(const Read& read, absl::Span<const StepLane> lanes, int64_t begin,
+                           int64_t end, const uint16_t* rows, std::vector<Mismatch>* mismatches) {
+  const PlaneSpec& plane = model_.pools[read.plane.pool].planes[read.plane.plane];
+  const float* rope =
+      plane.rope_before_store ? rope_tables_[model_.layers[read.layer].rope].data() : nullptr;
+  const int64_t first = read.first + begin;
+  const auto expected = absl::MakeConstSpan(expected_).subspan(first, end - begin);
+  std::vector<Mismatch> found;
+  double largest = 0;
+  if (read.weights == nullptr) {
+    CompareRows(plane.format, rope, expected, rows, &found);
+  } else {
+    const EntrySource source = {plane.format, rope, read.plane, read.weights};
+    largest = CompareEntries(source, keys_, lanes, expected, rows, &found);
+  }
+  if (found.empty() && largest == 0) return;
+  std::lock_guard<std::mutex> lock(mutex_);
+  stats_.largest_entry_error = std::max(stats_.largest_entry_error, largest);
+  for (Mismatch& mismatch : found) {
+    mismatch.row += first;
+    mismatches->push_back(mismatch);
+  }
+}
+
 std::string Verifier::Describe(const Read& read, const ExpectedRow& row, const Mismatch& mismatch,
                                const StepLane& lane) const {
   const std::string what =
       row.absent ? "nothing is stored" : absl::StrFormat("%s row", RowClassName(row.row_class));
+  const std::string error =
+      mismatch.error == 0 ? "" : absl::StrFormat(", %.1f times the tolerance", mismatch.error);
   return absl::StrFormat(
       "request %d (sequence %d), position %d, layer %d, %s %s, %s: %d of %d channels differ, "
-      "channel %d is 0x%04x and not 0x%04x",
+      "channel %d is 0x%04x and not 0x%04x%s",
       lane.request, lane.sequence, row.position, read.layer, model_.pools[read.plane.pool].name,
       read.plane.plane == 0 ? "latent" : "indexer", what, mismatch.channels, read.channels,
-      mismatch.channel, mismatch.found, mismatch.expected);
+      mismatch.channel, mismatch.found, mismatch.expected, error);
 }
 
 }  // namespace terrace

@@ -1,5 +1,6 @@
 // Verifier reads rows of the current step back through GatherWindow, GatherTopK and GatherVisible,
-// and compares every bit with what must be there (expected_rows.h).
+// and compares every bit with what must be there (expected_rows.h); entries that the store made of
+// raw rows it holds against a reference in double precision (expected_entries.h).
 //
 // Stream: one wait a sampled step, for the copy to the host. Thread-safe: no.
 
@@ -17,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "cli/backend_memory.h"
+#include "cli/compressor_weights.h"
 #include "cli/expected_rows.h"
 #include "cli/prefix_keys.h"
 #include "cli/sampler.h"
@@ -34,9 +36,11 @@ struct VerifierOptions {
 
 struct VerifierStats {
   int64_t sampled_steps = 0;
-  int64_t verified_rows = 0;  // compared with contents; the sum of verified_by_class
-  int64_t absent_rows = 0;    // where nothing is stored: compared with zero
-  int64_t corrupt_rows = 0;   // of both
+  int64_t verified_rows = 0;       // compared with contents; the sum of verified_by_class
+  int64_t absent_rows = 0;         // where nothing is stored: compared with zero
+  int64_t corrupt_rows = 0;        // of both
+  int64_t verified_entries = 0;    // of the verified rows, held against a reference
+  double largest_entry_error = 0;  // of those, in units of what is tolerated
   std::array<int64_t, kNumRowClasses> verified_by_class = {};
   std::vector<std::string> first_corrupt;  // a line each, at most kMostReported
   static constexpr size_t kMostReported = 5;
@@ -48,13 +52,15 @@ class Verifier {
  public:
   static constexpr int32_t kTopK = 64;
   static constexpr int32_t kMostVisible = 64;
+  // Instead of those, where entries are compressed: a reference takes up to a millisecond.
+  static constexpr int32_t kMostReferences = 12;
 
   // All but the options are borrowed. rope_tables: one a ModelSpec::ropes, [positions, 64].
   // Errors: ResourceExhausted from the backend.
   static absl::StatusOr<std::unique_ptr<Verifier>> Create(
       Store* store, const ModelSpec& model, const PrefixKeys* keys,
-      absl::Span<const std::vector<float>> rope_tables, ThreadPool* threads,
-      const VerifierOptions& options);
+      absl::Span<const std::vector<float>> rope_tables, const CompressorWeights* weights,
+      ThreadPool* threads, const VerifierOptions& options);
 
   // After all layers of a step were written. On each sampled step one layer of every kind is read,
   // the next one each time.
@@ -74,15 +80,16 @@ class Verifier {
   struct Read {
     int32_t layer = 0;
     ContentPlane plane = {};
-    int64_t first = 0;     // of expected_
-    int64_t begin = 0;     // element of out_
-    int32_t channels = 0;  // of a row
-    int64_t count = 0;     // rows
+    int64_t first = 0;                                  // of expected_
+    int64_t begin = 0;                                  // element of out_
+    int32_t channels = 0;                               // of a row
+    int64_t count = 0;                                  // rows
+    const CompressorWeights::Plane* weights = nullptr;  // of compressed entries
   };
 
   Verifier(Store* store, const ModelSpec& model, const PrefixKeys* keys,
-           absl::Span<const std::vector<float>> rope_tables, ThreadPool* threads,
-           const VerifierOptions& options);
+           absl::Span<const std::vector<float>> rope_tables, const CompressorWeights* weights,
+           ThreadPool* threads, const VerifierOptions& options);
   absl::Status Build();
   absl::Status Choose(absl::Span<const StepLane> lanes, Stream stream);
   absl::Status ReadWindow(int32_t layer, absl::Span<const StepLane> lanes, Stream stream);
@@ -98,7 +105,12 @@ class Verifier {
   void ExpectNothing(const SampledQuery& query, int32_t position);
   // Entry -1: nothing.
   void ExpectEntry(const SampledQuery& query, const StepLane& lane, int32_t entry);
+  // Entries that one query reads of a layer's pool, at most `most`.
+  int32_t EntriesPerQuery(const LayerKind& kind, int32_t most) const;
   absl::Status Compare(absl::Span<const StepLane> lanes, Stream stream);
+  // Rows begin .. end - 1 of a read. Mismatch::row is of expected_.   Thread-safe: yes.
+  void CompareSome(const Read& read, absl::Span<const StepLane> lanes, int64_t begin, int64_t end,
+                   const uint16_t* rows, std::vector<Mismatch>* mismatches);
   std::string Describe(const Read& read, const ExpectedRow& row, const Mismatch& mismatch,
                        const StepLane& lane) const;
 
@@ -106,6 +118,7 @@ class Verifier {
   const ModelSpec& model_;
   const PrefixKeys& keys_;
   const absl::Span<const std::vector<float>> rope_tables_;
+  const CompressorWeights& weights_;
   ThreadPool* const threads_;
   const VerifierOptions options_;
   Sampler sampler_;
@@ -121,7 +134,7 @@ class Verifier {
   BackendMemory<int32_t> device_chosen_;
   BackendMemory<uint16_t> out_;
   std::vector<uint16_t> downloaded_;  // cuda
-  std::mutex mutex_;                  // of mismatches that several threads find
+  std::mutex mutex_;                  // of what several threads find
 };
 
 }  // namespace terrace

@@ -1,0 +1,60 @@
+#include "cli/expected_entries.h"
+
+#include <algorithm>
+
+#include "cli/reference_entry.h"
+#include "terrace/bf16.h"
+#include "terrace/compress_state.h"
+
+namespace terrace {
+namespace {
+
+// Seeds of the raw rows that the entry from `position` on is made of; how many.
+int32_t SeedsOf(const EntrySource& source, const PrefixKeys& keys, const StepLane& lane,
+                int32_t position, uint64_t* seeds) {
+  const int32_t ratio = source.weights->ratio;
+  const int32_t count = PooledTokens(ratio, position / ratio);
+  const int32_t first = position + ratio - count;
+  for (int32_t i = 0; i < count; ++i) {
+    seeds[i] = ContentSeed(ExpectedKey(keys, lane, first + i), first + i, source.plane);
+  }
+  return count;
+}
+
+}  // namespace
+
+double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
+                      absl::Span<const StepLane> lanes, absl::Span<const ExpectedRow> expected,
+                      const uint16_t* rows, std::vector<Mismatch>* mismatches) {
+  double largest = 0;
+  uint64_t seeds[kHcaRatio];
+  ReferenceEntry entry;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const ExpectedRow& row = expected[i];
+    if (row.absent) {
+      const size_t before = mismatches->size();
+      CompareRows(source.format, nullptr, expected.subspan(i, 1), rows, mismatches);
+      if (mismatches->size() > before) mismatches->back().row = static_cast<int64_t>(i);
+      continue;
+    }
+    const int32_t count = SeedsOf(source, keys, lanes[row.lane], row.position, seeds);
+    const float* const rope = source.rope_table == nullptr
+                                  ? nullptr
+                                  : source.rope_table + int64_t{row.position} * kRopeChannels;
+    MakeReference(*source.weights, absl::MakeConstSpan(seeds, count), rope, &entry);
+    const uint16_t* const found = rows + row.at;
+    const EntryError error = ErrorOf(source.format, entry, found);
+    largest = std::max(largest, error.largest);
+    if (error.num_channels == 0) continue;
+    mismatches->push_back(
+        {.row = static_cast<int64_t>(i),
+         .channels = error.num_channels,
+         .channel = error.channel,
+         .found = found[error.channel],
+         .expected = Bf16FromFloat(static_cast<float>(entry.values[error.channel])),
+         .error = error.largest});
+  }
+  return largest;
+}
+
+}  // namespace terrace
