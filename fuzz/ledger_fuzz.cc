@@ -50,6 +50,7 @@ LedgerOptions OptionsOf(Bytes& bytes) {
   model.chunk_tokens = bytes.Below(2) == 0 ? 128 : 256;
   model.swa_block_tokens = 16 << bytes.Below(4);
   model.overlap = bytes.Below(2) == 0;
+  model.state = model.overlap && bytes.Below(2) == 0;
   const bool strided = bytes.Below(4) == 0;
   model.rule = strided ? EntryRule::kStrided : EntryRule::kPooled;
   model.ratios = strided ? std::vector<int32_t>{0, 1, 2} : std::vector<int32_t>{4, 128};
@@ -61,7 +62,9 @@ LedgerOptions OptionsOf(Bytes& bytes) {
                          .store_whole_chunk = bytes.Below(4) == 0};
   std::vector<int32_t> capacities(spec.pools.size(), 4 + bytes.Below(16));
   capacities[0] = 2 + bytes.Below(64);
-  if (model.overlap) capacities.back() = 1 + bytes.Below(6);
+  for (size_t p = 0; p < capacities.size(); ++p) {
+    if (!HoldsRows(spec.pools[p].kind)) capacities[p] = 1 + bytes.Below(6);
+  }
   LedgerOptions options{.geometry = *MakeGeometry(spec, limits, capacities),
                         .in_flight_plans = bytes.Below(3)};
   const CheckpointPolicy policies[] = {CheckpointPolicy::EndOfPromptAndOutput(),

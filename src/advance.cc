@@ -32,6 +32,12 @@ Plan Ledger::Impl::Advance(absl::Span<const StepRequest> batch, const Demand& de
     FreeBlocks(geometry.window_pool, change.lane, change.old_released);
     FreeBlocks(geometry.window_pool, change.lane, change.window_released);
   }
+  // The plan takes its snapshots first, so its own lanes may have these if no other is left.
+  if (const int p = csa_state_pool; p >= 0) {
+    for (; pools[p].num_free() < demand.taken[p]; snapshot_states.pop_back()) {
+      FreeBlock(p, snapshot_states.back());
+    }
+  }
   plan_blocks.clear();
   for (const BlockChange& change : changes) {
     if (change.chunk_copied >= 0) {
@@ -98,6 +104,7 @@ Plan Ledger::Impl::Advance(absl::Span<const StepRequest> batch, const Demand& de
   if (options.in_flight_plans == 0) retired = number;
   // What only the plan itself needs goes when it has run.
   for (const auto& [pool, block] : plan_blocks) FreeBlock(pool, block);
+  FreeSnapshotStates();
   if (demand.restores > 0) {
     for (const StepRequest& request : batch) DropRestore(*Find(request.id));
   }

@@ -235,6 +235,7 @@ absl::Status Ledger::Impl::Reserve(absl::Span<const StepRequest> batch, const De
   const absl::Span<const BlockId> returned =
       idle() ? absl::MakeConstSpan(vacated) : absl::Span<const BlockId>();
   const auto returning = [&](int pool) {
+    if (pool == csa_state_pool && idle()) return static_cast<int32_t>(snapshot_states.size());
     if (pool != geometry.window_pool) return 0;
     return static_cast<int32_t>(std::count_if(returned.begin(), returned.end(), [&](BlockId block) {
       return !pools[pool].IsIndexed(block);
@@ -276,7 +277,7 @@ absl::Status Ledger::Impl::ShortageError(absl::Span<const StepRequest> batch, co
       });
       ForEachBlockOf(request.id.lane, [&](int in, int32_t, int32_t index, BlockId block) {
         if (in != p || seen[block.value()]) return;
-        if (change != changes.end() && change->Leaves(is_full(p), index)) return;
+        if (change != changes.end() && change->Leaves(geometry.pools[p].kind, index)) return;
         seen[block.value()] = true;
         ++held;
       });

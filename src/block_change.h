@@ -32,8 +32,9 @@ struct BlockChange {
   bool state_copied = false;
 
   // Whether the step takes the block at `index` of a pool from the sequence.
-  bool Leaves(bool full_pool, int32_t index) const {
-    if (full_pool) return index == chunk_copied;
+  bool Leaves(PoolKind kind, int32_t index) const {
+    if (kind == PoolKind::kFull) return index == chunk_copied;
+    if (kind == PoolKind::kState) return state_copied;
     return index == window_copied || old_released.contains(index) ||
            window_released.contains(index);
   }

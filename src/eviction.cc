@@ -150,7 +150,10 @@ void Ledger::Impl::RemoveCheckpoint(CheckpointId checkpoint, Removal why) {
       return record.overlap_block == overlap.value();
     };
     Unindex(geometry.overlap_pool, overlap);
-    if (std::erase_if(settled_checkpoints, pending) > 0) FreeBlock(geometry.overlap_pool, overlap);
+    if (std::erase_if(settled_checkpoints, pending) > 0) {
+      FreeBlock(geometry.overlap_pool, overlap);
+      FreeSnapshotStates();
+    }
   }
   switch (why) {
     case Removal::kRolled:

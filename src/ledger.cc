@@ -133,7 +133,29 @@ void Ledger::Impl::FreeWindow(int32_t lane, Sequence& sequence) {
 
 void Ledger::Impl::FreeState(int32_t lane, Sequence& sequence) {
   if (!std::exchange(sequence.has_state, false)) return;
-  for (const int p : state_pools) FreeBlocks(p, lane, {0, 1});
+  for (const int p : state_pools) {
+    const BlockId block = tables[p].Row(lane)[0];
+    // Forks may still have it.
+    if (p == csa_state_pool && pools[p].IsHeldByOne(block) && IsSnapshotNext(block)) {
+      snapshot_states.push_back(block);
+    } else {
+      FreeBlock(p, block);
+    }
+  }
+}
+
+bool Ledger::Impl::IsSnapshotNext(BlockId state) const {
+  return std::any_of(
+      settled_checkpoints.begin(), settled_checkpoints.end(),
+      [&](const CheckpointRecord& record) { return record.state_block == state.value(); });
+}
+
+void Ledger::Impl::FreeSnapshotStates() {
+  std::erase_if(snapshot_states, [&](BlockId state) {
+    if (IsSnapshotNext(state)) return false;
+    FreeBlock(csa_state_pool, state);
+    return true;
+  });
 }
 
 // What the sequence's next step would have begun with is of no use any more, or was named by it.

@@ -48,6 +48,10 @@ void Ledger::CheckInvariants() const {
   for (const CheckpointRecord& record : impl_->settled_checkpoints) {
     ++references[geometry.overlap_pool][record.overlap_block];
   }
+  for (const BlockId state : impl_->snapshot_states) {
+    TERRACE_CHECK_EQ(impl_->IsSnapshotNext(state), true);
+    ++references[impl_->csa_state_pool][state.value()];
+  }
   for (int p = 0; p < geometry.num_pools; ++p) {
     for (int32_t block = 0; block < impl_->pools[p].capacity(); ++block) {
       TERRACE_CHECK_EQ(impl_->pools[p].references(BlockId(block)), references[p][block]);  // (2)

@@ -5,8 +5,9 @@
 //
 // Invariants:
 //  (1) every pool's own (block_pool.h): free + live + cached + draining == capacity;
-//  (2) a block has one reference for each place in the tables of live sequences that names it, and
-//      one for each sequence whose state its next step restores from it;
+//  (2) a block has one reference for each place in the tables of live sequences that names it, one
+//      for each sequence whose state its next step restores from it, and one while the next plan
+//      reads or writes it for a checkpoint alone;
 //  (3) a sequence holds one block of every full pool for each chunk it has begun or attached, and
 //      one of every state pool from its first step on;
 //  (4) the window blocks of a sequence end with its last row and hold every row that the next step
@@ -174,6 +175,9 @@ class Ledger::Impl {
   void FreeChunks(int32_t lane, Sequence& sequence, int32_t chunks);
   void FreeWindow(int32_t lane, Sequence& sequence);
   void FreeState(int32_t lane, Sequence& sequence);
+  // Whether the next plan takes a checkpoint's rows from this block of the CSA state pool.
+  bool IsSnapshotNext(BlockId state) const;
+  void FreeSnapshotStates();
   void DropRestore(Sequence& sequence);
   PoolUse UseOf(int pool) const;
 
@@ -205,7 +209,8 @@ class Ledger::Impl {
   std::vector<BlockTable> tables;
   std::vector<int> full_pools;
   std::vector<int> state_pools;
-  uint64_t number = 0;   // of the last plan
+  const int csa_state_pool = CsaStatePool(geometry);  // or -1
+  uint64_t number = 0;                                // of the last plan
   uint64_t retired = 0;  // the last plan known to have run; always `number` if in_flight_plans is 0
   uint64_t batches = 0;  // calls of Append, for Sequence::last_batch
 
@@ -217,6 +222,9 @@ class Ledger::Impl {
   // Checkpoints left since the last plan: the next copies their overlap rows. Each has a reference
   // to its overlap block.
   std::vector<CheckpointRecord> settled_checkpoints;
+  // CSA states that they are taken from and that no sequence has any more: the next plan frees
+  // them, or hands them out itself, because it takes the snapshots first.
+  std::vector<BlockId> snapshot_states;
 
   // What the call at hand works out; empty between calls but for its memory, which is taken once.
   std::vector<BlockChange> changes;

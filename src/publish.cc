@@ -76,8 +76,8 @@ void Ledger::Impl::PublishCommitted(Sequence& sequence, int32_t lane) {
       }
       // Its snapshot is still to be taken, by the next plan: a reference of its own until then.
       TERRACE_CHECK_EQ(pools[geometry.overlap_pool].AddReference(*overlap).ok(), true);
-      const int state = CsaStatePool(geometry);
-      const int32_t state_block = state < 0 ? kNoBlock : tables[state].Row(lane)[0].value();
+      const int32_t state_block =
+          csa_state_pool < 0 ? kNoBlock : tables[csa_state_pool].Row(lane)[0].value();
       settled_checkpoints.push_back({lane, end, overlap->value(), state_block});
     }
     LeaveCheckpoint(sequence, lane, end, {}, overlap);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "terrace/compress_state.h"
 #include "terrace/expand.h"
 
 namespace terrace {
@@ -212,11 +213,20 @@ void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
     Expect(record.position <= sequence->length &&
                record.position + geometry_.max_drafts + 4 >= sequence->length,
            "a checkpoint of a position that the state has left");
+    if (const int state = CsaStatePool(geometry_); state >= 0) {
+      if (!Expect(record.state_block >= 0, "a checkpoint without a state")) return;
+      Expect(contents_[state][record.state_block] == Mix(sequence->state, state),
+             "a checkpoint is taken from a foreign or stale state");
+    }
     WriteCheckpoint(record, sequence);
   }
   freed_.clear();
   CheckRestores(plan);
   ApplyPatches(plan);
+  // It hands out itself what it has taken a checkpoint from, and no later plan does.
+  for (const CheckpointRecord& record : records.first(settled)) {
+    if (record.state_block >= 0) Use(CsaStatePool(geometry_), record.state_block);
+  }
   ApplyCopies(plan);
   for (size_t i = 0; i < batch.size() && fault_.empty(); ++i) {
     const LaneRecord& lane = plan.lanes()[i];
@@ -227,6 +237,7 @@ void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
     const size_t end = i + 1 < batch.size() ? plan.lanes()[i + 1].checkpoint_begin : records.size();
     WriteRows(lane, records.subspan(begin, end - begin), sequence);
     WriteEntries(lane, sequence);
+    WriteState(lane, sequence);
     sequence.length = lane.first + lane.count;
     sequence.draft_begin = sequence.length - lane.drafts;
     sequence.kept_from = std::max(0, lane.first - (geometry_.window_tokens - 1));
@@ -323,6 +334,7 @@ void PrefixModel::ApplyCopies(const Plan& plan) {
     Expect(sharers > 1, "a block was copied that nobody shares");
     const auto [lane, index] = taken_[destination];
     const PrefixSequence* const sequence = OfLane(lane);
+    if (is_state(copy.pool)) continue;  // every step goes on in it
     const int32_t tokens = geometry_.pools[copy.pool].tokens_per_block;
     Expect(
         sequence != nullptr && sequence->length / tokens == index && sequence->length % tokens != 0,
@@ -408,6 +420,25 @@ void PrefixModel::WriteEntries(const LaneRecord& lane, PrefixSequence& sequence)
   }
 }
 
+// A state page goes on from what the last step left in it, or begins anew where a record says so or
+// where the sequence begins.
+void PrefixModel::WriteState(const LaneRecord& lane, PrefixSequence& sequence) {
+  const uint64_t before = std::exchange(sequence.state, ++fresh_);
+  for (int pool = 0; pool < geometry_.num_pools; ++pool) {
+    if (!is_state(pool)) continue;
+    const int32_t block = device_[pool][lane.lane][0];
+    if (!Expect(block >= 0, "a sequence has no state")) return;
+    uint64_t& content = contents_[pool][block];
+    if (sequence.has_state && !sequence.restores) {
+      Expect(content == Mix(before, pool), "a step goes on from a foreign or stale state");
+    }
+    content = Mix(sequence.state, pool);
+    Use(pool, block);
+    written_[{pool, block}] = lane.lane;
+  }
+  sequence.has_state = true;
+}
+
 void PrefixModel::WriteCheckpoint(const CheckpointRecord& record, const PrefixSequence* sequence) {
   Expect(record.position > 0 && record.position % geometry_.chunk_tokens == 0 &&
              record.position <= sequence->settled(),
@@ -436,7 +467,7 @@ void PrefixModel::CheckVisible(const LaneRecord& lane, const PrefixSequence& seq
   CheckWindow(sequence, lane.lane, sequence.length, device_);
   CheckEntries(sequence, lane.lane, sequence.length, device_);
   for (int pool = 0; pool < geometry_.num_pools; ++pool) {
-    if (pool == geometry_.overlap_pool) continue;
+    if (!HoldsRows(geometry_.pools[pool].kind)) continue;
     const int32_t rows = geometry_.pools[pool].tokens_per_block;
     const int32_t begin = is_full(pool) ? 0 : std::max(0, lane.first - geometry_.window_tokens + 1);
     const int32_t end = is_full(pool) ? sequence.length : lane.first;

@@ -51,6 +51,8 @@ struct PrefixSequence {
   bool in_index = true;     // false after ClearPrefixes
   bool announced = false;   // a plan has named its blocks since they were attached
   bool restores = false;    // its next step begins with another state than its last row's
+  bool has_state = false;   // a block of every state pool, since its first step
+  uint64_t state = 0;       // what these must hold: each step makes another
 
   int32_t settled() const { return std::min(length, known); }
   int32_t undecided() const { return std::max(0, length - std::max(known, draft_begin)); }
@@ -117,15 +119,19 @@ class PrefixModel {
   PrefixSequence* OfLane(int32_t lane);
   bool idle() const { return options_.in_flight_plans == 0 || retired_ == last_plan_; }
   bool is_full(int pool) const { return geometry_.pools[pool].kind == PoolKind::kFull; }
+  bool is_state(int pool) const { return geometry_.pools[pool].kind == PoolKind::kState; }
   absl::StatusCode CodeOfBatch(absl::Span<const StepRequest> batch) const;
-  // Distinct blocks of a pool: of the batch's sequences after the step, of all after it, and of all
-  // before or after it.
+  // Distinct blocks of a pool: of the batch's sequences after the step, of all before it, of all
+  // after it, and of all before or after it.
   struct BlockNeed {
     int32_t of_batch;
+    int32_t before;
     int32_t after;
     int32_t before_and_after;
   };
   BlockNeed NeedOf(absl::Span<const StepRequest> batch, int pool) const;
+  // Indices of the pool's table that a step writes to.
+  std::vector<int32_t> WrittenIndices(const StepRequest& request, int pool) const;
 
   int32_t ReplayFrom(int32_t matched, int64_t tokens) const;
   void SetTokens(PrefixSequence& sequence, int32_t begin, absl::Span<const int32_t> tokens);
@@ -142,6 +148,7 @@ class PrefixModel {
   void WriteRows(const LaneRecord& lane, absl::Span<const CheckpointRecord> checkpoints,
                  PrefixSequence& sequence);
   void WriteEntries(const LaneRecord& lane, PrefixSequence& sequence);
+  void WriteState(const LaneRecord& lane, PrefixSequence& sequence);
   void WriteCheckpoint(const CheckpointRecord& record, const PrefixSequence* sequence);
   void CheckRestores(const Plan& plan);
   void CheckVisible(const LaneRecord& lane, const PrefixSequence& sequence);
@@ -153,6 +160,7 @@ class PrefixModel {
   int32_t SlotAt(int pool, int32_t lane, int32_t entry, const Tables& tables) const;
 
   void ReadSnapshot(const Ledger& ledger);
+  std::pair<bool, bool> Holds(const PrefixSequence& sequence, int pool, int32_t index) const;
   void CheckTables();
   void CheckPools(const Ledger& ledger);
   void CheckSequences(const Ledger& ledger);

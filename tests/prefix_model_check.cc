@@ -4,6 +4,7 @@
 #include <iterator>
 #include <optional>
 
+#include "terrace/compress_state.h"
 #include "tests/prefix_model.h"
 
 namespace terrace {
@@ -144,7 +145,7 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
     // While a plan runs, what the step releases cannot be taken again.
     const int32_t in_use = idle() ? need.after : need.before_and_after;
     must_wait |= in_use + use_[p].draining > capacity;
-    const int32_t taken = need.before_and_after - use_[p].live;
+    const int32_t taken = need.before_and_after - need.before;
     must_fit &= taken <= use_[p].free || (idle() && need.after <= capacity);
     if (shortage.has_value() && shortage->pool == p) {
       Expect(shortage->missing_blocks > 0, "a shortage says how many blocks are missing");
@@ -162,10 +163,22 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
          "a step is refused though what it lacks is merely cached: ", status.ToString());
 }
 
+std::vector<int32_t> PrefixModel::WrittenIndices(const StepRequest& request, int pool) const {
+  if (is_state(pool)) return {0};
+  const PrefixSequence& sequence = *Find(request.id);
+  const int32_t end = sequence.length + request.tokens;
+  std::vector<int32_t> indices;
+  for (int32_t p = sequence.length; p < end; ++p) {
+    const bool stored = is_full(pool) ? p >= sequence.write_from
+                                      : p >= end - request.drafts - (geometry_.window_tokens - 1) ||
+                                            geometry_.store_whole_chunk == 1;
+    const int32_t index = p / geometry_.pools[pool].tokens_per_block;
+    if (stored && (indices.empty() || indices.back() != index)) indices.push_back(index);
+  }
+  return indices;
+}
+
 PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, int pool) const {
-  const PoolGeometry& g = geometry_.pools[pool];
-  const bool window = pool == geometry_.window_pool;
-  const int32_t before = geometry_.window_tokens - 1;
   std::vector<std::vector<int32_t>> tables = held_[pool];
   std::set<int32_t> of_batch, after, before_and_after;
   const auto sharers = [&](int32_t block) {
@@ -179,31 +192,21 @@ PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, 
     }
   };
   for (const auto& table : tables) insert(table, before_and_after);
-  int32_t fresh = g.capacity_blocks;  // ids of blocks to take
+  const int32_t before = static_cast<int32_t>(before_and_after.size());
+  int32_t fresh = geometry_.pools[pool].capacity_blocks;  // ids of blocks to take
   for (const StepRequest& request : batch) {
-    const PrefixSequence& sequence = *Find(request.id);
-    std::vector<int32_t>& table = tables[request.id.lane];
-    const int32_t first = sequence.length;
-    const int32_t end = first + request.tokens;
-    int32_t last = -1;
-    for (int32_t p = first; p < end; ++p) {
-      const int32_t index = p / g.tokens_per_block;
-      const bool stored =
-          !window ? p >= sequence.write_from
-                  : p >= end - request.drafts - before || geometry_.store_whole_chunk == 1;
-      if (!stored || index == last) continue;
-      last = index;
-      if (table[index] < 0 || sharers(table[index]) > 1) {
-        if (table[index] >= 0) after.insert(table[index]);  // the step reads what it copies
-        table[index] = fresh++;
-      }
+    for (const int32_t index : WrittenIndices(request, pool)) {
+      int32_t& block = tables[request.id.lane][index];
+      if (block >= 0 && sharers(block) == 1) continue;
+      if (block >= 0) after.insert(block);  // the step reads what it copies
+      block = fresh++;
     }
   }
   for (const StepRequest& request : batch) {
     std::vector<int32_t>& table = tables[request.id.lane];
-    if (window) {
-      const int32_t begin = std::max(0, Find(request.id)->length - before);
-      std::fill_n(table.begin(), begin / g.tokens_per_block, -1);
+    if (pool == geometry_.window_pool) {
+      const int32_t begin = std::max(0, Find(request.id)->length - (geometry_.window_tokens - 1));
+      std::fill_n(table.begin(), begin / geometry_.pools[pool].tokens_per_block, -1);
     }
     insert(table, of_batch);
   }
@@ -212,7 +215,7 @@ PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, 
   const auto size = [](const std::set<int32_t>& blocks) {
     return static_cast<int32_t>(blocks.size());
   };
-  return {size(of_batch), size(after), size(before_and_after)};
+  return {size(of_batch), before, size(after), size(before_and_after)};
 }
 
 void PrefixModel::JudgeExtend(SequenceId id, const absl::Status& status) {
@@ -327,19 +330,27 @@ void PrefixModel::ReadSnapshot(const Ledger& ledger) {
   }
 }
 
+// Whether a sequence may and whether it must have a block at `index` of a pool's table.
+std::pair<bool, bool> PrefixModel::Holds(const PrefixSequence& sequence, int pool,
+                                         int32_t index) const {
+  if (is_state(pool)) return {sequence.has_state, sequence.has_state};
+  const int32_t rows = geometry_.pools[pool].tokens_per_block;
+  const int64_t begin = int64_t{index} * rows;
+  if (is_full(pool)) {
+    const bool holds = begin < std::max(sequence.length, sequence.write_from);
+    return {holds, holds};
+  }
+  return {begin < sequence.length && begin + rows > sequence.kept_from, false};
+}
+
 // Sequences hold what they need, where the device finds it; and nobody writes what others have.
 void PrefixModel::CheckTables() {
   for (const auto& [key, sequence] : sequences_) {
     const int32_t lane = key.first;
     for (int p = 0; p < geometry_.num_pools; ++p) {
       const std::vector<int32_t>& held = held_[p][lane];
-      const int32_t rows = geometry_.pools[p].tokens_per_block;
       for (int32_t index = 0; index < static_cast<int32_t>(held.size()); ++index) {
-        const int64_t begin = int64_t{index} * rows;
-        const int64_t end =
-            is_full(p) ? std::max(sequence.length, sequence.write_from) : sequence.length;
-        const bool may = begin < end && (is_full(p) || begin + rows > sequence.kept_from);
-        const bool must = is_full(p) && begin < end;
+        const auto [may, must] = Holds(sequence, p, index);
         Expect(held[index] >= 0 ? may : !must, "a sequence holds what it needs, and no more");
         if (held[index] >= 0 && sequence.announced) {
           Expect(device_[p][lane][index] == held[index], "no plan told of a block");
@@ -380,7 +391,10 @@ void PrefixModel::CheckPools(const Ledger& ledger) {
         if (block >= 0) held[block] = true;
       }
     }
-    Expect(use.live == std::count(held.begin(), held.end(), true),
+    // The next plan may take a checkpoint from the state of a sequence that is gone.
+    const int64_t in_tables = std::count(held.begin(), held.end(), true);
+    const int64_t beside = p == CsaStatePool(geometry_) ? freed_.size() : 0;
+    Expect(use.live >= in_tables && use.live <= in_tables + beside,
            "live blocks are those in tables");
     const int64_t indexed = is_full(p) ? mirror_.num_chunks() : INT32_MAX;
     Expect(use.cached <= indexed, "a block is cached that no chunk has");

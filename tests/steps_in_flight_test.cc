@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "terrace/compress_state.h"
 #include "tests/prefix_fixture.h"
 
 namespace terrace {
@@ -246,6 +247,56 @@ TEST(StepsInFlightTest, ASnapshotNamesEveryBlockOfResumedAndForkedSequences) {
   }
   EXPECT_EQ((tables[{a.lane, 0}][0].first), 10);
   EXPECT_TRUE(Plan::Parse(snapshot.bytes(), f.ledger().geometry()).ok());
+}
+
+// A sequence whose last commit left a checkpoint: the next plan takes its snapshot.
+SequenceId StartAStateForTheNextPlan(PrefixFixture& f) {
+  const SequenceId a = f.Start(Text(1, 254));
+  f.Feed(a);
+  f.Commit(a, {7});
+  f.Draft(a, Text(2, 4));
+  f.Commit(a, Text(2, 4));
+  return a;
+}
+
+TEST(StepsInFlightTest, AStateIsNotHandedOutBehindThePlanThatTakesASnapshotOfIt) {
+  PrefixFixture f({.overlap_blocks = 4, .state_blocks = 3}, InFlight(3));
+  const SequenceId b = f.Start(Text(3, 100)), c = f.Start(Text(4, 100));
+  f.Append({{b, 50}});
+  f.Free(StartAStateForTheNextPlan(f));
+  f.Retire(3);  // nothing runs: all that it had is free, but for the state
+  const int pool = CsaStatePool(f.ledger().geometry());
+  EXPECT_EQ(f.Use(pool).live, 1 + 1);
+  const Plan plan = f.Append({{b, 50}});
+  ASSERT_EQ(plan.checkpoints().size(), 1u);
+  EXPECT_EQ(f.Use(pool).draining, 1);
+  const int32_t block = plan.checkpoints()[0].state_block;
+  EXPECT_EQ(BlocksOf(f.Append({{c, 50}}), pool).count(block), 0u);
+  f.Retire(4);
+  EXPECT_EQ(f.Use(pool).draining, 0);
+}
+
+TEST(StepsInFlightTest, AStateIsHandedOutByThePlanThatTakesASnapshotOfItIfNoOtherIsLeft) {
+  PrefixFixture f({.overlap_blocks = 4, .state_blocks = 1}, InFlight(3));
+  f.Free(StartAStateForTheNextPlan(f));
+  const SequenceId b = f.Start(Text(3, 100));
+  ExpectWaits(f, {{b, 50}});
+  f.Retire(2);
+  f.Append({{b, 50}});
+  f.Free(b);
+  f.Retire(3);
+  EXPECT_EQ(f.Run({.tokens = Text(1, 254) + Tokens{7} + Text(2, 2)}).resumed, 256);
+}
+
+TEST(StepsInFlightTest, AStateThatAForkStillHasIsNotHandedOut) {
+  PrefixFixture f({.ratios = {4}, .overlap_blocks = 4, .state_blocks = 2}, InFlight(3));
+  const SequenceId a = StartAStateForTheNextPlan(f);
+  const SequenceId b = f.Fork(a), c = f.Start(Text(3, 100)), d = f.Start(Text(4, 100));
+  f.Free(a);
+  f.Retire(2);
+  ExpectWaits(f, {{c, 50}, {d, 50}});
+  f.Free(b);
+  EXPECT_EQ(f.Append({{c, 50}, {d, 50}}).checkpoints().size(), 1u);
 }
 
 }  // namespace

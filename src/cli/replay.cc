@@ -62,18 +62,15 @@ absl::Status CheckNumbers(const ReplayOptions& options) {
   return absl::OkStatus();
 }
 
-// Blocks that are lost after every sequence was freed. What is cached then is lost if it outlives
-// the prefixes.
+// Blocks that are lost: those that are not free after every sequence and every prefix is gone.
 int64_t CountLeaks(Ledger& ledger) {
-  const int pools = ledger.geometry().num_pools;
-  int64_t leaked = 0;
   ledger.CheckInvariants();
-  for (int pool = 0; pool < pools; ++pool) {
-    leaked += ledger.Use(pool).live + ledger.Use(pool).draining;
-  }
   ledger.ClearPrefixes();
   ledger.CheckInvariants();
-  for (int pool = 0; pool < pools; ++pool) leaked += ledger.Use(pool).cached;
+  int64_t leaked = 0;
+  for (int pool = 0; pool < ledger.geometry().num_pools; ++pool) {
+    leaked += ledger.Use(pool).capacity - ledger.Use(pool).free;
+  }
   return leaked;
 }
 
