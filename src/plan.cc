@@ -231,7 +231,7 @@ class PlanChecker {
   }
 
   absl::Status CheckCopies() const {
-    const absl::Status status = ValidateCopies(plan_.copies(), geometry_);
+    absl::Status status = ValidateCopies(plan_.copies(), geometry_);
     if (status.ok()) return status;
     return absl::InvalidArgumentError(absl::StrCat("plan ", status.message()));
   }

@@ -24,9 +24,9 @@ struct Figure {
   int64_t (*value)(const PrefixFigures& figures, int pool);
 
   std::vector<int64_t> ValuesOf(const PrefixFigures& figures) const {
-    std::vector<int64_t> values;
-    for (int pool = 0; pool < (by_pool ? kMaxPools : 1); ++pool) {
-      values.push_back(value(figures, pool));
+    std::vector<int64_t> values(by_pool ? kMaxPools : 1);
+    for (size_t pool = 0; pool < values.size(); ++pool) {
+      values[pool] = value(figures, static_cast<int>(pool));
     }
     return values;
   }

@@ -20,8 +20,6 @@ class StrongId {
   constexpr Rep value() const { return value_; }
 
   friend constexpr bool operator==(StrongId, StrongId) = default;
-  // clang-tidy 14 takes what a < b becomes, (a <=> b) < 0, for a null pointer.
-  // NOLINTNEXTLINE(modernize-use-nullptr)
   friend constexpr auto operator<=>(StrongId, StrongId) = default;
 
   template <typename H>
