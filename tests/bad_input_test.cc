@@ -109,10 +109,10 @@ class BadInputTest : public testing::Test {
 
   static void ExpectSame(const State& a, const State& b) {
     for (size_t p = 0; p < a.pools.size(); ++p) {
-      EXPECT_EQ(std::memcmp(&a.pools[p], &b.pools[p], sizeof(PoolUse)), 0) << "pool " << p;
+      EXPECT_TRUE(a.pools[p] == b.pools[p]) << "pool " << p;
     }
     for (size_t i = 0; i < a.sequences.size(); ++i) {
-      EXPECT_EQ(std::memcmp(&a.sequences[i], &b.sequences[i], sizeof(SequenceInfo)), 0) << i;
+      EXPECT_TRUE(a.sequences[i] == b.sequences[i]) << i;
     }
     EXPECT_EQ(a.num_sequences, b.num_sequences);
     EXPECT_EQ(a.last_plan, b.last_plan);
@@ -590,7 +590,7 @@ TEST_F(BadInputTest, OfTheMakersIsRefused) {
 
 // In a process of its own, with little memory.
 TEST_F(BadInputTest, OfMoreBlocksThanThereIsMemoryForIsAnError) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef TERRACE_SANITIZED
   GTEST_SKIP() << "a sanitizer needs the address space that this test takes away";
 #endif
   const absl::StatusOr<ModelSpec> model = MakeModel({.ratios = {128}});

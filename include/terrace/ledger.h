@@ -85,6 +85,8 @@ struct SequenceInfo {
   int32_t published = 0;   // tokens whose chunks are in the prefix index
   int32_t write_from = 0;  // entries before it are shared and not written
   bool approximate = false;
+
+  friend bool operator==(const SequenceInfo&, const SequenceInfo&) = default;
 };
 
 // A step or sequence that did not fit. Attached to the status; nothing has changed.
@@ -102,6 +104,8 @@ struct PoolUse {
   int32_t live = 0;
   int32_t cached = 0;  // content that may be reused; evicted where blocks are short
   int32_t draining = 0;
+
+  friend bool operator==(const PoolUse&, const PoolUse&) = default;
 };
 
 class Ledger {
