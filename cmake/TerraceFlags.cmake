@@ -10,5 +10,6 @@ target_compile_options(terrace_flags INTERFACE
 if(TERRACE_SANITIZE)
   target_compile_options(terrace_flags INTERFACE
     -fsanitize=${TERRACE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_definitions(terrace_flags INTERFACE TERRACE_SANITIZED=1)
   target_link_options(terrace_flags INTERFACE -fsanitize=${TERRACE_SANITIZE})
 endif()

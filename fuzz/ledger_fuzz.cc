@@ -170,32 +170,3 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   terrace::RunInput(data, size);
   return 0;
 }
-
-#ifdef TERRACE_FUZZ_MAIN
-#include <fstream>
-#include <iterator>
-#include <random>
-
-namespace {
-
-constexpr int kRandomInputs = 2000;
-constexpr size_t kMostBytes = 1500;
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    std::ifstream file(argv[i], std::ios::binary);
-    const std::string input{std::istreambuf_iterator<char>(file), {}};
-    LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(input.data()), input.size());
-  }
-  std::mt19937 random(1);
-  std::vector<uint8_t> input;
-  for (int i = 0; argc == 1 && i < kRandomInputs; ++i) {
-    input.resize(random() % kMostBytes);
-    for (uint8_t& byte : input) byte = static_cast<uint8_t>(random());
-    LLVMFuzzerTestOneInput(input.data(), input.size());
-  }
-  return 0;
-}
-#endif

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the fuzz target with clang and runs it. Exits 0 iff it found nothing; what it found lies in
-# build-fuzz/found, and build-fuzz/bin/ledger_fuzz FILE runs it again.
+# build-asan/found, and build-asan/bin/ledger_fuzz FILE runs it again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,12 +12,12 @@ if [[ ! "$seconds" =~ ^[0-9]+$ ]]; then
 fi
 jobs="${JOBS:-$(nproc)}"
 
-cmake --preset fuzz
-cmake --build --preset fuzz -j "$jobs"
+cmake --preset asan
+cmake --build --preset asan -j "$jobs" --target ledger_fuzz
 
 # A seed corpus: any bytes are calls, so any will do. What runs find new stays beside them.
-corpus=build-fuzz/corpus
-mkdir -p "$corpus" build-fuzz/found
+corpus=build-asan/corpus
+mkdir -p "$corpus" build-asan/found
 RANDOM=1
 for seed in {1..32}; do
   [[ -e "$corpus/seed$seed" ]] && continue
@@ -27,5 +27,5 @@ for seed in {1..32}; do
   done >"$corpus/seed$seed"
 done
 
-build-fuzz/bin/ledger_fuzz -fork="$jobs" -max_total_time="$seconds" -max_len=800 -timeout=30 \
-  -artifact_prefix=build-fuzz/found/ "$corpus"
+build-asan/bin/ledger_fuzz -fork="$jobs" -max_total_time="$seconds" -max_len=800 -timeout=30 \
+  -artifact_prefix=build-asan/found/ "$corpus"

@@ -257,7 +257,7 @@ class Traffic {
 };
 
 // Sanitizers slow it twentyfold.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef TERRACE_SANITIZED
 constexpr int kSeeds = 2;
 #else
 constexpr int kSeeds = 8;

@@ -24,7 +24,7 @@
 namespace terrace {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
+#if defined(TERRACE_SANITIZED) || !defined(NDEBUG)
 constexpr int64_t kOperations = 20'000;  // of each geometry
 #else
 constexpr int64_t kOperations = 125'000;

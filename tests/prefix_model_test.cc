@@ -24,7 +24,7 @@
 namespace terrace {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
+#if defined(TERRACE_SANITIZED) || !defined(NDEBUG)
 constexpr int64_t kOperations = 5'000;  // of each case
 #else
 constexpr int64_t kOperations = 100'000;

@@ -1,5 +1,5 @@
 # Installs a build to a fresh prefix, then configures, builds and runs the outside project there.
-# Needs: BUILD_DIR, CONFIG, CXX_COMPILER, GENERATOR, SANITIZE, WORK_DIR.
+# Needs: BUILD_DIR, CONFIG, CXX_COMPILER, GENERATOR, WORK_DIR.
 
 function(run)
   execute_process(COMMAND ${ARGV} COMMAND_ERROR_IS_FATAL ANY)
@@ -7,12 +7,8 @@ endfunction()
 
 file(REMOVE_RECURSE "${WORK_DIR}")
 run("${CMAKE_COMMAND}" --install "${BUILD_DIR}" --config "${CONFIG}" --prefix "${WORK_DIR}/prefix")
-set(flags)
-if(SANITIZE)
-  set(flags "-DCMAKE_CXX_FLAGS=-fsanitize=${SANITIZE}")
-endif()
 run("${CMAKE_COMMAND}" -S "${CMAKE_CURRENT_LIST_DIR}" -B "${WORK_DIR}/build" -G "${GENERATOR}"
   "-DCMAKE_BUILD_TYPE=${CONFIG}" "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}"
-  "-DCMAKE_PREFIX_PATH=${WORK_DIR}/prefix" ${flags})
+  "-DCMAKE_PREFIX_PATH=${WORK_DIR}/prefix")
 run("${CMAKE_COMMAND}" --build "${WORK_DIR}/build" --config "${CONFIG}")
 run("${WORK_DIR}/build/terrace_user")
