@@ -8,6 +8,7 @@
 #include "src/ledger_impl.h"
 #include "src/shortage.h"
 #include "terrace/check.h"
+#include "terrace/compress_state.h"
 
 namespace terrace {
 
@@ -65,7 +66,8 @@ Ledger::Impl::Resume Ledger::Impl::FindPrompt(const SequenceRequest& request) {
 // Three ways to the window at the end of the match: on from the rows that are there, from the last
 // checkpoint, or from so far back that the rows of every layer come out exact, because a row
 // reaches window_tokens - 1 back in each layer. The one that feeds the fewest tokens again is
-// taken.
+// taken. Without a window no row reaches back, but the first entry to be written overlaps the
+// tokens before it.
 Ledger::Impl::Resume Ledger::Impl::ResumeAt(int32_t length, int32_t first_chunk,
                                             const ReplayLimits& limits) const {
   const int32_t chunk_tokens = geometry.chunk_tokens;
@@ -84,11 +86,12 @@ Ledger::Impl::Resume Ledger::Impl::ResumeAt(int32_t length, int32_t first_chunk,
     break;
   }
   const auto replay_from = [&](int64_t tokens) {
-    if (!has_window()) return end;
-    const int64_t step = std::max(128, geometry.pools[geometry.window_pool].tokens_per_block);
+    const int64_t block = has_window() ? geometry.pools[geometry.window_pool].tokens_per_block : 0;
+    const int64_t step = std::max<int64_t>(kHcaRatio, block);
     return static_cast<int32_t>(std::max<int64_t>(0, end - tokens) / step * step);
   };
-  const int32_t exact = replay_from(int64_t{geometry.num_layers} * (geometry.window_tokens - 1));
+  const int64_t of_windows = int64_t{geometry.num_layers} * (geometry.window_tokens - 1);
+  const int32_t exact = replay_from(has_window() ? of_windows : has_overlap() ? kCsaRatio : 0);
   resume.length = std::max(checkpoint_end, exact);
   if (limits.approximate_tokens > 0) {
     const int32_t approximate = replay_from(limits.approximate_tokens);

@@ -244,6 +244,10 @@ absl::Status ValidateModel(const ModelSpec& model) {
       return Invalid("pools has more than one ", PoolKindName(kind), " pool, at most 1");
     }
   }
+  if (StatePool(model, kCsaRatio) >= 0 && OverlapPool(model) < 0) {
+    return Invalid("pools has a state pool of ratio ", kCsaRatio,
+                   " but no overlap pool: what resumes from a checkpoint would lack rows");
+  }
   for (const int32_t ratio : {kCsaRatio, kHcaRatio}) {
     if (std::count_if(model.pools.begin(), model.pools.end(), [ratio](const PoolSpec& pool) {
           return pool.kind == PoolKind::kState && pool.ratio == ratio;

@@ -235,6 +235,16 @@ TEST(ModelTest, ABrokenSpecIsRefusedWithTheFieldAndItsValue) {
   }
 }
 
+// What resumes from a checkpoint could not go on without the rows before it.
+TEST(ModelTest, TheStateOfOverlappingEntriesNeedsAnOverlapPool) {
+  const auto make = [](std::vector<int32_t> ratios, bool overlap) {
+    return MakeModel({.ratios = std::move(ratios), .overlap = overlap, .state = true}).status();
+  };
+  EXPECT_TRUE(make({4, 128}, true).ok());
+  EXPECT_TRUE(make({0, 128}, false).ok());  // nothing overlaps
+  EXPECT_THAT(std::string(make({4, 128}, false).message()), HasSubstr("no overlap pool"));
+}
+
 TEST(ModelTest, LayersMayShareARowThatAnEarlierLayerWrites) {
   ModelSpec model = MakeModel({.ratios = {4, 4, 128}}).value();
   model.layers[1].pools[1] = {1, 0, /*writes=*/false};

@@ -68,6 +68,10 @@ uint64_t PrefixModel::IdAt(const PrefixSequence& sequence, int32_t position, int
 
 int32_t PrefixModel::DepthOf(const PrefixSequence& sequence, int32_t position) const {
   int32_t depth = geometry_.num_layers;
+  if (geometry_.window_pool < 0) {  // an entry that ends here overlaps 4 tokens before its own
+    const bool whole = geometry_.overlap_pool < 0 || position - 7 >= sequence.window_from;
+    return whole || sequence.window_from == 0 ? depth : 0;
+  }
   const int32_t begin = std::max(0, position - (geometry_.window_tokens - 1));
   // Beyond the reach of the hole that a replay began with, all is exact.
   if (position > sequence.window_from + (geometry_.num_layers + 1) * geometry_.window_tokens) {

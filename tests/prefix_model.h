@@ -12,7 +12,8 @@
 //
 // Window rows also carry a depth: the number of layers whose key is exact. Layer 0's always is; the
 // one of layer l is if all rows of its token's window are exact in layer l - 1. A replay rebuilds
-// the window from nothing, one layer deeper every 127 tokens.
+// the window from nothing, one layer deeper every 127 tokens. Without a window all layers of a
+// token are exact once the compressor has seen the tokens that an entry overlaps.
 
 #ifndef TERRACE_TESTS_PREFIX_MODEL_H_
 #define TERRACE_TESTS_PREFIX_MODEL_H_
@@ -134,6 +135,7 @@ class PrefixModel {
   std::vector<int32_t> WrittenIndices(const StepRequest& request, int pool) const;
 
   int32_t ReplayFrom(int32_t matched, int64_t tokens) const;
+  int32_t ExactReplayFrom(int32_t matched) const;
   void SetTokens(PrefixSequence& sequence, int32_t begin, absl::Span<const int32_t> tokens);
   uint64_t IdAt(const PrefixSequence& sequence, int32_t position, int32_t depth) const;
   void Attach(PrefixSequence& sequence, int32_t begin, int32_t resumed, int32_t length,

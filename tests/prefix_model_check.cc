@@ -18,8 +18,16 @@ using absl::StatusCode;
 
 // Where to feed `tokens` tokens again, or a few more: window rows are stored from a block's first.
 int32_t PrefixModel::ReplayFrom(int32_t matched, int64_t tokens) const {
-  const int32_t unit = std::max(128, geometry_.pools[geometry_.window_pool].tokens_per_block);
+  const int window = geometry_.window_pool;
+  const int32_t unit = std::max(128, window < 0 ? 0 : geometry_.pools[window].tokens_per_block);
   return static_cast<int32_t>(std::max<int64_t>(0, matched - tokens)) / unit * unit;
+}
+
+// Every layer needs the window of the one below it; without a window an entry needs the 4 tokens
+// that it overlaps.
+int32_t PrefixModel::ExactReplayFrom(int32_t matched) const {
+  if (geometry_.window_pool < 0) return ReplayFrom(matched, geometry_.overlap_pool < 0 ? 0 : 4);
+  return ReplayFrom(matched, int64_t{geometry_.num_layers} * (geometry_.window_tokens - 1));
 }
 
 PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
@@ -32,11 +40,8 @@ PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
   while (checkpoint > 0 && !mirror_.HasCheckpoint(digests[checkpoint / chunk - 1])) {
     checkpoint -= chunk;
   }
-  if (geometry_.window_pool < 0) return {.matched = matched, .skipped = matched};
   PrefixMatch match{.matched = matched};
-  // Every layer needs the window of the one below it.
-  const int32_t exact =
-      ReplayFrom(matched, int64_t{geometry_.num_layers} * (geometry_.window_tokens - 1));
+  const int32_t exact = ExactReplayFrom(matched);
   (checkpoint >= exact ? match.resumed : match.skipped) = std::max(checkpoint, exact);
   match.replayed = matched - std::max(checkpoint, exact);
   if (request.replay.approximate_tokens > 0) {
@@ -65,10 +70,7 @@ PrefixMatch PrefixModel::ExpectExtension(SequenceId id) const {
   }
   // Its own rows serve as a checkpoint does.
   const int32_t resumed = checkpoint > had ? checkpoint : length;
-  const int32_t exact =
-      geometry_.window_pool < 0
-          ? matched
-          : ReplayFrom(matched, int64_t{geometry_.num_layers} * (geometry_.window_tokens - 1));
+  const int32_t exact = ExactReplayFrom(matched);
   PrefixMatch match{.matched = matched - length, .replayed = matched - std::max(resumed, exact)};
   (resumed >= exact ? match.resumed : match.skipped) = std::max(resumed, exact) - length;
   return match;

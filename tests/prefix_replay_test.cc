@@ -66,6 +66,25 @@ TEST(PrefixReplayTest, AReplayBeginsWithABlockOfTheWindow) {
             (PrefixMatch{.matched = 1024, .skipped = 768, .replayed = 256}));
 }
 
+// No row reaches back, and nothing but the compressor's rows of 4 tokens is missing.
+TEST(PrefixReplayTest, WithoutAWindowOnlyWhatAnEntryOverlapsIsFedAgain) {
+  for (const bool overlaps : {false, true}) {
+    Replaying f(
+        8, CheckpointPolicy::EndOfPromptAndOutput(),
+        {.window_blocks = 0, .overlap_blocks = overlaps ? 4 : 0, .state_blocks = overlaps ? 4 : 0});
+    f.Run({.tokens = Text(1, 1025)});
+    EXPECT_EQ(f.figures().stored_checkpoints, 0);
+    const Admission a = f.Allocate({.tokens = Text(1, 1100)});
+    const int32_t replayed = overlaps ? 128 : 0;
+    EXPECT_EQ(a.match,
+              (PrefixMatch{.matched = 1024, .skipped = 1024 - replayed, .replayed = replayed}));
+    const Plan plan = f.Append({{a.id, 1100 - a.length}});
+    ASSERT_EQ(plan.restores().size(), 1u);  // begins with an empty state
+    EXPECT_EQ(plan.restores()[0].overlap_block, kNoBlock);
+    EXPECT_EQ(plan.lanes()[0].write_from, 1024);
+  }
+}
+
 TEST(PrefixReplayTest, APlanPatchesAwayTheWindowBeforeAReplayAndWritesNoSharedChunk) {
   Replaying f(2);
   f.Run({.tokens = Text(1, 1025)});

@@ -109,7 +109,7 @@ struct LayeredModelOptions {
   // false: a compressor of the caller's own looks after its state.
   bool overlap = true;
   // Sequences have a block of the state that Store::Compress goes on from, where layers of ratio 4
-  // or 128 pool their entries. Needs `overlap`.
+  // or 128 pool their entries. With ratio 4 it needs `overlap`.
   bool state = false;
   int32_t swa_block_tokens = 64;
   int32_t chunk_tokens = 256;
