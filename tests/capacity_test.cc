@@ -141,6 +141,37 @@ TEST(CapacityTest, TheCompressorsStateOfFlashIsChargedToEverySequence) {
   }
 }
 
+// Pools are not sized by the step: a prefill chunk of any length stores a window, and its state and
+// entries are where they are anyhow. What grows are the rows of the step itself, in the tables.
+TEST(CapacityTest, ALargerStepReservesItsRowsInTheTablesAndNothingElse) {
+  LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
+  options.state = true;
+  CapacityRequest request = {.model = MakeModel(options).value(),
+                             .memory_bytes = 40 * kGiB,
+                             .limits = {.max_sequences = 64, .max_drafts = 4},
+                             .checkpoints = 100};
+  const auto with = [&](int32_t step_tokens) {
+    request.limits.max_step_tokens = step_tokens;
+    return PlanCapacity(request).value();
+  };
+  const CapacityPlan small = with(4096);
+  const CapacityPlan large = with(32768);
+  for (size_t p = 0; p < small.pools.size(); ++p) {
+    if (small.pools[p].kind == PoolKind::kFull) continue;
+    EXPECT_EQ(large.pools[p].blocks, small.pools[p].blocks) << small.pools[p].name;
+    EXPECT_EQ(large.pools[p].place.total_bytes, small.pools[p].place.total_bytes);
+  }
+  EXPECT_EQ(large.fixed_bytes_per_sequence, small.fixed_bytes_per_sequence);
+  EXPECT_EQ(large.state_bytes_per_sequence, small.state_bytes_per_sequence);
+  EXPECT_EQ(large.checkpoint_bytes, small.checkpoint_bytes);
+  EXPECT_EQ(large.marginal_bytes_per_token, small.marginal_bytes_per_token);
+  // A token: 28 bytes for its row, 8 for each entry row that it may close, and every 256 tokens
+  // records of a checkpoint, of a block of both full pools and of 4 window blocks in the plan.
+  const double per_token = 28 + 8 / 4.0 + 8 / 128.0 + 16 * (1 + 2 + 4) / 256.0;
+  EXPECT_NEAR(static_cast<double>(large.table_bytes - small.table_bytes),
+              (32768 - 4096) * per_token, 256);
+}
+
 TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
   std::mt19937_64 random(11);
   const auto pick = [&](auto... values) {

@@ -1,4 +1,4 @@
-// CompressDriver runs steps of a small deployment (a window, a CSA and an HCA layer) through a
+// CompressDriver runs steps of a small deployment (a window layer, a CSA and an HCA one) through a
 // ledger and a store, and feeds the compressor raw rows that are a function of position and token
 // id alone. So what the entries must be is what one pass over the same ids makes, in a deployment
 // of its own.
@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "terrace/store.h"
 #include "terrace/units.h"
 #include "tests/backend_array.h"
+#include "tests/test_geometry.h"
 
 namespace terrace {
 
@@ -37,6 +39,8 @@ inline float RawNumber(uint64_t seed, int i, float scale) {
   return (static_cast<float>(x >> 40) / 8388608.0f - 1.0f) * scale;
 }
 
+class CompressDriver;
+
 struct CompressOptions {
   RowFormat latent = RowFormat::kBf16;
   RowFormat indexer = RowFormat::kIndexerFp8;
@@ -44,6 +48,11 @@ struct CompressOptions {
   bool prefix_reuse = true;
   int32_t in_flight_plans = 0;
   PoolLayout layout = PoolLayout::kBlockMajor;
+  bool window = true;
+  // Layer kHcaLayer stores the rows of tokens 0, 128, .. and has no state.
+  bool strided_hca = false;
+  // Makes the entries of the step that has begun; empty: CompressDriver::Compress.
+  std::function<void(CompressDriver&)> make_entries = {};
 };
 
 class CompressDriver {
@@ -53,15 +62,7 @@ class CompressDriver {
 
   CompressDriver(const CompressOptions& options, std::shared_ptr<Backend> backend)
       : options_(options), backend_(std::move(backend)) {
-    absl::StatusOr<ModelSpec> model = MakeModel({.ratios = {0, 4, 128},
-                                                 .latent_format = options.latent,
-                                                 .indexer_format = options.indexer,
-                                                 .state = true,
-                                                 .swa_block_tokens = 32,
-                                                 .max_context_tokens = 2048,
-                                                 .layout = options.layout});
-    EXPECT_TRUE(model.ok()) << model.status();
-    model_ = *std::move(model);
+    model_ = ModelOf(options);
     absl::StatusOr<CapacityPlan> plan =
         PlanCapacity({.model = model_,
                       .memory_bytes = 64 * kMiB,
@@ -104,18 +105,31 @@ class CompressDriver {
     const absl::Status begun = store_->Begin(plan, Stream{});
     ASSERT_TRUE(begun.ok()) << begun;
     for (Projection& projection : projections_) Fill(plan, ids, projection);
+    options_.make_entries ? options_.make_entries(*this) : Compress(Stream{});
+  }
+
+  // Of both layers, launched for up to `capacity` token rows (0: those of the step).
+  void Compress(Stream stream, int32_t capacity = 0) {
     for (const int layer : {kCsaLayer, kHcaLayer}) {
-      const absl::Status status = store_->Compress(layer, Inputs(layer), Stream{});
+      const absl::Status status = store_->Compress(layer, Inputs(layer, capacity), stream);
       ASSERT_TRUE(status.ok()) << status;
     }
   }
 
-  CompressInputs Inputs(int layer) {
+  CompressInputs Inputs(int layer, int32_t capacity = 0) {
     CompressInputs inputs;
+    inputs.capacity = capacity;
     inputs.latent = projections_[layer == kCsaLayer ? 0 : 2].in();
     if (layer == kCsaLayer) inputs.indexer = projections_[1].in();
     inputs.rows = options_.rows;
     return inputs;
+  }
+
+  int FullPool(int layer) const {
+    for (const LayerPool& use : model_.layers[layer].pools) {
+      if (model_.pools[use.pool].kind == PoolKind::kFull) return use.pool;
+    }
+    return -1;
   }
 
   // The stored bytes of a lane's entries that `length` tokens close: CSA latent, indexer, HCA.
@@ -124,7 +138,7 @@ class CompressDriver {
     for (const auto& [layer, plane] :
          {std::pair(kCsaLayer, PlaneKind::kLatent), std::pair(kCsaLayer, PlaneKind::kIndexer),
           std::pair(kHcaLayer, PlaneKind::kLatent)}) {
-      const int pool = layer;  // the window is pool 0
+      const int pool = FullPool(layer);
       const PoolGeometry& geometry = geometry_.pools[pool];
       const auto blocks = DownloadArray<int32_t>(
           *backend_,
@@ -165,6 +179,24 @@ class CompressDriver {
   }
 
  private:
+  static ModelSpec ModelOf(const CompressOptions& options) {
+    absl::StatusOr<ModelSpec> made = MakeModel({.ratios = {options.window ? 0 : 128, 4, 128},
+                                                .latent_format = options.latent,
+                                                .indexer_format = options.indexer,
+                                                .state = true,
+                                                .swa_block_tokens = 32,
+                                                .max_context_tokens = 2048,
+                                                .layout = options.layout});
+    EXPECT_TRUE(made.ok()) << made.status();
+    ModelSpec model = options.window ? *std::move(made) : WithoutWindow(*std::move(made));
+    if (options.strided_hca) {
+      model.pools[model.layers[kHcaLayer].pools[1].pool].rule = EntryRule::kStrided;
+      model.pools.pop_back();  // its state
+      model.layers[kHcaLayer].pools.pop_back();
+    }
+    return model;
+  }
+
   // One plane of a layer: its learned parameters, and room for a step's rows.
   struct Projection {
     Projection(CompressDriver& driver, int seed, int width, int channels, int ratio)

@@ -1,10 +1,11 @@
-// A step captured once in a CUDA graph and replayed with plan after plan: counts, rows and tables
+// What is captured once in a CUDA graph and replayed with plan after plan: counts, rows and tables
 // are read where the kernels run.
 
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "kernels/begin.h"
@@ -12,6 +13,7 @@
 #include "kernels/translate.h"
 #include "terrace/rope.h"
 #include "terrace/store.h"
+#include "tests/compress_traffic.h"
 #include "tests/cuda_fixture.h"
 #include "tests/store_scenario.h"
 
@@ -180,6 +182,63 @@ TEST_F(CudaGraphTest, AStepCapturedOnceServesEveryPlan) {
   EXPECT_GT(counters.truncated_queries, 0u);
   EXPECT_EQ(cudaGraphExecDestroy(graph), cudaSuccess);
   EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
+}
+
+// CompressDriver::Compress in a graph: run as it is in the first step, so that all code is loaded,
+// captured in the second, and replayed from then on.
+class CapturedCompress {
+ public:
+  CapturedCompress() { Expect(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+  ~CapturedCompress() {
+    if (graph_ != nullptr) Expect(cudaGraphExecDestroy(graph_));
+    Expect(cudaStreamDestroy(stream_));
+  }
+  CapturedCompress(const CapturedCompress&) = delete;
+  CapturedCompress& operator=(const CapturedCompress&) = delete;
+
+  void Run(CompressDriver& driver) {
+    tokens_.insert(driver.store().step().num_token_rows);
+    if (++steps_ == 1) return driver.Compress(Stream{}, kCompressTokens);
+    if (steps_ == 2) Capture(driver);
+    Expect(cudaGraphLaunch(graph_, nullptr));  // the stream of all else
+    Expect(cudaStreamSynchronize(nullptr));
+  }
+  // Row counts of the steps.
+  const std::set<int32_t>& tokens() const { return tokens_; }
+
+ private:
+  static void Expect(cudaError_t error) { EXPECT_EQ(error, cudaSuccess); }
+
+  void Capture(CompressDriver& driver) {
+    Expect(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal));
+    driver.Compress(stream_, kCompressTokens);
+    cudaGraph_t captured = nullptr;
+    Expect(cudaStreamEndCapture(stream_, &captured));
+    Expect(cudaGraphInstantiate(&graph_, captured, 0));
+    Expect(cudaGraphDestroy(captured));
+  }
+
+  cudaStream_t stream_ = nullptr;
+  cudaGraphExec_t graph_ = nullptr;
+  int steps_ = 0;
+  std::set<int32_t> tokens_;
+};
+
+TEST_F(CudaGraphTest, CompressCapturedOnceMakesTheEntriesOfAnyTraffic) {
+  const std::shared_ptr<Backend> backend = std::move(cuda_);
+  for (int seed = 0; seed < 3; ++seed) {
+    SCOPED_TRACE(seed);
+    CapturedCompress captured;
+    CompressOptions options;
+    options.rows = seed == 2 ? FloatType::kBf16 : FloatType::kFloat32;
+    options.make_entries = [&](CompressDriver& driver) { captured.Run(driver); };
+    CompressTraffic traffic(options, backend, seed);
+    for (int i = 0; i < 100 && !HasFailure(); ++i) traffic.Act();
+    traffic.FreeAll();  // each is checked against one pass that no graph makes
+    EXPECT_GT(traffic.figures().checks, 5);
+    EXPECT_GT(traffic.figures().rejections, 5);
+    EXPECT_GT(captured.tokens().size(), 20u);
+  }
 }
 
 TEST_F(CudaGraphTest, NoWorkLaunchesNothing) {

@@ -22,10 +22,16 @@ constexpr int kHcaState = 5;
 class LedgerStateTest : public testing::Test {
  protected:
   void Make(int32_t state_blocks, int32_t in_flight_plans = 0) {
-    geometry_ = MakeTestGeometry({.overlap_blocks = 8, .state_blocks = state_blocks});
+    Make(MakeTestGeometry({.overlap_blocks = 8, .state_blocks = state_blocks}), in_flight_plans);
+  }
+  void Make(const Geometry& geometry, int32_t in_flight_plans, bool prefix_reuse = true) {
+    geometry_ = geometry;
+    ASSERT_EQ(geometry_.pools[kOverlapPool].kind, PoolKind::kOverlap);
     ASSERT_EQ(geometry_.pools[kCsaState].kind, PoolKind::kState);
     ASSERT_EQ(geometry_.pools[kHcaState].kind, PoolKind::kState);
-    auto ledger = Ledger::Create({.geometry = geometry_, .in_flight_plans = in_flight_plans});
+    auto ledger = Ledger::Create({.geometry = geometry_,
+                                  .in_flight_plans = in_flight_plans,
+                                  .prefix = {.enabled = prefix_reuse}});
     ASSERT_TRUE(ledger.ok()) << ledger.status();
     ledger_ = *std::move(ledger);
   }
@@ -151,6 +157,55 @@ TEST_F(LedgerStateTest, ASnapshotSaysWhereTheStateIs) {
   ASSERT_TRUE(snapshot.ok()) << snapshot.status();
   EXPECT_EQ(Patched(*snapshot, kCsaState), Patched(plan, kCsaState));
   EXPECT_EQ(Patched(*snapshot, kHcaState), Patched(plan, kHcaState));
+}
+
+// Nothing grows with the chunk but its entries' blocks. Checkpoints of prefixes (not live) take
+// theirs beside it, and as many for any chunk.
+TEST_F(LedgerStateTest, AChunkOf32KTokensAllocatesExactlyItsPages) {
+  for (const bool prefix_reuse : {false, true}) {
+    for (const int32_t tokens : {1024, 32768}) {
+      SCOPED_TRACE(testing::Message() << tokens << " tokens, reuse " << prefix_reuse);
+      Make(MakeTestGeometry({.full_blocks = 128,
+                             .overlap_blocks = 8,
+                             .state_blocks = 1,
+                             .limits = {.max_step_tokens = 32768, .max_context_tokens = 65536}}),
+           /*in_flight_plans=*/1, prefix_reuse);
+      const auto expect = [&](const std::vector<int>& live, const std::vector<int>& cached) {
+        for (int pool = 0; pool < geometry_.num_pools; ++pool) {
+          const PoolUse use = ledger_->Use(pool);
+          EXPECT_EQ(use.live, live[pool]) << "pool " << pool;
+          EXPECT_EQ(use.cached, cached[pool]) << "pool " << pool;
+          EXPECT_EQ(use.free, use.capacity - use.live - use.cached) << "pool " << pool;
+        }
+      };
+      const int chunks = tokens / 256;
+      // At the end of the prompt's last whole chunk but one, and behind the chunk itself.
+      const int checkpoints = prefix_reuse ? 2 : 0;
+      expect({0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0});
+      const SequenceId id = Allocate(tokens);
+      expect({0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0});
+      const Plan plan = Append({{.id = id, .tokens = tokens}});
+      // 127 window rows in blocks of 64; the second checkpoint is of the same ones.
+      expect({2, chunks, chunks, 0, 1, 1}, {checkpoints, 0, 0, checkpoints, 0, 0});
+      EXPECT_EQ(plan.patches().size(), 2 + checkpoints + 2 * chunks + 1 + 1);
+      ASSERT_TRUE(ledger_->Retire(plan.number()).ok());
+      expect({2, chunks, chunks, 0, 1, 1}, {checkpoints, 0, 0, checkpoints, 0, 0});
+      ASSERT_TRUE(ledger_->FreeSequence(id).ok());
+      const int kept = prefix_reuse ? chunks : 0;
+      expect({0, 0, 0, 0, 0, 0}, {2 * checkpoints, kept, kept, checkpoints, 0, 0});
+    }
+  }
+}
+
+TEST_F(LedgerStateTest, AStateWithoutAnOverlapPoolIsRefused) {
+  Make(8);
+  std::copy(geometry_.pools + kCsaState, geometry_.pools + geometry_.num_pools,
+            geometry_.pools + kOverlapPool);
+  geometry_.pools[--geometry_.num_pools] = {};
+  geometry_.overlap_pool = -1;
+  const absl::Status refused = Ledger::Create({.geometry = geometry_}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("overlap_pool is -1"));
 }
 
 // Ids that arrive with the drafts' step or up to four rows later still get their checkpoint, from

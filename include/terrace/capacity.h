@@ -8,6 +8,9 @@
 // state, and with prefix reuse its rolling checkpoint and two more inside a prefill step. Then room
 // for checkpoints of prefixes that no live sequence uses. The rest is divided into chunks: one
 // block of every full pool each.
+//
+// Of Limits::max_step_tokens only the tables depend (some 30 bytes a token), and with
+// store_whole_chunk the window; of a step shorter than two windows the window too.
 
 #ifndef TERRACE_CAPACITY_H_
 #define TERRACE_CAPACITY_H_
