@@ -143,6 +143,7 @@ class BenchStep {
       records[l].count = tokens;
       records[l].token_row = l * tokens;
       for (int p = 1; p < geometry->num_pools; ++p) {
+        if (geometry->pools[p].kind != PoolKind::kFull) continue;
         const int32_t closed =
             kContext / geometry->pools[p].ratio - (kContext - tokens) / geometry->pools[p].ratio;
         records[l].entry_row[p] = l * closed;

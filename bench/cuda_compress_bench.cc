@@ -32,8 +32,7 @@ class CompressBench {
  public:
   CompressBench(std::shared_ptr<Backend> backend, GpuTimer& timer, BenchTable& table)
       : backend_(std::move(backend)), timer_(timer), table_(table) {
-    LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
-    options.state = true;
+    const LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
     const ModelSpec model = MakeModel(options).value();
     auto plan = PlanCapacity({.model = model,
                               .memory_bytes = 12 * kGiB,

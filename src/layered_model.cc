@@ -98,6 +98,7 @@ LayeredModelOptions FlashOptions() {
   LayeredModelOptions options;
   options.name = "deepseek-v4-flash";
   options.ratios = AlternatingRatios(0, 43);
+  options.state = true;
   return options;
 }
 
@@ -105,6 +106,7 @@ LayeredModelOptions ProOptions() {
   LayeredModelOptions options;
   options.name = "deepseek-v4-pro";
   options.ratios = AlternatingRatios(128, 61);
+  options.state = true;
   options.top_k = 1024;
   return options;
 }

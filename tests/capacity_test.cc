@@ -66,7 +66,8 @@ TEST(CapacityTest, CheckpointsGetAnEighthOfWhatIsLeftUnlessTheirNumberIsGiven) {
   EXPECT_EQ(plan.pools[0].blocks, window_blocks + 2 * plan.checkpoints);
   EXPECT_EQ(plan.pools[3].blocks, overlap_blocks + plan.checkpoints);
   const int64_t fixed = window_blocks * plan.pools[0].place.reserved_bytes_per_block() +
-                        overlap_blocks * plan.pools[3].place.reserved_bytes_per_block();
+                        overlap_blocks * plan.pools[3].place.reserved_bytes_per_block() +
+                        sequences * plan.state_bytes_per_sequence;
   EXPECT_EQ(plan.fixed_bytes_per_sequence, fixed / sequences);
   const int64_t left = plan.memory_bytes - plan.table_bytes - fixed;
   EXPECT_EQ(plan.checkpoints, left / 8 / plan.checkpoint_bytes);
@@ -121,6 +122,8 @@ TEST(CapacityTest, PlansInFlightAreChargedTheBlocksThatTheyLeaveDraining) {
 
 TEST(CapacityTest, TheCompressorsStateOfFlashIsChargedToEverySequence) {
   LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
+  EXPECT_TRUE(options.state);
+  options.state = false;
   CapacityRequest request = {.model = MakeModel(options).value(), .memory_bytes = 40 * kGiB};
   const CapacityPlan without = PlanCapacity(request).value();
   EXPECT_EQ(without.state_bytes_per_sequence, 0);

@@ -126,6 +126,25 @@ TEST_F(CliPlanCommandTest, CheckpointsAreShownWithTheirBytes) {
   EXPECT_EQ(bare["pools"][3]["capacity_blocks"], 0);
 }
 
+TEST_F(CliPlanCommandTest, NamedModelsKeepCompressorStateUnlessToldNotTo) {
+  const nlohmann::json plan =
+      nlohmann::json::parse(Terrace({"plan", "--memory", "40GiB", "--json", "-"}).out);
+  ASSERT_EQ(plan["pools"].size(), 6u);
+  EXPECT_EQ(plan["pools"][4]["kind"], "state");
+  EXPECT_EQ(plan["state_bytes_per_sequence"], 21 * 81920 + 20 * 12320);
+  const nlohmann::json without = nlohmann::json::parse(
+      Terrace({"plan", "--memory", "40GiB", "--no-state", "--json", "-"}).out);
+  EXPECT_EQ(without["pools"].size(), 4u);
+  EXPECT_EQ(without["state_bytes_per_sequence"], 0);
+  EXPECT_GT(without["max_tokens"], plan["max_tokens"]);
+
+  WriteFile(plan["model"].dump());
+  const CommandOutcome listed =
+      Terrace({"plan", "--model", path_, "--memory", "4GiB", "--no-state"});
+  EXPECT_EQ(listed.exit_code, 2);
+  EXPECT_THAT(listed.err, HasSubstr("lists its pools"));
+}
+
 TEST_F(CliPlanCommandTest, ALayeredModelFileTakesChangesFromTheCommandLine) {
   WriteFile(R"({"name": "tiny", "ratios": [0, 4, 128]})");
   const CommandOutcome outcome =

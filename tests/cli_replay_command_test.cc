@@ -105,7 +105,7 @@ TEST(ReplayCommandTest, TheJsonHasEveryPromisedKey) {
   EXPECT_GT(result["matched_tokens"], 0);
   EXPECT_EQ(result["prefix"]["matched_tokens"], result["matched_tokens"]);
   EXPECT_GT(result["checkpoint_bytes_peak"], 0);
-  ASSERT_EQ(result["pools"].size(), 4);
+  ASSERT_EQ(result["pools"].size(), 6);
   int64_t bytes = 0;
   for (const json& pool : result["pools"]) {
     EXPECT_LE(pool["peak_live_blocks"], pool["capacity_blocks"]);
@@ -120,27 +120,27 @@ TEST(ReplayCommandTest, TheJsonHasEveryPromisedKey) {
 TEST(ReplayCommandTest, CompressedEntriesAreCountedWithTheirLargestError) {
   const TempFile model("_state.json");
   model.Write("{\"ratios\": [0, 4, 128], \"state\": true}");
-  const std::vector<std::string> compress = {"--model", model.path(), "--compress", "--drafts",
-                                             "3"};
-  const CommandOutcome outcome = SmallReplay(compress);
+  const TempFile figures("_compress.json");
+  const CommandOutcome outcome =
+      Replay({"--memory", "1GiB", "--requests", "4", "--sequences", "8", "--backend", "host",
+              "--compress", "--drafts", "3", "--json", figures.path()});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("largest error 0."));
   EXPECT_THAT(outcome.out, HasSubstr("csa_state"));
-  std::vector<std::string> arguments = compress;
-  arguments.insert(arguments.end(), {"--json", "-"});
-  const json result = json::parse(SmallReplay(arguments).out);
+  const json result = json::parse(figures.Read());
   EXPECT_GT(result["verified_entries"], 100);
   EXPECT_LT(result["verified_entries"], result["verified_rows"]);
   EXPECT_LE(result["largest_entry_error"], 1);
   EXPECT_EQ(result["corrupt_rows"], 0);
+}
 
-  arguments = compress;
-  arguments.insert(arguments.end(), {"--data", "none"});
-  EXPECT_EQ(SmallReplay(arguments).exit_code, 2);
-  model.Write("{\"ratios\": [0, 4, 128], \"state\": false}");
-  const CommandOutcome without = SmallReplay(compress);
-  EXPECT_EQ(without.exit_code, 2);
-  EXPECT_THAT(without.err, HasSubstr("\"state\": true"));
+TEST(ReplayCommandTest, CompressingWithoutStateOrDataIsBadUsage) {
+  const CommandOutcome without_state = SmallReplay({"--compress", "--no-state"});
+  EXPECT_EQ(without_state.exit_code, 2);
+  EXPECT_THAT(without_state.err, HasSubstr("\"state\": true"));
+  const CommandOutcome without_data = SmallReplay({"--compress", "--data", "none"});
+  EXPECT_EQ(without_data.exit_code, 2);
+  EXPECT_THAT(without_data.err, HasSubstr("--data none"));
 }
 
 TEST(ReplayCommandTest, ATraceIsServedFromItsFile) {

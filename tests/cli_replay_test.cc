@@ -41,7 +41,7 @@ TEST_P(ReplayTest, ATenthOfTheRowsIsOnBordersOfEveryClass) {
 
 TEST_P(ReplayTest, PreemptedRequestsReadNothingStale) {
   ReplayOptions options = Options();
-  options.memory_bytes = 300 * kMiB;
+  options.memory_bytes = 325 * kMiB;
   const ReplayResult result = Run(options);
   ExpectRight(result);
   EXPECT_GT(result.scheduler.preemptions, 0);

@@ -21,9 +21,9 @@ using testing::HasSubstr;
 TEST(GeometryTest, FlashIsLaidOutByItsModelAndLimits) {
   const Geometry geometry =
       MakeGeometry(DeepSeekV4Flash(), {.max_sequences = 8, .max_context_tokens = 1000},
-                   std::vector<int32_t>{10, 20, 30, 5})
+                   std::vector<int32_t>{10, 20, 30, 5, 8, 9})
           .value();
-  EXPECT_EQ(geometry.num_pools, 4);
+  EXPECT_EQ(geometry.num_pools, 6);
   EXPECT_EQ(geometry.window_pool, 0);
   EXPECT_EQ(geometry.overlap_pool, 3);
   EXPECT_EQ(geometry.num_layers, 43);
@@ -51,12 +51,18 @@ TEST(GeometryTest, FlashIsLaidOutByItsModelAndLimits) {
   EXPECT_EQ(overlap.tokens_per_block, 0);  // it holds checkpoints, not tokens of a lane
   EXPECT_EQ(overlap.blocks_per_lane, 0);
   EXPECT_EQ(overlap.capacity_blocks, 5);
+  for (const int p : {4, 5}) {
+    const PoolGeometry& state = geometry.pools[p];
+    EXPECT_EQ(state.kind, PoolKind::kState);
+    EXPECT_EQ(state.ratio, p == 4 ? 4 : 128);
+    EXPECT_EQ(state.blocks_per_lane, 1);
+    EXPECT_EQ(state.capacity_blocks, 4 + p);
+  }
   EXPECT_TRUE(ValidateGeometry(geometry).ok()) << ValidateGeometry(geometry);
 }
 
 TEST(GeometryTest, AGeometryThatNobodyMadeIsAnErrorThatNamesTheField) {
-  const Geometry good =
-      MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>{1, 1, 1, 1}).value();
+  const Geometry good = MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>(6, 1)).value();
   const auto expect = [&](const std::string& message, auto spoil) {
     Geometry geometry = good;
     spoil(geometry);
@@ -84,13 +90,12 @@ TEST(GeometryTest, AGeometryThatNobodyMadeIsAnErrorThatNamesTheField) {
 }
 
 TEST(GeometryTest, TheContextIsTheModelsUnlessItIsLimited) {
-  const Geometry geometry =
-      MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>{1, 1, 1, 1}).value();
+  const Geometry geometry = MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>(6, 1)).value();
   EXPECT_EQ(geometry.max_context_tokens, 1 << 20);
 }
 
 TEST(GeometryTest, BadLimitsAndCapacitiesAreErrorsThatNameThem) {
-  const auto message = [](const Limits& limits, std::vector<int32_t> blocks = {1, 1, 1, 1}) {
+  const auto message = [](const Limits& limits, std::vector<int32_t> blocks = {1, 1, 1, 1, 1, 1}) {
     const auto geometry = MakeGeometry(DeepSeekV4Flash(), limits, blocks);
     EXPECT_EQ(geometry.status().code(), absl::StatusCode::kInvalidArgument);
     return std::string(geometry.status().message());
@@ -100,17 +105,16 @@ TEST(GeometryTest, BadLimitsAndCapacitiesAreErrorsThatNameThem) {
   EXPECT_THAT(message({.max_step_tokens = 4, .max_drafts = 4}), HasSubstr("max_drafts is 4"));
   EXPECT_THAT(message({.max_drafts = -1}), HasSubstr("max_drafts is -1"));
   EXPECT_THAT(message({.max_context_tokens = (1 << 20) + 1}), HasSubstr("max_context_tokens"));
-  EXPECT_THAT(message({}, {1, 1}), HasSubstr("2 capacities for 4 pools"));
-  EXPECT_THAT(message({}, {1, 0, 1, 1}), HasSubstr("pool csa: 0 blocks"));
-  EXPECT_THAT(message({}, {1, 1, 1, -1}), HasSubstr("pool overlap: -1 blocks"));
-  EXPECT_THAT(message({}, {1, 1 << 25, 1, 1}),
+  EXPECT_THAT(message({}, {1, 1}), HasSubstr("2 capacities for 6 pools"));
+  EXPECT_THAT(message({}, {1, 0, 1, 1, 1, 1}), HasSubstr("pool csa: 0 blocks"));
+  EXPECT_THAT(message({}, {1, 1, 1, -1, 1, 1}), HasSubstr("pool overlap: -1 blocks"));
+  EXPECT_THAT(message({}, {1, 1 << 25, 1, 1, 1, 1}),
               HasSubstr("pool csa: 33554432 blocks of 64 entries"));
   EXPECT_FALSE(MakeGeometry(ModelSpec{}, {}, {}).ok());
 }
 
 TEST(GeometryTest, TheFingerprintDependsOnEveryField) {
-  const Geometry geometry =
-      MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>{1, 1, 1, 1}).value();
+  const Geometry geometry = MakeGeometry(DeepSeekV4Flash(), {}, std::vector<int32_t>(6, 1)).value();
   EXPECT_EQ(Fingerprint(geometry), Fingerprint(Geometry(geometry)));
   std::set<uint64_t> seen = {Fingerprint(geometry)};
   for (size_t i = 0; i < sizeof(Geometry) / sizeof(int32_t); ++i) {

@@ -38,10 +38,12 @@ TEST(ModelTest, FlashHasTwoWindowOnlyThenAlternatingLayersEndingOnCsa) {
   for (size_t l = 2; l < ratios.size(); ++l) EXPECT_EQ(ratios[l], l % 2 == 0 ? 4 : 128) << l;
   EXPECT_EQ(ratios.back(), 4);
   const LayerRange all = {0, 43};
-  ASSERT_EQ(model.pools.size(), 4u);
+  ASSERT_EQ(model.pools.size(), 6u);
   EXPECT_EQ(model.pools[0].name, "swa");
   EXPECT_EQ(model.pools[1].name, "csa");
   EXPECT_EQ(model.pools[2].name, "hca");
+  EXPECT_EQ(model.pools[4].name, "csa_state");
+  EXPECT_EQ(model.pools[5].name, "hca_state");
   EXPECT_EQ(CountRows(model, 0, all), 43);
   EXPECT_EQ(CountRows(model, 1, all), 21);
   EXPECT_EQ(CountRows(model, 2, all), 20);
@@ -211,7 +213,7 @@ TEST(ModelTest, ABrokenSpecIsRefusedWithTheFieldAndItsValue) {
       {[](ModelSpec& m) { m.layers.clear(); }, "no layers"},
       {[](ModelSpec& m) { m.layers[3].rope = 2; }, "layer 3: rope is 2"},
       {[](ModelSpec& m) { m.layers[3].pools.clear(); }, "layer 3: it has no pool"},
-      {[](ModelSpec& m) { m.layers[3].pools[0].pool = 4; }, "layer 3: pool is 4"},
+      {[](ModelSpec& m) { m.layers[3].pools[0].pool = 6; }, "layer 3: pool is 6"},
       {[](ModelSpec& m) { m.layers[3].pools[0].row = -1; }, "layer 3: row of pool swa is -1"},
       {[](ModelSpec& m) { m.layers[3].pools[0].row = 2; }, "written by an earlier layer too"},
       {[](ModelSpec& m) { m.layers[3].pools[0].writes = false; }, "no earlier layer writes it"},

@@ -108,8 +108,8 @@ struct LayeredModelOptions {
   // Checkpoints keep the compressor's overlap rows, where layers of ratio 4 pool their entries.
   // false: a compressor of the caller's own looks after its state.
   bool overlap = true;
-  // Sequences have a block of the state that Store::Compress goes on from, where layers of ratio 4
-  // or 128 pool their entries. With ratio 4 it needs `overlap`.
+  // Sequences keep the state that Store::Compress goes on from, where layers of ratio 4 or 128 pool
+  // their entries; with ratio 4 it needs `overlap`. false: for engines that compress themselves.
   bool state = false;
   int32_t swa_block_tokens = 64;
   int32_t chunk_tokens = 256;
@@ -127,16 +127,16 @@ struct LayeredModelOptions {
 // names the field, as ValidateModel.
 absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options);
 
-// 43 layers: 2 window-only, 21 CSA, 20 HCA.   Source: DeepSeek-V4.
+// 43 layers: 2 window-only, 21 CSA, 20 HCA, with the compressor's state.   Source: DeepSeek-V4.
 ModelSpec DeepSeekV4Flash();
 
-// 61 layers: 30 CSA, 31 HCA.   Source: DeepSeek-V4.
+// 61 layers: 30 CSA, 31 HCA, with the compressor's state.   Source: DeepSeek-V4.
 ModelSpec DeepSeekV4Pro();
 
 // "deepseek-v4-flash" or "deepseek-v4-pro".   Errors: NotFound that lists the names.
 absl::StatusOr<ModelSpec> ModelByName(absl::string_view name);
 
-// What ModelByName gives to MakeModel, for variants with other formats, blocks or layouts.
+// What ModelByName gives to MakeModel, for variants: other formats, blocks or layouts, no state.
 absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name);
 
 // Errors: InvalidArgument with the field and both values, e.g. "pool csa: entries_per_block is 48,

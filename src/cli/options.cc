@@ -22,7 +22,7 @@ T ValueOrThrow(const std::string& option, const absl::StatusOr<T>& parsed) {
 
 bool ChangesModel(const ModelArguments& arguments) {
   return arguments.latent_format || arguments.indexer_format || arguments.layout ||
-         arguments.swa_block_tokens;
+         arguments.swa_block_tokens || arguments.no_state;
 }
 
 absl::StatusOr<ModelSpec> MakeChanged(LayeredModelOptions options,
@@ -31,6 +31,7 @@ absl::StatusOr<ModelSpec> MakeChanged(LayeredModelOptions options,
   options.indexer_format = arguments.indexer_format.value_or(options.indexer_format);
   options.layout = arguments.layout.value_or(options.layout);
   options.swa_block_tokens = arguments.swa_block_tokens.value_or(options.swa_block_tokens);
+  if (arguments.no_state) options.state = false;
   return MakeModel(options);
 }
 
@@ -51,7 +52,7 @@ absl::StatusOr<ModelSpec> LoadFile(const ModelArguments& arguments) {
   if (ChangesModel(arguments)) {
     return absl::InvalidArgumentError(
         absl::StrCat(arguments.model,
-                     " lists its pools: change formats, layout and blocks there, "
+                     " lists its pools: change formats, layout, blocks and state there, "
                      "not on the command line"));
   }
   return std::get<ModelSpec>(*parsed);
@@ -103,6 +104,9 @@ void AddModelOptions(CLI::App& command, ModelArguments* arguments) {
       .add_option("--swa-block", arguments->swa_block_tokens,
                   "tokens in a block of the window pool, a power of two")
       ->type_name("TOKENS");
+  command.add_flag("--no-state", arguments->no_state,
+                   "sequences keep no compressor state, for engines that compress themselves; "
+                   "named models keep it otherwise");
 }
 
 absl::StatusOr<ModelSpec> LoadModel(const ModelArguments& arguments) {

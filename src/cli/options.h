@@ -30,6 +30,7 @@ struct ModelArguments {
   std::optional<RowFormat> indexer_format;
   std::optional<PoolLayout> layout;
   std::optional<int32_t> swa_block_tokens;
+  bool no_state = false;
 };
 void AddModelOptions(CLI::App& command, ModelArguments* arguments);
 

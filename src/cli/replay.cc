@@ -32,9 +32,9 @@ int32_t ContextOf(absl::Span<const TraceRequest> requests, const ModelSpec& mode
 absl::Status CheckCompress(const ReplayOptions& options) {
   if (!options.compress) return absl::OkStatus();
   if (StatePool(options.model, kCsaRatio) < 0 && StatePool(options.model, kHcaRatio) < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--compress: model ", options.model.name,
-        " has no compressor state; a model file of ratios gets it with \"state\": true"));
+    return absl::InvalidArgumentError(absl::StrCat("--compress: model ", options.model.name,
+                                                   " has no compressor state; named models have "
+                                                   "it, and those of a file with \"state\": true"));
   }
   if (!options.with_data) {
     return absl::InvalidArgumentError("--compress: with --data none there is nothing to compress");

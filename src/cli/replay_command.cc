@@ -38,7 +38,7 @@ Examples:
   terrace replay --trace mooncake_conversation.jsonl --memory 10TiB --sequences 1024 --data none
   terrace replay --memory 1GiB --requests 100 --serial --verify 1
   terrace replay --memory 8GiB --data none --checkpoints none --replay-limit 4096
-  terrace replay --model model.json --memory 8GiB --compress --drafts 3 --in-flight 2)";
+  terrace replay --memory 8GiB --requests 100 --compress --drafts 3 --in-flight 2)";
 
 struct ReplayArguments {
   std::string trace_file;
@@ -216,7 +216,7 @@ void AddStoreOptions(CLI::App& command, ReplayArguments* arguments) {
       ->group(group);
   command
       .add_flag("--compress", replay.compress,
-                "the store makes the entries, of raw rows; for models with \"state\": true")
+                "the store makes the entries, of raw rows; for models that keep state")
       ->group(group);
   command
       .add_option("--verify", replay.verifier.rate,
