@@ -21,7 +21,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <numeric>
 #include <vector>
 
 #include "bench/calibrate.h"
@@ -59,7 +58,8 @@ std::unique_ptr<Ledger> MakeLedger(int32_t chunks = 1 << 18) {
 // Tokens that no other `number` has.
 std::vector<int32_t> Prompt(int32_t tokens, int32_t number) {
   std::vector<int32_t> prompt(tokens);
-  std::iota(prompt.begin(), prompt.end(), number * 1'000'003);
+  uint32_t id = static_cast<uint32_t>(number) * 1'000'003;  // wraps around
+  for (int32_t& token : prompt) token = static_cast<int32_t>(id++);
   return prompt;
 }
 

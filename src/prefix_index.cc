@@ -7,6 +7,18 @@
 #include "terrace/check.h"
 
 namespace terrace {
+namespace {
+
+// Room for `count` elements, and the pages of the first `touched` of them: whoever stores these
+// faults none in.
+template <typename T>
+void Reserve(size_t count, size_t touched, std::vector<T>* vector) {
+  vector->reserve(count);
+  vector->resize(std::min(count, touched));
+  vector->clear();
+}
+
+}  // namespace
 
 PrefixIndex::PrefixIndex(const PrefixIndexOptions& options)
     : options_(options),
@@ -15,10 +27,12 @@ PrefixIndex::PrefixIndex(const PrefixIndexOptions& options)
       unpinned_(options.max_checkpoints) {
   const size_t chunks = options.max_chunks;
   const size_t checkpoints = options.max_checkpoints;
-  keys_.reserve(chunks);
-  chunks_.reserve(chunks);
-  tokens_.reserve(chunks * options.chunk_tokens);
-  blocks_.reserve(chunks * options.blocks_per_chunk);
+  const size_t chunk_tokens = std::max(options.chunk_tokens, 1);
+  const size_t touched = std::min(chunks, kTouchedBytes / (chunk_tokens * sizeof(int32_t)));
+  Reserve(chunks, touched, &keys_);
+  Reserve(chunks, touched, &chunks_);
+  Reserve(chunks * chunk_tokens, touched * chunk_tokens, &tokens_);
+  Reserve(chunks * options.blocks_per_chunk, touched * options.blocks_per_chunk, &blocks_);
   free_chunks_.reserve(chunks);
   expiring_.reserve(2 * chunks + kMaxStale + 1);
   checkpoints_.reserve(checkpoints);
