@@ -1,7 +1,8 @@
 // Random operations on a ledger that reuses prefixes, over geometries and policies that put borders
 // where they hurt. What is checked: prefix_trial.h and prefix_model.h.
 //
-// TERRACE_MODEL_OPERATIONS and TERRACE_MODEL_SEED in the environment override count and seed.
+// TERRACE_MODEL_OPERATIONS and TERRACE_MODEL_SEED in the environment override the number of
+// operations of each case and the seed. The long form makes 5,000,000 (docs/benchmarks.md).
 
 #include "tests/prefix_model.h"
 
