@@ -59,6 +59,13 @@ struct PrefixSequence {
   int32_t undecided() const { return std::max(0, length - std::max(known, draft_begin)); }
 };
 
+// The id of `b` behind what `a` names.
+inline uint64_t Mix(uint64_t a, uint64_t b) {
+  uint64_t x = (a ^ (b + 0x9e3779b97f4a7c15)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 31)) * 0x94d049bb133111eb;
+  return x ^ (x >> 29);
+}
+
 class PrefixModel {
  public:
   explicit PrefixModel(const LedgerOptions& options);
