@@ -111,7 +111,9 @@ struct PoolUse {
 class Ledger {
  public:
   // Errors: InvalidArgument for a geometry that MakeGeometry cannot have made or a negative
-  // in_flight_plans.
+  // in_flight_plans; ResourceExhausted without the memory for it.
+  // Cost: O(blocks); with prefix reuse 1.2 KB of host memory a chunk, of which up to 0.3 GB is
+  // touched (prefix_index.h).
   static absl::StatusOr<std::unique_ptr<Ledger>> Create(const LedgerOptions& options);
   ~Ledger();
 
