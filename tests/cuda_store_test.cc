@@ -19,7 +19,7 @@ const BackendFactory kCudaFactory = [] { return BackendOf(BackendKind::kCuda); }
 INSTANTIATE_TEST_SUITE_P(Cuda, StoreTest, testing::Values(kCudaFactory));
 INSTANTIATE_TEST_SUITE_P(Cuda, StoreRandomTest,
                          testing::Combine(testing::Values(kCudaFactory),
-                                          testing::Range(0, kNumScenarios)));
+                                          testing::Range(0, kNumScenarios, kScenarioStride)));
 
 // The bytes of all pools after some steps of a scenario, store by store.
 std::vector<std::vector<std::vector<uint8_t>>> PoolsAfter(const Scenario& scenario,

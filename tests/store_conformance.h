@@ -17,6 +17,11 @@
 namespace terrace {
 
 inline constexpr int kNumScenarios = 60;  // all formats x block sizes x layouts
+#ifdef TERRACE_SANITIZED
+inline constexpr int kScenarioStride = 11;  // each format and each block size at least once
+#else
+inline constexpr int kScenarioStride = 1;
+#endif
 inline constexpr int kScenarioSteps = 30;
 
 class StoreRandomTest : public testing::TestWithParam<std::tuple<BackendFactory, int>> {};

@@ -14,7 +14,7 @@ absl::StatusOr<std::shared_ptr<Backend>> HostBackendOf(int32_t threads) {
 INSTANTIATE_TEST_SUITE_P(Host, StoreTest, testing::Values([] { return HostBackendOf(3); }));
 INSTANTIATE_TEST_SUITE_P(Host, StoreRandomTest,
                          testing::Combine(testing::Values([] { return HostBackendOf(3); }),
-                                          testing::Range(0, kNumScenarios)));
+                                          testing::Range(0, kNumScenarios, kScenarioStride)));
 
 }  // namespace
 }  // namespace terrace
