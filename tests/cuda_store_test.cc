@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "tests/store_conformance.h"
+#include "tests/store_driver.h"
 
 namespace terrace {
 namespace {

@@ -22,6 +22,12 @@ namespace terrace {
 
 using BackendFactory = std::function<absl::StatusOr<std::shared_ptr<Backend>>()>;
 
+inline void ExpectCode(const absl::Status& status, absl::StatusCode code) {
+  EXPECT_EQ(status.code(), code) << status;
+  EXPECT_EQ(status.message().find('\n'), absl::string_view::npos) << "one line: " << status;
+  EXPECT_EQ(status.message().empty(), code == absl::StatusCode::kOk);
+}
+
 struct SmallOptions {
   RowFormat latent = RowFormat::kFlashMlaV4;
   RowFormat indexer = RowFormat::kIndexerFp8;

@@ -1,8 +1,5 @@
 // What each operation of a store does, one by one.
 
-#ifndef TERRACE_TESTS_STORE_OPERATIONS_H_
-#define TERRACE_TESTS_STORE_OPERATIONS_H_
-
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -13,8 +10,9 @@
 #include "tests/store_fixture.h"
 
 namespace terrace {
+namespace {
 
-inline std::vector<SmallOptions> EveryFormat() {
+std::vector<SmallOptions> EveryFormat() {
   std::vector<SmallOptions> all;
   for (const RowFormat latent : {RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
                                  RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41}) {
@@ -338,6 +336,5 @@ TEST_P(StoreTest, QueriesThatAreNotNamedAreAllRowsPaddingIncluded) {
   EXPECT_EQ(two.Read(), (std::vector<int32_t>{1, 2, 77}));
 }
 
+}  // namespace
 }  // namespace terrace
-
-#endif  // TERRACE_TESTS_STORE_OPERATIONS_H_

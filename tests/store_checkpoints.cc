@@ -1,9 +1,6 @@
 // What a store does with the parts of a plan that prefix reuse adds: shared entries, checkpoints,
 // holes in the window's tables, more patches than a step has room for. Plans are built by hand.
 
-#ifndef TERRACE_TESTS_STORE_CHECKPOINTS_H_
-#define TERRACE_TESTS_STORE_CHECKPOINTS_H_
-
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -12,10 +9,10 @@
 #include <vector>
 
 #include "terrace/plan_builder.h"
-#include "tests/store_errors.h"
 #include "tests/store_fixture.h"
 
 namespace terrace {
+namespace {
 
 // One step of lane 0, and whatever else the test adds to it.
 struct LaneStep {
@@ -29,7 +26,7 @@ struct LaneStep {
   std::vector<BlockCopy> copies = {};
 };
 
-inline Plan BuildStep(const Geometry& geometry, const LaneStep& step, uint64_t number) {
+Plan BuildStep(const Geometry& geometry, const LaneStep& step, uint64_t number) {
   PlanBuilder builder(
       geometry, PlanKind::kStep,
       {.lanes = 1,
@@ -55,12 +52,12 @@ inline Plan BuildStep(const Geometry& geometry, const LaneStep& step, uint64_t n
 }
 
 // Indices begin .. end - 1 of a pool's table to the blocks from `block` on.
-inline void AddPatches(int32_t pool, int32_t begin, int32_t end, int32_t block, LaneStep* step) {
+void AddPatches(int32_t pool, int32_t begin, int32_t end, int32_t block, LaneStep* step) {
   for (int32_t i = begin; i < end; ++i) step->patches.push_back({pool, 0, i, block + i - begin});
 }
 
 // Writes rows of the step to every plane of every layer, all channels `value`.
-inline void WriteConstant(SmallDeployment& small, int32_t rows, uint16_t value) {
+void WriteConstant(SmallDeployment& small, int32_t rows, uint16_t value) {
   BackendArray<uint16_t> in(small.backend(), std::vector<uint16_t>(rows * 512, value));
   for (int layer = 0; layer < 3; ++layer) {
     const RowsIn rows_in = {.data = in.data(), .rotated = true};
@@ -73,8 +70,8 @@ inline void WriteConstant(SmallDeployment& small, int32_t rows, uint16_t value) 
 }
 
 // The first channel of `count` slots of a pool's latent rows, from `first` on.
-inline std::vector<uint16_t> ReadFirstChannels(SmallDeployment& small, int layer, PoolKind pool,
-                                               int32_t first, int32_t count) {
+std::vector<uint16_t> ReadFirstChannels(SmallDeployment& small, int layer, PoolKind pool,
+                                        int32_t first, int32_t count) {
   std::vector<int32_t> slots(count);
   std::iota(slots.begin(), slots.end(), first);
   BackendArray<int32_t> at(small.backend(), slots);
@@ -89,9 +86,9 @@ inline std::vector<uint16_t> ReadFirstChannels(SmallDeployment& small, int layer
   return channels;
 }
 
-inline constexpr uint16_t kOne = 0x3F80;  // bf16
-inline constexpr uint16_t kTwo = 0x4000;
-inline constexpr SmallOptions kExact = {.latent = RowFormat::kBf16};
+constexpr uint16_t kOne = 0x3F80;  // bf16
+constexpr uint16_t kTwo = 0x4000;
+constexpr SmallOptions kExact = {.latent = RowFormat::kBf16};
 
 TEST_P(StoreTest, EntriesOfSharedBlocksAreNotWrittenAgain) {
   SmallDeployment small(kExact, backend_);
@@ -275,6 +272,5 @@ TEST_P(StoreTest, APlanWithMoreRecordsThanAnyStepIsRefused) {
              absl::StatusCode::kOk);
 }
 
+}  // namespace
 }  // namespace terrace
-
-#endif  // TERRACE_TESTS_STORE_CHECKPOINTS_H_

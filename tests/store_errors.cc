@@ -1,8 +1,5 @@
 // What a store refuses: plans it must not run, arguments that cannot be. Nothing changes then.
 
-#ifndef TERRACE_TESTS_STORE_ERRORS_H_
-#define TERRACE_TESTS_STORE_ERRORS_H_
-
 #include <limits>
 #include <string>
 #include <utility>
@@ -11,15 +8,10 @@
 #include "tests/store_fixture.h"
 
 namespace terrace {
-
-inline void ExpectCode(const absl::Status& status, absl::StatusCode code) {
-  EXPECT_EQ(status.code(), code) << status;
-  EXPECT_EQ(status.message().find('\n'), absl::string_view::npos) << "one line: " << status;
-  EXPECT_EQ(status.message().empty(), code == absl::StatusCode::kOk);
-}
+namespace {
 
 // Every window and every visible entry of the current step, as slots.
-inline std::vector<int32_t> AllSlots(Backend& backend, Store& store) {
+std::vector<int32_t> AllSlots(Backend& backend, Store& store) {
   std::vector<int32_t> all;
   const int32_t queries = store.step().num_token_rows;
   for (int layer = 0; layer < 3; ++layer) {
@@ -295,6 +287,5 @@ TEST_P(StoreTest, NothingToDoIsNoError) {
   EXPECT_TRUE(small.PoolBytes() == before);
 }
 
+}  // namespace
 }  // namespace terrace
-
-#endif  // TERRACE_TESTS_STORE_ERRORS_H_
