@@ -130,6 +130,7 @@ class Ledger::Impl {
   void LeaveCheckpoint(Sequence& sequence, int32_t lane, int32_t position, BlockRange gap,
                        std::optional<BlockId> overlap);
   bool CanLookBack(const Sequence& sequence, int32_t position) const;
+  bool IsWindowTaken(int32_t lane, int32_t position) const;
   std::optional<BlockId> TakeOverlapBlock();
   void RollTo(Sequence& sequence, std::optional<CheckpointId> checkpoint, bool keep);
   bool Keeps(const Sequence& sequence, int32_t position) const;

@@ -63,12 +63,13 @@ void Ledger::Impl::PublishCommitted(Sequence& sequence, int32_t lane) {
             ? end % policy.tokens == 0
             : policy.kind == CheckpointPolicy::Kind::kEndOfPromptAndOutput && end == last;
     if (!wanted || !has_window()) continue;
-    if (!CanLookBack(sequence, end)) {
+    const bool exists = index.checkpoint(sequence.prefix.tip).has_value();
+    if (!CanLookBack(sequence, end) || (!exists && IsWindowTaken(lane, end))) {
       ++figures.missed_checkpoints;
       continue;
     }
     std::optional<BlockId> overlap;
-    if (has_overlap() && !index.checkpoint(sequence.prefix.tip).has_value()) {
+    if (has_overlap() && !exists) {
       overlap = TakeOverlapBlock();
       if (!overlap.has_value()) {
         ++figures.missed_checkpoints;
@@ -93,6 +94,15 @@ bool Ledger::Impl::CanLookBack(const Sequence& sequence, int32_t position) const
          sequence.window.current.contains(CheckpointBlocks(geometry, position));
 }
 
+// Two forks that parted shortly before `position` share blocks; a checkpoint has its own.
+bool Ledger::Impl::IsWindowTaken(int32_t lane, int32_t position) const {
+  const int window = geometry.window_pool;
+  const absl::Span<const BlockId> blocks =
+      tables[window].Blocks(lane, CheckpointBlocks(geometry, position));
+  return std::any_of(blocks.begin(), blocks.end(),
+                     [&](BlockId block) { return pools[window].IsIndexed(block); });
+}
+
 std::optional<BlockId> Ledger::Impl::TakeOverlapBlock() {
   const int pool = geometry.overlap_pool;
   if (options.inject_shortage && options.inject_shortage(pool)) return std::nullopt;
@@ -112,14 +122,11 @@ void Ledger::Impl::LeaveCheckpoint(Sequence& sequence, int32_t lane, int32_t pos
   std::optional<CheckpointId> checkpoint = index.checkpoint(prefix.tip);
   const bool created = !checkpoint.has_value();
   if (created) {
-    const absl::Span<const BlockId> blocks =
-        tables[window].Blocks(lane, CheckpointBlocks(geometry, position));
-    // Two forks that parted shortly before `position` share blocks; a checkpoint has its own.
-    const bool taken = std::any_of(blocks.begin(), blocks.end(),
-                                   [&](BlockId block) { return pools[window].IsIndexed(block); });
-    if (taken) {
+    if (IsWindowTaken(lane, position)) {
       ++figures.missed_checkpoints;
     } else {
+      const absl::Span<const BlockId> blocks =
+          tables[window].Blocks(lane, CheckpointBlocks(geometry, position));
       for (const BlockId block : blocks) pools[window].Index(block);
       if (overlap.has_value()) pools[geometry.overlap_pool].Index(*overlap);
       checkpoint = index.AddCheckpoint(prefix.tip, blocks, overlap.value_or(BlockId(-1)));

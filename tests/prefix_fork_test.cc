@@ -209,5 +209,28 @@ TEST(PrefixForkTest, TenThousandSequencesForkedAndFreedInRandomOrderLeaveNothing
   for (int p = 0; p < 3; ++p) EXPECT_EQ(ledger->Use(p).free, 30'000);
 }
 
+// Their checkpoints would be in the same window blocks, so only the first is made; nothing is taken
+// or held for the other.
+TEST(PrefixForkTest, OfTwoForksThatPartShortlyBeforeACheckpointTheSecondLeavesNone) {
+  PrefixFixture f({.overlap_blocks = 8, .state_blocks = 8});
+  const SequenceId a = f.Start(Text(1, 252));
+  f.Feed(a);
+  const SequenceId b = f.Fork(a);
+  f.Commit(a, {7});
+  f.Commit(b, {8});
+  f.Draft(a, Text(2, 4));
+  f.Draft(b, Text(3, 4));
+  f.Commit(a, Text(2, 4));
+  f.Commit(b, Text(3, 4));
+  EXPECT_EQ(f.figures().stored_checkpoints, 1);
+  EXPECT_EQ(f.figures().missed_checkpoints, 1);
+  f.Free(a);
+  f.Free(b);
+  f.ClearPrefixes();
+  for (int p = 0; p < f.ledger().geometry().num_pools; ++p) {
+    EXPECT_EQ(f.Use(p).free, f.Use(p).capacity) << "pool " << p;
+  }
+}
+
 }  // namespace
 }  // namespace terrace
