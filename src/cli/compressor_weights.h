@@ -34,6 +34,7 @@ class CompressorWeights {
   // Of `layers` that have a state pool.
   CompressorWeights(const ModelSpec& model, LayerRange layers, uint64_t seed);
 
+  bool empty() const { return planes_.empty(); }
   // Null where entries are not compressed but written.
   const Plane* Of(ContentPlane plane) const;
 

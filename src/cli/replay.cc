@@ -6,7 +6,9 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -32,9 +34,10 @@ int32_t ContextOf(absl::Span<const TraceRequest> requests, const ModelSpec& mode
 absl::Status CheckCompress(const ReplayOptions& options) {
   if (!options.compress) return absl::OkStatus();
   if (StatePool(options.model, kCsaRatio) < 0 && StatePool(options.model, kHcaRatio) < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("--compress: model ", options.model.name,
-                                                   " has no compressor state; named models have "
-                                                   "it, and those of a file with \"state\": true"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--compress: model ", options.model.name,
+                     " has no compressor state; drop "
+                     "--no-state, or say \"state\": true in the model's file"));
   }
   if (!options.with_data) {
     return absl::InvalidArgumentError("--compress: with --data none there is nothing to compress");
@@ -62,16 +65,23 @@ absl::Status CheckNumbers(const ReplayOptions& options) {
   return absl::OkStatus();
 }
 
-// Blocks that are lost: those that are not free after every sequence and every prefix is gone.
+// Blocks that are lost: live or draining after every sequence was freed, or not free when the
+// prefixes are gone too. What a next plan would take for a checkpoint, it may hold until then.
 int64_t CountLeaks(Ledger& ledger) {
+  const Geometry& geometry = ledger.geometry();
+  std::vector<int64_t> leaked(geometry.num_pools);
   ledger.CheckInvariants();
+  for (int pool = 0; pool < geometry.num_pools; ++pool) {
+    const PoolUse use = ledger.Use(pool);
+    if (HoldsRows(geometry.pools[pool].kind)) leaked[pool] = use.live + use.draining;
+  }
   ledger.ClearPrefixes();
   ledger.CheckInvariants();
-  int64_t leaked = 0;
-  for (int pool = 0; pool < ledger.geometry().num_pools; ++pool) {
-    leaked += ledger.Use(pool).capacity - ledger.Use(pool).free;
+  for (int pool = 0; pool < geometry.num_pools; ++pool) {
+    const PoolUse use = ledger.Use(pool);
+    leaked[pool] = std::max<int64_t>(leaked[pool], use.capacity - use.free);
   }
-  return leaked;
+  return std::accumulate(leaked.begin(), leaked.end(), int64_t{0});
 }
 
 // Full pools cache chunks, the others checkpoints.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cli/layer_range.h"
+#include "terrace/compress_state.h"
 #include "terrace/rope.h"
 
 namespace terrace {
@@ -61,10 +62,14 @@ absl::Status StoreRunner::BuildSources() {
   contents_ = *std::move(contents);
   if (options_.compress) {
     weights_ = CompressorWeights(model, store_->layers(), options_.verifier.seed);
+    if (weights_.empty()) {
+      return absl::InvalidArgumentError("--compress: none of the layers has compressor state");
+    }
     auto raw = RawRows::Create(store_.get(), model, contents_.get(), weights_, &threads_);
     if (!raw.ok()) return raw.status();
     raw_ = *std::move(raw);
-  } else {
+  }
+  if (!options_.compress || StatePool(model, kCsaRatio) < 0) {
     overlap_ = std::make_unique<OverlapRows>(store_.get(), &keys_);
   }
   auto rows = RowSource::Create(store_.get(), model, contents_.get(), weights_, &threads_);
