@@ -8,7 +8,8 @@ packages=(
   libabsl-dev libxxhash-dev                      # the library
   libcli11-dev nlohmann-json3-dev gnuplot-nox   # the program; gnuplot draws replay --plot
   libgtest-dev libgmock-dev libbenchmark-dev    # tests and benchmarks
-  clang clang-format clang-tidy                 # the fuzz target, checks
+  clang libclang-rt-dev                         # sanitizers and the fuzz target
+  clang-format clang-tidy                       # checks
 )
 
 case "${1:-}" in
@@ -28,7 +29,7 @@ This is no Debian or Ubuntu system, so nothing was installed. By hand, Terrace n
   CLI11 and nlohmann/json for the program, gnuplot for replay --plot
   GoogleTest with GoogleMock, Google Benchmark for tests and benchmarks
   optional: the CUDA toolkit 13 (without it the host backend alone is built), ccache,
-  clang 14 with libFuzzer, clang-format and clang-tidy 14
+  clang 14 with its compiler-rt, clang-format and clang-tidy 14
 MESSAGE
   exit 0
 fi

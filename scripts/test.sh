@@ -169,8 +169,8 @@ if [[ -z "$quick" ]]; then
     skip "all GPU architectures: no nvcc"
   fi
 
-  # Sanitizers, host code; random calls of the ledger, guided by what they reach. By clang, so that two
-  # compilers see everything.
+  # Sanitizers, host code; random calls of the ledger, guided by what they reach. By clang, so that
+  # two compilers see everything.
   if ! command -v clang++ >/dev/null; then
     skip "sanitizers and the fuzz target: no clang++"
   else

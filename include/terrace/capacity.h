@@ -9,8 +9,8 @@
 // for checkpoints of prefixes that no live sequence uses. The rest is divided into chunks: one
 // block of every full pool each.
 //
-// Of Limits::max_step_tokens only the tables depend (some 30 bytes a token), and with
-// store_whole_chunk the window; of a step shorter than two windows the window too.
+// Only the tables grow with Limits::max_step_tokens (some 30 bytes a token); the window pool too
+// with store_whole_chunk, or while a step is shorter than two windows.
 
 #ifndef TERRACE_CAPACITY_H_
 #define TERRACE_CAPACITY_H_
