@@ -9,6 +9,8 @@
 namespace terrace {
 namespace {
 
+constexpr uint16_t kNothing[kLatentChannels] = {};  // what a row reads as where none is stored
+
 // Seeds of the raw rows that the entry from `position` on is made of; how many.
 int32_t SeedsOf(const EntrySource& source, const PrefixKeys& keys, const StepLane& lane,
                 int32_t position, uint64_t* seeds) {
@@ -31,10 +33,11 @@ double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
   ReferenceEntry entry;
   for (size_t i = 0; i < expected.size(); ++i) {
     const ExpectedRow& row = expected[i];
+    const uint16_t* const found = rows + row.at;
     if (row.absent) {
-      const size_t before = mismatches->size();
-      CompareRows(source.format, nullptr, expected.subspan(i, 1), rows, mismatches);
-      if (mismatches->size() > before) mismatches->back().row = static_cast<int64_t>(i);
+      Mismatch mismatch = CompareRow(found, kNothing, source.weights->channels);
+      mismatch.row = static_cast<int64_t>(i);
+      if (mismatch.channels > 0) mismatches->push_back(mismatch);
       continue;
     }
     const int32_t count = SeedsOf(source, keys, lanes[row.lane], row.position, seeds);
@@ -42,7 +45,6 @@ double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
                                   ? nullptr
                                   : source.rope_table + int64_t{row.position} * kRopeChannels;
     MakeReference(*source.weights, absl::MakeConstSpan(seeds, count), rope, &entry);
-    const uint16_t* const found = rows + row.at;
     const EntryError error = ErrorOf(source.format, entry, found);
     largest = std::max(largest, error.largest);
     if (error.num_channels == 0) continue;

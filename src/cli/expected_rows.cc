@@ -38,15 +38,8 @@ TERRACE_MULTIVERSION void CompareRowsOf(const float* rope_table, const ExpectedR
     MakeExpected<F>(expected[i], rope_table, row);
     const uint16_t* found = rows + expected[i].at;
     if (std::memcmp(found, row, sizeof(row)) == 0) continue;
-    Mismatch mismatch{.row = i};
-    for (int channel = kChannels - 1; channel >= 0; --channel) {
-      if (found[channel] == row[channel]) continue;
-      ++mismatch.channels;
-      mismatch.channel = channel;
-      mismatch.found = found[channel];
-      mismatch.expected = row[channel];
-    }
-    mismatches->push_back(mismatch);
+    mismatches->push_back(CompareRow(found, row, kChannels));
+    mismatches->back().row = i;
   }
 }
 
@@ -79,6 +72,18 @@ uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const PrefixKeys
                       const StepLane& lane, int32_t position) {
   const int32_t last = LastTokenOf(pool.rule, pool.ratio, position);
   return ContentSeed(ExpectedKey(keys, lane, last), position, plane);
+}
+
+Mismatch CompareRow(const uint16_t* found, const uint16_t* expected, int channels) {
+  Mismatch mismatch;
+  for (int channel = channels - 1; channel >= 0; --channel) {
+    if (found[channel] == expected[channel]) continue;
+    ++mismatch.channels;
+    mismatch.channel = channel;
+    mismatch.found = found[channel];
+    mismatch.expected = expected[channel];
+  }
+  return mismatch;
 }
 
 void CompareRows(RowFormat format, const float* rope_table, absl::Span<const ExpectedRow> expected,

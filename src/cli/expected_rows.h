@@ -65,6 +65,10 @@ struct Mismatch {
   double error = 0;  // of a compressed entry: of that channel, in units of what is tolerated
 };
 
+// How a row differs from what must be there; no channels if it does not. `row` is left to the
+// caller.
+Mismatch CompareRow(const uint16_t* found, const uint16_t* expected, int channels);
+
 // Appends a Mismatch for each row that differs from what is expected; it begins at its `at` in
 // `rows`.
 // Shape: rope_table [positions, 64], null where the format stores unrotated rows.

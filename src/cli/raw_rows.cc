@@ -26,11 +26,20 @@ absl::StatusOr<std::unique_ptr<RawRows>> RawRows::Create(Store* store, const Mod
 
 absl::Status RawRows::Build(const ModelSpec& model, const CompressorWeights& weights) {
   const LayerRange range = store_->layers();
+  const StepView& step = store_->step_view();
   layers_.resize(range.count);
   int64_t columns[kMaxPlanes] = {};  // of the widest layer
   for (int l = 0; l < range.count; ++l) {
     const LayerPool* const full = PlaceOf(model, range.first + l, PoolKind::kFull);
     if (full == nullptr || !full->writes) continue;
+    layers_[l].segment = {.positions = step.token_position,
+                          .token_lanes = step.token_record,
+                          .lanes = contents_.lanes(),
+                          .prefix_keys = contents_.prefix_keys(),
+                          .num_planes = 0,
+                          .planes = {}};
+    layers_[l].inputs.norm_weight = FloatType::kFloat32;
+    layers_[l].inputs.eps = kCompressorEps;
     for (int32_t p = 0; p < kMaxPlanes; ++p) {
       const ContentPlane place = {full->pool, full->row, p};
       const CompressorWeights::Plane* const plane = weights.Of(place);
@@ -58,12 +67,7 @@ absl::Status RawRows::Build(const ModelSpec& model, const CompressorWeights& wei
 
 absl::Status RawRows::AddPlane(const CompressorWeights::Plane& weights, ContentPlane place,
                                Layer* layer) {
-  const StepView& step = store_->step_view();
   RawSegment& segment = layer->segment;
-  segment.positions = step.token_position;
-  segment.token_lanes = step.token_record;
-  segment.lanes = contents_.lanes();
-  segment.prefix_keys = contents_.prefix_keys();
   segment.planes[segment.num_planes++] = {
       .kv = nullptr, .score = nullptr, .columns = weights.columns, .plane = place};
 
@@ -85,8 +89,6 @@ absl::Status RawRows::AddPlane(const CompressorWeights::Plane& weights, ContentP
   CompressPlaneIn& in = place.plane == 0 ? layer->inputs.latent : layer->inputs.indexer;
   in.ape = *ape;
   in.norm_weight = *norm;
-  layer->inputs.norm_weight = FloatType::kFloat32;
-  layer->inputs.eps = kCompressorEps;
   return absl::OkStatus();
 }
 
