@@ -7,9 +7,11 @@
 
 namespace terrace {
 
+// None for pool -1, and for one that has no blocks.
 StatePages Store::Impl::StatePagesOf(const Row& row) const {
   if (row.pool < 0) return {};
   const PoolMemory& memory = pools_[row.pool];
+  if (memory.base == nullptr) return {};
   return {memory.base + row.row * memory.place.layer_stride, memory.place.block_stride,
           geometry_.pools[row.pool].capacity_blocks};
 }
