@@ -1,11 +1,11 @@
-// Compress, CSA. Grid: a block a lane, then kWarps warps a block, a warp for each plane of each
-// entry.
+// Compress, CSA. Grid: a block a lane, then a block an entry. A thread has four channels: four
+// warps the latent's, and one, where there is one, the indexer key's. So every load of a warp is
+// 512 bytes of a row, and a thread has all 8 rows of its entry on their way at once. The pooled
+// rows go through shared memory, and a warp for each stores them by packets.
 //
-// A warp pools an entry: lane l holds channels 4 (l + 32 j) .. + 3, so that every load of a row is
-// whole sectors, and folds the 8 rows as they come. The pooled row goes through shared memory once,
-// to be stored by packets. An entry that reaches back to rows of the state (two of a lane, at most)
-// is its lane's block's: that block rewrites the ring, and may only after they were read. A step of
-// at most D + 1 tokens overwrites nothing that it reads, and need not wait.
+// A lane's block keeps the ring. In a step of at most D + 1 tokens it overwrites nothing that an
+// entry of the step reads. In a longer one it pools those that reach back to the ring itself,
+// before it writes: there are two at most.
 
 #include "kernels/compress.h"
 #include "kernels/compress_entry.cuh"
@@ -15,8 +15,12 @@
 namespace terrace {
 namespace {
 
-constexpr int kWarps = 4;
-constexpr int kThreads = kWarps * kWarpLanes;
+constexpr int kLatentThreads = kLatentChannels / 4;
+constexpr int kIndexerThreads = kIndexerChannels / 4;
+static_assert(kIndexerThreads == kWarpLanes, "a warp has channels of one plane");
+
+// The pooled channels of the latent, then those of the indexer key: four of each thread.
+using PooledRows = float[kLatentChannels + kIndexerChannels];
 
 __device__ __forceinline__ const LaneRecord* Lanes(const CompressParams& params) {
   return reinterpret_cast<const LaneRecord*>(params.step.header + 1);
@@ -26,194 +30,265 @@ __device__ __forceinline__ CsaStateLayout CsaLayoutOf(const CompressParams& para
   return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
 }
 
-// Whether the entry needs rows from before the step.
-__device__ __forceinline__ bool ReachesBack(const LaneRecord& lane, int32_t entry) {
-  return max(0, (entry - 1) * kCsaRatio) < lane.first;
+__device__ __forceinline__ int ChannelsOf(int plane) {
+  return plane == 0 ? kLatentChannels : kIndexerChannels;
 }
 
-template <bool kBf16, int kChannels>
-__device__ __forceinline__ void PoolEntry(const CompressParams& params, const CompressPlane& plane,
-                                          const LaneRecord& lane, const float* state_plane,
-                                          int32_t entry, int32_t row, float* pooled) {
-  constexpr int kFours = kChannels / (4 * kWarpLanes);
-  const int thread = threadIdx.x % kWarpLanes;
-  FourSums sums[kFours];
+// LaneOfEntryRow (expand.h) by a warp: 32 records at a time.
+__device__ __forceinline__ int32_t FindLane(const CompressParams& params, int32_t num_lanes,
+                                            int32_t entry_row) {
+  int32_t low = 0;
+  for (int32_t left = num_lanes; left > 1;) {
+    const int32_t stride = (left + kWarpLanes - 1) / kWarpLanes;
+    const int32_t at = static_cast<int32_t>(threadIdx.x) % kWarpLanes * stride;
+    const bool begun =
+        at < left && Lanes(params)[low + at].entry_row[params.pool_index] <= entry_row;
+    const int32_t skipped = (__popc(__ballot_sync(kAllLanes, begun)) - 1) * stride;
+    low += skipped;
+    left = min(stride, left - skipped);
+  }
+  return low;
+}
+
+// A lane's tokens: those before the step in the ring, the others among the rows of the step.
+template <bool kBf16>
+struct Tokens {
+  const CompressParams& params;
+  const LaneRecord& lane;
+  float* state;
+
+  // Some columns of kv or score of one plane.
+  __device__ __forceinline__ const void* At(int plane, bool is_score, int32_t position,
+                                            int column) const {
+    if (position < lane.first) {
+      return state + CsaLayoutOf(params).row_offset(position) +
+             CsaStateLayout::plane_offset(plane) + (is_score ? 2 * ChannelsOf(plane) : 0) + column;
+    }
+    const CompressPlane& in = params.planes[plane];
+    const int64_t row = int64_t{lane.token_row} + position - lane.first;
+    const int64_t at = row * (is_score ? in.score_pitch : in.kv_pitch) + column;
+    constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
+    return static_cast<const uint8_t*>(is_score ? in.score : in.kv) + at * kBytes;
+  }
+  __device__ __forceinline__ float4 Load(int plane, bool is_score, int32_t position,
+                                         int column) const {
+    const void* const from = At(plane, is_score, position, column);
+    if (kBf16 && position >= lane.first) return LoadFour<true>(from, 0);
+    return LoadFour<false>(from, 0);
+  }
+  // Four columns of the 8 tokens from `begin` on: of the first four tokens those from `channel` on,
+  // of the others those of the second half. Of a position below 0 nothing.
+  __device__ __forceinline__ void LoadWindows(int plane, int32_t begin, int channel,
+                                              float4 (&kv)[kCsaRows],
+                                              float4 (&score)[kCsaRows]) const {
+    const CompressPlane& in = params.planes[plane];
+    const CsaStateLayout layout = CsaLayoutOf(params);
+    const int channels = ChannelsOf(plane);
+    const float* const ring = state + CsaStateLayout::plane_offset(plane) + channel;
+    int32_t ring_row = max(begin, 0) % layout.rows();
+    int64_t row = int64_t{lane.token_row} + begin - lane.first;
 #pragma unroll
-  for (int i = 0; i < kFours; ++i) sums[i].Clear();
-  const CsaStateLayout layout = CsaLayoutOf(params);
-  const int32_t begin = (entry - 1) * kCsaRatio;
-  for (int j = entry == 0 ? kCsaRatio : 0; j < kCsaRows; ++j) {
-    const int column = j < kCsaRatio ? 0 : kChannels;
-    const int32_t position = begin + j;
-    const float* ape = plane.ape + j % kCsaRatio * (2 * kChannels) + column;
-    const bool from_state = position < lane.first;
-    const float* state_row = from_state ? state_plane + layout.row_offset(position) + column : ape;
-    const int64_t input_row = int64_t{lane.token_row} + position - lane.first;
-    float4 kv[kFours];
-    float4 score[kFours];
-#pragma unroll
-    for (int i = 0; i < kFours; ++i) {
-      const int c = 4 * (thread + kWarpLanes * i);
-      if (from_state) {
-        kv[i] = LoadFour<false>(state_row, c);
-        score[i] = LoadFour<false>(state_row, 2 * kChannels + c);
+    for (int j = 0; j < kCsaRows; ++j, ++row) {
+      const int half = j < kCsaRatio ? 0 : channels;
+      if (begin + j >= lane.first) {
+        kv[j] = LoadFour<kBf16>(in.kv, row * in.kv_pitch + half + channel);
+        score[j] = LoadFour<kBf16>(in.score, row * in.score_pitch + half + channel);
+      } else if (begin + j >= 0) {
+        const float* const from = ring + ring_row * layout.row_floats() + half;
+        kv[j] = LoadFour<false>(from, 0);
+        score[j] = LoadFour<false>(from, 2 * channels);
+        ring_row = ring_row + 1 == layout.rows() ? 0 : ring_row + 1;
       } else {
-        kv[i] = LoadFour<kBf16>(plane.kv, input_row * plane.kv_pitch + column + c);
-        score[i] = LoadFour<kBf16>(plane.score, input_row * plane.score_pitch + column + c);
+        kv[j] = score[j] = {};
       }
     }
-#pragma unroll
-    for (int i = 0; i < kFours; ++i) {
-      const int c = 4 * (thread + kWarpLanes * i);
-      sums[i].AddToken(kv[i], score[i], LoadFour<false>(ape, c));
-    }
   }
-  int bad = 0;
-#pragma unroll
-  for (int i = 0; i < kFours; ++i) {
-    *reinterpret_cast<float4*>(pooled + 4 * (thread + kWarpLanes * i)) = sums[i].Pool(bad);
+  __device__ __forceinline__ void Prefetch(int plane, bool is_score, int32_t position, int column,
+                                           int columns) const {
+    const bool narrow = kBf16 && position >= lane.first;
+    PrefetchL2(At(plane, is_score, position, column),
+               columns * (narrow ? sizeof(uint16_t) : sizeof(float)));
   }
-  CountRare(bad, &params.step.counters->nonfinite_values);
-  __syncwarp();
-  StoreEntry<kChannels>(plane, pooled, params.slots[row], params.positions[row],
-                        params.step.counters);
-}
 
-// One plane of one entry, by a warp.
-template <bool kBf16>
-__device__ __forceinline__ void DoEntry(const CompressParams& params, int plane,
-                                        const LaneRecord& lane, const float* state, int32_t entry,
-                                        int32_t row, float* pooled) {
-  if (params.slots[row] == kNoSlot) return;
-  if (plane == 0) {
-    PoolEntry<kBf16, kLatentChannels>(params, params.planes[0], lane, state, entry, row, pooled);
-  } else {
-    PoolEntry<kBf16, kIndexerChannels>(params, params.planes[1], lane,
-                                       state + CsaStateLayout::plane_offset(1), entry, row, pooled);
+  // Whether the step overwrites rows of the ring that its entries read.
+  __device__ __forceinline__ bool Overwrites() const { return lane.count > params.max_drafts + 1; }
+  __device__ __forceinline__ bool ReachesBack(int32_t entry) const {
+    return max(0, (entry - 1) * kCsaRatio) < lane.first;
   }
-}
+};
 
-// Where four numbers of a token lie: kv and score of both planes one after the other, as in a row
-// of the ring, `width` columns of each for the latent.
-template <bool kBf16>
-__device__ __forceinline__ float4 LoadToken(const CompressParams& params, const LaneRecord& lane,
-                                            const float* state, int32_t position, int at,
-                                            int width) {
-  int plane = 0;
-  if (at >= 2 * width) {
+// Whether a part of a step's numbers lies in the kv or in the score of a plane, and from which
+// column on: kv and score of both planes follow each other, `width` columns of each for the latent.
+struct Column {
+  int plane;
+  bool is_score;
+  int column;
+};
+__device__ __forceinline__ Column ColumnOf(int at, int width) {
+  const int plane = at >= 2 * width ? 1 : 0;
+  if (plane == 1) {
     at -= 2 * width;
     width /= kLatentChannels / kIndexerChannels;
-    plane = 1;
   }
   const bool is_score = at >= width;
-  const int column = is_score ? at - width : at;
-  if (position < lane.first) {
-    const int channels = plane == 0 ? kLatentChannels : kIndexerChannels;
-    const float* row = state + CsaLayoutOf(params).row_offset(position) +
-                       CsaStateLayout::plane_offset(plane) + (is_score ? 2 * channels : 0);
-    return LoadFour<false>(row, column);
+  return {plane, is_score, is_score ? at - width : at};
+}
+
+// Puts all that the entry pools on its way to the L2. Called by one warp: a lane for the kv or the
+// score of one of 8 tokens in one of two planes.
+template <bool kBf16>
+__device__ __forceinline__ void PrefetchEntry(const Tokens<kBf16>& tokens, int32_t entry) {
+  static_assert(kMaxPlanes * 2 * kCsaRows == kWarpLanes);
+  const int thread = threadIdx.x % kWarpLanes;
+  const int j = thread % kCsaRows;
+  const int plane = thread / (2 * kCsaRows);
+  const int32_t position = (entry - 1) * kCsaRatio + j;
+  if (plane >= tokens.params.num_planes || position < 0) return;
+  const int channels = ChannelsOf(plane);
+  tokens.Prefetch(plane, thread / kCsaRows % 2 == 1, position, j < kCsaRatio ? 0 : channels,
+                  channels);
+}
+
+// Pools and stores an entry. Called by all threads; REQUIRES: its row has a slot.
+template <bool kBf16>
+__device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t entry, int32_t row,
+                                        PooledRows& pooled) {
+  const CompressParams& params = tokens.params;
+  const int plane_index = threadIdx.x < kLatentThreads ? 0 : 1;
+  const CompressPlane& plane = params.planes[plane_index];
+  const int channels = ChannelsOf(plane_index);
+  const int channel = 4 * (threadIdx.x - plane_index * kLatentThreads);
+  const int32_t begin = (entry - 1) * kCsaRatio;
+  float4 kv[kCsaRows];
+  float4 score[kCsaRows];
+  tokens.LoadWindows(plane_index, begin, channel, kv, score);
+  FourSums sums;
+  sums.Clear();
+#pragma unroll
+  for (int j = 0; j < kCsaRows; ++j) {
+    if (j == kCsaRatio && entry == 0) sums.Clear();  // nothing is before the first window
+    const int column = channel + (j < kCsaRatio ? 0 : channels);
+    sums.AddToken(kv[j], score[j],
+                  LoadFour<false>(plane.ape, j % kCsaRatio * (2 * channels) + column));
   }
-  const CompressPlane& in = params.planes[plane];
-  const int64_t row = int64_t{lane.token_row} + position - lane.first;
-  return is_score ? LoadFour<kBf16>(in.score, row * in.score_pitch + column)
-                  : LoadFour<kBf16>(in.kv, row * in.kv_pitch + column);
+  int bad = 0;
+  *reinterpret_cast<float4*>(pooled + 4 * threadIdx.x) = sums.Pool(bad);
+  CountRare(bad, &params.step.counters->nonfinite_values);
+  __syncthreads();
+  if (threadIdx.x < kWarpLanes) {
+    StoreEntry<kLatentChannels>(params.planes[0], pooled, params.slots[row], params.positions[row],
+                                params.step.counters);
+  } else if (threadIdx.x >= kLatentThreads) {
+    StoreEntry<kIndexerChannels>(params.planes[1], pooled + kLatentChannels, params.slots[row],
+                                 params.positions[row], params.step.counters);
+  }
 }
 
 template <bool kBf16>
-__device__ __forceinline__ void UpdateRing(const CompressParams& params, const LaneRecord& lane,
-                                           float* state) {
-  const CsaStateLayout layout = CsaLayoutOf(params);
-  const int32_t length = lane.first + lane.count;
-  const int32_t begin = max(lane.first, length - layout.rows());
+__device__ __forceinline__ void UpdateRing(const Tokens<kBf16>& tokens) {
+  const CsaStateLayout layout = CsaLayoutOf(tokens.params);
+  const int32_t length = tokens.lane.first + tokens.lane.count;
+  const int32_t begin = max(tokens.lane.first, length - layout.rows());
   const int fours = layout.row_floats() / 4;
 #pragma unroll 4
-  for (int i = threadIdx.x; i < (length - begin) * fours; i += kThreads) {
+  for (int i = threadIdx.x; i < (length - begin) * fours; i += blockDim.x) {
     const int32_t position = begin + i / fours;
     const int at = i % fours * 4;
-    *reinterpret_cast<float4*>(state + layout.row_offset(position) + at) =
-        LoadToken<kBf16>(params, lane, state, position, at, 2 * kLatentChannels);
+    const Column column = ColumnOf(at, 2 * kLatentChannels);
+    *reinterpret_cast<float4*>(tokens.state + layout.row_offset(position) + at) =
+        tokens.Load(column.plane, column.is_score, position, column.column);
   }
 }
 
 template <bool kBf16>
-__device__ __forceinline__ void TakeCheckpoint(const CompressParams& params, const LaneRecord& lane,
-                                               const float* state,
+__device__ __forceinline__ void TakeCheckpoint(const Tokens<kBf16>& tokens,
                                                const CheckpointRecord& checkpoint) {
+  const StatePages& overlap = tokens.params.overlap;
   const int32_t block = checkpoint.overlap_block;
-  if (params.overlap.base == nullptr || block < 0 || block >= params.overlap.num_blocks) return;
-  float* page = reinterpret_cast<float*>(params.overlap.base + block * params.overlap.block_stride);
-  const int fours = CsaLayoutOf(params).overlap_row_floats() / 4;
-  for (int i = threadIdx.x; i < kCsaRatio * fours; i += kThreads) {
-    const int32_t position = checkpoint.position - kCsaRatio + i / fours;
-    reinterpret_cast<float4*>(page)[i] =
-        LoadToken<kBf16>(params, lane, state, position, i % fours * 4, kLatentChannels);
+  if (overlap.base == nullptr || block < 0 || block >= overlap.num_blocks) return;
+  float4* const page = reinterpret_cast<float4*>(overlap.base + block * overlap.block_stride);
+  const int fours = CsaLayoutOf(tokens.params).overlap_row_floats() / 4;
+  for (int i = threadIdx.x; i < kCsaRatio * fours; i += blockDim.x) {
+    const Column column = ColumnOf(i % fours * 4, kLatentChannels);
+    page[i] = tokens.Load(column.plane, column.is_score,
+                          checkpoint.position - kCsaRatio + i / fours, column.column);
   }
+}
+
+// The lane's state, or null.
+__device__ __forceinline__ float* StateOf(const CompressParams& params, const LaneRecord& lane) {
+  const int32_t block = params.state_table[lane.lane];
+  if (block < 0 || block >= params.state.num_blocks) return nullptr;
+  return reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
 }
 
 template <bool kBf16>
 __device__ __forceinline__ void DoLane(const CompressParams& params, int32_t record,
-                                       float* pooled) {
+                                       PooledRows& pooled) {
   const LaneRecord& lane = Lanes(params)[record];
-  const int32_t block = params.state_table[lane.lane];
-  if (block < 0 || block >= params.state.num_blocks) {
+  const Tokens<kBf16> tokens = {params, lane, StateOf(params, lane)};
+  const StepCheckpoints checkpoints = CheckpointsOf(*params.step.header, record);
+  if (threadIdx.x < 2 * params.num_planes) {  // of a decoding lane that is all
+    const int plane = threadIdx.x / 2;
+    tokens.Prefetch(plane, threadIdx.x % 2 == 1, lane.first, 0, 2 * ChannelsOf(plane));
+  }
+  AwaitPrecedingKernel();
+  if (tokens.state == nullptr) {
     if (threadIdx.x == 0) AddToCounter(&params.step.counters->skipped_slots, 1);
     return;
   }
-  float* state = reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
-  const bool overwrites = lane.count > params.max_drafts + 1;
-  if (!overwrites) UpdateRing<kBf16>(params, lane, state);
-
-  const int warp = threadIdx.x / kWarpLanes;
-  const int plane = warp / 2;
-  const int32_t closed = EntriesClosed(params.pool, lane.first);
-  const int32_t entry = closed + warp % 2;
-  if (plane < params.num_planes && ReachesBack(lane, entry) &&
-      entry < EntriesClosed(params.pool, lane.first + lane.count)) {
-    DoEntry<kBf16>(params, plane, lane, state, entry,
-                   lane.entry_row[params.pool_index] + entry - closed, pooled);
+  if (tokens.Overwrites()) {
+    const int32_t closed = lane.first / kCsaRatio;
+    const int32_t end = (lane.first + lane.count) / kCsaRatio;
+    for (int32_t entry = closed; entry < end && tokens.ReachesBack(entry); ++entry) {
+      const int32_t row = lane.entry_row[params.pool_index] + entry - closed;
+      if (params.slots[row] != kNoSlot) DoEntry(tokens, entry, row, pooled);
+      __syncthreads();
+    }
   }
-  const StepCheckpoints checkpoints = CheckpointsOf(*params.step.header, record);
   for (const CheckpointRecord* at = checkpoints.begin; at < checkpoints.end; ++at) {
-    TakeCheckpoint<kBf16>(params, lane, state, *at);
+    TakeCheckpoint(tokens, *at);
   }
-  if (overwrites) {
-    __syncthreads();
-    UpdateRing<kBf16>(params, lane, state);
-  }
+  if (tokens.Overwrites()) __syncthreads();
+  UpdateRing(tokens);
 }
 
 template <bool kBf16>
-__global__ void __launch_bounds__(kThreads)
-    CompressCsaKernel(const __grid_constant__ CompressParams params) {
-  __shared__ alignas(16) float pooled[kWarps][kLatentChannels];
-  AwaitPrecedingKernel();
-  const int warp = threadIdx.x / kWarpLanes;
+__device__ __forceinline__ void DoEntryOfRow(const CompressParams& params, int32_t row,
+                                             PooledRows& pooled) {
   const PlanHeader& header = *params.step.header;
+  if (row >= min(params.max_entry_rows, header.num_entry_rows[params.pool_index])) return;
+  const LaneRecord& lane = Lanes(params)[FindLane(params, header.num_lanes, row)];
+  const Tokens<kBf16> tokens = {params, lane, StateOf(params, lane)};
+  const int32_t entry = lane.first / kCsaRatio + row - lane.entry_row[params.pool_index];
+  const bool of_lane = tokens.Overwrites() && tokens.ReachesBack(entry);
+  if (of_lane || tokens.state == nullptr || params.slots[row] == kNoSlot) return;
+  if (threadIdx.x < kWarpLanes) PrefetchEntry(tokens, entry);
+  AwaitPrecedingKernel();
+  DoEntry(tokens, entry, row, pooled);
+}
+
+template <bool kBf16>
+__global__ void __launch_bounds__(kLatentThreads + kIndexerThreads, 4)
+    CompressCsaKernel(const __grid_constant__ CompressParams params) {
+  __shared__ alignas(16) PooledRows pooled;
   const int32_t block = blockIdx.x;
   if (block < params.max_lanes) {
-    if (block < header.num_lanes) DoLane<kBf16>(params, block, pooled[warp]);
-    return;
+    if (block < params.step.header->num_lanes) DoLane<kBf16>(params, block, pooled);
+  } else {
+    DoEntryOfRow<kBf16>(params, block - params.max_lanes, pooled);
   }
-  const int32_t item = (block - params.max_lanes) * kWarps + warp;
-  const int32_t row = item / params.num_planes;
-  if (row >= min(params.max_entry_rows, header.num_entry_rows[params.pool_index])) return;
-  const LaneRecord& lane =
-      Lanes(params)[LaneOfEntryRow(Lanes(params), header.num_lanes, params.pool_index, row)];
-  const int32_t entry =
-      EntriesClosed(params.pool, lane.first) + row - lane.entry_row[params.pool_index];
-  const int32_t state_block = params.state_table[lane.lane];
-  if (ReachesBack(lane, entry) || state_block < 0 || state_block >= params.state.num_blocks) return;
-  DoEntry<kBf16>(params, item % params.num_planes, lane, nullptr, entry, row, pooled[warp]);
+  AwaitPrecedingKernel();
 }
 
 }  // namespace
 
 int LaunchCompressCsa(const CompressParams& params, LaunchTarget target) {
-  const int64_t items = int64_t{params.max_entry_rows} * params.num_planes;
-  const int64_t blocks = params.max_lanes + CeilDiv(items, kWarps);
+  const int64_t blocks = int64_t{params.max_lanes} + params.max_entry_rows;
+  const int threads = kLatentThreads + (params.num_planes > 1 ? kIndexerThreads : 0);
   return LaunchAwaiting(
       params.planes[0].bf16_rows ? CompressCsaKernel<true> : CompressCsaKernel<false>,
-      {blocks, 1, kThreads}, target, params);
+      {blocks, 1, threads}, target, params);
 }
 
 }  // namespace terrace

@@ -1,10 +1,13 @@
-// Compress, HCA. Grid: a block a lane, then a block an entry. A block is 8 groups of 128 threads,
-// one for each segment of a window; a thread has four channels of its segment. The segments are
-// then added up in their order, group after group, in shared memory, and one warp stores the row.
+// Compress, HCA. A thread has four channels, a block a whole row. Grid: a block a lane, then the
+// whole windows: those whose tokens are all fed and final in the step, which need no state. From
+// SM90 on a whole window has a cluster, a block for each segment; elsewhere one block folds all of
+// it.
 //
-// An entry whose tokens are all fed and final in the step needs nothing else. A lane's block does
-// the others, at most the window that the step finds open, the one that it leaves open, and what
-// drafts close, and rewrites the state.
+// A lane's block folds the rest into its state, token after token: of a decoding lane its token, of
+// a chunk the end of the window that it finds open and the beginning of the one that it leaves
+// open.
+
+#include <cooperative_groups.h>
 
 #include "kernels/compress.h"
 #include "kernels/compress_entry.cuh"
@@ -14,8 +17,12 @@
 namespace terrace {
 namespace {
 
-constexpr int kGroupThreads = kLatentChannels / 4;
-constexpr int kThreads = kHcaSegments * kGroupThreads;
+namespace cg = cooperative_groups;
+
+constexpr int kThreads = kLatentChannels / 4;
+// Tokens of a segment whose loads are on their way at once: 4 KiB each a block.
+constexpr int kBatchTokens = 8;
+static_assert(kHcaSegmentTokens % kBatchTokens == 0);
 
 // Sums of all channels, as they lie in the state and in shared memory.
 struct Sums {
@@ -24,13 +31,7 @@ struct Sums {
   float weighted[kLatentChannels];
 };
 
-struct Shared {
-  alignas(16) Sums finished;
-  alignas(16) float pooled[kLatentChannels];
-};
-
-__device__ __forceinline__ int Group() { return threadIdx.x / kGroupThreads; }
-__device__ __forceinline__ int Channel() { return threadIdx.x % kGroupThreads * 4; }
+__device__ __forceinline__ int Channel() { return threadIdx.x * 4; }
 
 __device__ __forceinline__ FourSums LoadSums(const Sums& from) {
   const float4 max = *reinterpret_cast<const float4*>(from.max + Channel());
@@ -50,11 +51,10 @@ __device__ __forceinline__ void StoreSums(const FourSums& four, Sums& to) {
                                                          c[2].weighted, c[3].weighted};
 }
 
-__device__ __forceinline__ FourSums EmptySums() {
-  FourSums four;
-  four.Clear();
-  return four;
-}
+struct Shared {
+  alignas(16) float pooled[kLatentChannels];
+  alignas(16) Sums segments[kHcaSegments - 1];  // of a cluster's blocks but the first, in that one
+};
 
 __device__ __forceinline__ const LaneRecord* Lanes(const CompressParams& params) {
   return reinterpret_cast<const LaneRecord*>(params.step.header + 1);
@@ -78,6 +78,18 @@ __device__ __forceinline__ Token LoadInput(const CompressPlane& plane, const Lan
           LoadFour<kBf16>(plane.score, row * plane.score_pitch + Channel())};
 }
 
+// Puts an input token on its way to the L2. Called by one thread.
+template <bool kBf16>
+__device__ __forceinline__ void PrefetchInput(const CompressPlane& plane, const LaneRecord& lane,
+                                              int32_t position) {
+  constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
+  const int64_t row = int64_t{lane.token_row} + position - lane.first;
+  PrefetchL2(static_cast<const uint8_t*>(plane.kv) + row * plane.kv_pitch * kBytes,
+             kLatentChannels * kBytes);
+  PrefetchL2(static_cast<const uint8_t*>(plane.score) + row * plane.score_pitch * kBytes,
+             kLatentChannels * kBytes);
+}
+
 __device__ __forceinline__ void AddToken(const CompressPlane& plane, const Token& token,
                                          int32_t position, FourSums& open) {
   open.AddToken(token.kv, token.score,
@@ -88,65 +100,56 @@ __device__ __forceinline__ void AddToken(const CompressPlane& plane, const Token
 template <bool kBf16>
 __device__ __forceinline__ void AddInputs(const CompressPlane& plane, const LaneRecord& lane,
                                           int32_t begin, int32_t end, FourSums& open) {
-#pragma unroll 2
-  for (int32_t t = begin; t < end; ++t) AddToken(plane, LoadInput<kBf16>(plane, lane, t), t, open);
-}
-
-// Adds segments begin .. end - 1 of the window to shared.finished, in their order; `open` is then
-// what each group has beyond them. Called by all threads.
-__device__ __forceinline__ void FinishSegments(int begin, int end, FourSums& open, Shared& shared) {
-  __syncthreads();
-  for (int segment = begin; segment < end; ++segment, __syncthreads()) {
-    if (segment != Group()) continue;
-    FourSums finished = LoadSums(shared.finished);
-    finished.AddPart(open);
-    StoreSums(finished, shared.finished);
-    open = EmptySums();
+  int32_t t = begin;
+  for (; t + kBatchTokens <= end; t += kBatchTokens) {
+    Token tokens[kBatchTokens];
+#pragma unroll
+    for (int i = 0; i < kBatchTokens; ++i) tokens[i] = LoadInput<kBf16>(plane, lane, t + i);
+#pragma unroll
+    for (int i = 0; i < kBatchTokens; ++i) AddToken(plane, tokens[i], t + i, open);
   }
+  for (; t < end; ++t) AddToken(plane, LoadInput<kBf16>(plane, lane, t), t, open);
 }
 
-// Stores the entry of the window in shared.finished. Called by all threads.
+// Stores the entry of a window whose segments are all in `finished`. Called by all threads.
 __device__ __forceinline__ void StoreWindow(const CompressParams& params, int32_t row,
-                                            Shared& shared) {
-  if (Group() == 0) {
-    int bad = 0;
-    *reinterpret_cast<float4*>(shared.pooled + Channel()) = LoadSums(shared.finished).Pool(bad);
-    CountRare(bad, &params.step.counters->nonfinite_values);
-  }
+                                            const FourSums& finished, Shared& shared) {
+  int bad = 0;
+  *reinterpret_cast<float4*>(shared.pooled + Channel()) = finished.Pool(bad);
+  CountRare(bad, &params.step.counters->nonfinite_values);
   __syncthreads();
   if (threadIdx.x < kWarpLanes) {
     StoreEntry<kLatentChannels>(params.planes[0], shared.pooled, params.slots[row],
                                 params.positions[row], params.step.counters);
   }
-  __syncthreads();
 }
 
-template <bool kBf16>
-__device__ __forceinline__ void DoWholeEntry(const CompressParams& params, int32_t row,
-                                             Shared& shared) {
-  const PlanHeader& header = *params.step.header;
-  const LaneRecord& lane =
-      Lanes(params)[LaneOfEntryRow(Lanes(params), header.num_lanes, params.pool_index, row)];
-  const int32_t entry =
-      EntriesClosed(params.pool, lane.first) + row - lane.entry_row[params.pool_index];
-  if (!IsWhole(lane, entry) || params.slots[row] == kNoSlot) return;
-  const int32_t begin = entry * kHcaRatio + Group() * kHcaSegmentTokens;
-  FourSums open = EmptySums();
-  AddInputs<kBf16>(params.planes[0], lane, begin, begin + kHcaSegmentTokens, open);
-  if (Group() == 0) StoreSums(EmptySums(), shared.finished);
-  FinishSegments(0, kHcaSegments, open, shared);
-  StoreWindow(params, row, shared);
-}
+// A window as it fills, up to a position.
+struct Window {
+  FourSums finished;  // its finished segments
+  FourSums open;
 
-// A lane's part: what its state says, and where its tokens lie.
+  __device__ __forceinline__ void Clear() {
+    finished.Clear();
+    open.Clear();
+  }
+  // Called when the tokens before `position` are in.
+  __device__ __forceinline__ void FinishSegment(int32_t position) {
+    if (position % kHcaSegmentTokens != 0) return;
+    finished.AddPart(open);
+    open.Clear();
+  }
+};
+
+// What a lane's block goes through.
 template <bool kBf16>
 struct LaneWork {
   const CompressParams& params;
   const LaneRecord& lane;
   float* state;
-  int32_t folded;
-  int32_t final_end;
+  Shared& shared;
 
+  __device__ __forceinline__ const CompressPlane& plane() const { return params.planes[0]; }
   __device__ __forceinline__ Sums& finished() const {
     return *reinterpret_cast<Sums*>(state + HcaStateLayout::kFinished);
   }
@@ -156,40 +159,53 @@ struct LaneWork {
   __device__ __forceinline__ float* ring_row(int32_t position) const {
     return state + HcaStateLayout{params.max_drafts}.row_offset(position) + Channel();
   }
-  __device__ __forceinline__ int32_t row_of(int32_t entry) const {
-    return entry - EntriesClosed(params.pool, lane.first) + lane.entry_row[params.pool_index];
+
+  // Called when the tokens before `position` are in: finishes the segment and the window that end
+  // there. Windows that ended before the step have their entry already.
+  __device__ __forceinline__ void Finish(int32_t position, Window& window) const {
+    window.FinishSegment(position);
+    if (position % kHcaRatio != 0) return;
+    if (position > lane.first) {
+      const int32_t row =
+          lane.entry_row[params.pool_index] + position / kHcaRatio - 1 - lane.first / kHcaRatio;
+      if (params.slots[row] != kNoSlot) StoreWindow(params, row, window.finished, shared);
+      __syncthreads();
+    }
+    window.Clear();
   }
 
-  // The final tokens of one window, those of the ring first. `open` is the group's, and
-  // shared.finished the window's, at its end or at final_end.
-  __device__ __forceinline__ void AddWindow(int32_t window, FourSums& open_sums,
-                                            Shared& shared) const {
-    const int32_t window_begin = window * kHcaRatio;
-    const bool goes_on = folded > window_begin;  // from what the state has of it
-    const int32_t from = goes_on ? folded : window_begin;
-    const int32_t to = min(window_begin + kHcaRatio, final_end);
-    const int32_t segment = window_begin + Group() * kHcaSegmentTokens;
-    const int32_t begin = max(from, segment);
-    const int32_t end = min(to, segment + kHcaSegmentTokens);
-    open_sums = EmptySums();
-    const int first_segment = (from - window_begin) / kHcaSegmentTokens;
-    if (goes_on && Group() == first_segment) open_sums = LoadSums(open());
-    for (int32_t t = begin; t < min(end, lane.first); ++t) {
+  __device__ __forceinline__ void Run(int32_t folded) const {
+    Window window;
+    window.Clear();
+    if (folded % kHcaRatio != 0) window = {LoadSums(finished()), LoadSums(open())};
+    for (int32_t t = folded; t < lane.first; ++t) {  // drafts of the step before, final by now
       const float* row = ring_row(t);
-      AddToken(params.planes[0], {LoadFour<false>(row, 0), LoadFour<false>(row, kLatentChannels)},
-               t, open_sums);
+      AddToken(plane(), {LoadFour<false>(row, 0), LoadFour<false>(row, kLatentChannels)}, t,
+               window.open);
+      Finish(t + 1, window);
     }
-    AddInputs<kBf16>(params.planes[0], lane, max(begin, lane.first), end, open_sums);
-    if (Group() == 0) {
-      StoreSums(goes_on ? LoadSums(finished()) : EmptySums(), shared.finished);
+    const int32_t length = lane.first + lane.count;
+    const int32_t final_end = length - lane.drafts;
+    for (int32_t t = lane.first; t < final_end;) {
+      if (t % kHcaRatio == 0 && IsWhole(lane, t / kHcaRatio)) {  // so are all up to the last
+        t = final_end / kHcaRatio * kHcaRatio;
+        continue;
+      }
+      const int32_t end = min(final_end, (t / kHcaSegmentTokens + 1) * kHcaSegmentTokens);
+      AddInputs<kBf16>(plane(), lane, t, end, window.open);
+      Finish(end, window);
+      t = end;
     }
-    FinishSegments(first_segment, (to - window_begin) / kHcaSegmentTokens, open_sums, shared);
-  }
-
-  // Called by all threads; `position` is the last of a window of this step.
-  __device__ __forceinline__ void Close(int32_t position, Shared& shared) const {
-    const int32_t row = row_of(position / kHcaRatio);
-    if (params.slots[row] != kNoSlot) StoreWindow(params, row, shared);
+    StoreSums(window.finished, finished());
+    StoreSums(window.open, open());
+    if (threadIdx.x == 0) *reinterpret_cast<int32_t*>(state) = final_end;
+    for (int32_t t = final_end; t < length; ++t) {  // drafts
+      const Token token = LoadInput<kBf16>(plane(), lane, t);
+      *reinterpret_cast<float4*>(ring_row(t)) = token.kv;
+      *reinterpret_cast<float4*>(ring_row(t) + kLatentChannels) = token.score;
+      AddToken(plane(), token, t, window.open);
+      Finish(t + 1, window);
+    }
   }
 };
 
@@ -202,73 +218,104 @@ __device__ __forceinline__ void DoLane(const CompressParams& params, const LaneR
     return;
   }
   float* state = reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
+  if (threadIdx.x == 0) {  // of a decoding lane that is all
+    PrefetchInput<kBf16>(params.planes[0], lane, lane.first);
+    PrefetchL2(state, HcaStateLayout::kRows * sizeof(float));
+  }
+  AwaitPrecedingKernel();
   int32_t folded = *reinterpret_cast<const int32_t*>(state);
+  // Nothing but a state that a missed step left behind is elsewhere.
   if (folded > lane.first || folded < lane.first - params.max_drafts) folded = lane.first;
-  const int32_t length = lane.first + lane.count;
-  const LaneWork<kBf16> work = {params, lane, state, folded, length - lane.drafts};
+  __syncthreads();  // before it is written
+  LaneWork<kBf16>{params, lane, state, shared}.Run(folded);
+}
 
+// Folds the tokens of a whole window from `begin` on. With a cluster each of its blocks has a
+// segment; only the first one has all of them in the end, and the others are done.
+template <bool kBf16, bool kCluster>
+__device__ __forceinline__ bool FoldWindow(const CompressPlane& plane, const LaneRecord& lane,
+                                           int32_t begin, Shared& shared, FourSums& finished) {
+  finished.Clear();
   FourSums open;
-  const int32_t last = work.final_end / kHcaRatio;
-  for (int32_t window = folded / kHcaRatio; window <= last; ++window) {
-    if (IsWhole(lane, window)) {
-      window = last - 1;  // all up to the last are
-      continue;
+  if constexpr (!kCluster) {
+    for (int segment = 0; segment < kHcaSegments; ++segment, begin += kHcaSegmentTokens) {
+      open.Clear();
+      AddInputs<kBf16>(plane, lane, begin, begin + kHcaSegmentTokens, open);
+      finished.AddPart(open);
     }
-    work.AddWindow(window, open, shared);
-    const int32_t end = (window + 1) * kHcaRatio;
-    if (window < last && end > lane.first) work.Close(end - 1, shared);
-  }
-
-  const int open_group = work.final_end % kHcaRatio / kHcaSegmentTokens;
-  if (Group() == open_group) {
-    StoreSums(open, work.open());
-    StoreSums(LoadSums(shared.finished), work.finished());
-  }
-  if (threadIdx.x == 0) *reinterpret_cast<int32_t*>(state) = work.final_end;
-  for (int32_t t = work.final_end; t < length;
-       ++t) {  // drafts, by the group that has the open sums
-    if (Group() == open_group) {
-      const Token token = LoadInput<kBf16>(params.planes[0], lane, t);
-      *reinterpret_cast<float4*>(work.ring_row(t)) = token.kv;
-      *reinterpret_cast<float4*>(work.ring_row(t) + kLatentChannels) = token.score;
-      AddToken(params.planes[0], token, t, open);
-      if (t % kHcaSegmentTokens == kHcaSegmentTokens - 1) {
-        FourSums finished = LoadSums(shared.finished);
-        finished.AddPart(open);
-        StoreSums(finished, shared.finished);
-        open = EmptySums();
-      }
-    }
-    if (t % kHcaRatio != kHcaRatio - 1) continue;
-    __syncthreads();
-    work.Close(t, shared);
-    if (Group() == open_group) StoreSums(EmptySums(), shared.finished);
+    return true;
+  } else {
+#if __CUDA_ARCH__ >= 900
+    const cg::cluster_group cluster = cg::this_cluster();
+    const int segment = cluster.block_rank();
+    begin += segment * kHcaSegmentTokens;
+    if (threadIdx.x < kHcaSegmentTokens) PrefetchInput<kBf16>(plane, lane, begin + threadIdx.x);
+    auto all_run = cluster.barrier_arrive();
+    AwaitPrecedingKernel();
+    open.Clear();
+    AddInputs<kBf16>(plane, lane, begin, begin + kHcaSegmentTokens, open);
+    cluster.barrier_wait(std::move(all_run));
+    if (segment > 0) StoreSums(open, *cluster.map_shared_rank(&shared.segments[segment - 1], 0));
+    cluster.sync();
+    if (segment > 0) return false;
+    finished.AddPart(open);
+    for (const Sums& sums : shared.segments) finished.AddPart(LoadSums(sums));
+#endif
+    return true;
   }
 }
 
-template <bool kBf16>
-__global__ void __launch_bounds__(kThreads)
-    CompressHcaKernel(const __grid_constant__ CompressParams params) {
-  __shared__ Shared shared;
-  AwaitPrecedingKernel();
-  const PlanHeader& header = *params.step.header;
-  const int32_t block = blockIdx.x;
-  if (block < params.max_lanes) {
-    if (block < header.num_lanes) DoLane<kBf16>(params, Lanes(params)[block], shared);
+// A whole window has 128 consecutive token rows, so just one whose number divides by 128.
+template <bool kBf16, bool kCluster>
+__device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t token_row,
+                                         Shared& shared) {
+  if (token_row >= min(params.max_token_rows, params.step.header->num_token_rows)) return;
+  const LaneRecord& lane = Lanes(params)[params.step.token_record[token_row]];
+  const int32_t entry = (lane.first + token_row - lane.token_row) / kHcaRatio;
+  if (!IsWhole(lane, entry)) return;
+  const int32_t row = lane.entry_row[params.pool_index] + entry - lane.first / kHcaRatio;
+  if (params.slots[row] == kNoSlot) return;
+  if constexpr (!kCluster) AwaitPrecedingKernel();
+  FourSums finished;
+  if (!FoldWindow<kBf16, kCluster>(params.planes[0], lane, entry * kHcaRatio, shared, finished)) {
     return;
   }
-  const int32_t row = block - params.max_lanes;
-  if (row >= min(params.max_entry_rows, header.num_entry_rows[params.pool_index])) return;
-  DoWholeEntry<kBf16>(params, row, shared);
+  StoreWindow(params, row, finished, shared);
+}
+
+// kCluster: blocks of whole windows come in clusters of kHcaSegments, and so do all others.
+template <bool kBf16, bool kCluster>
+__global__ void __launch_bounds__(kThreads, 4)
+    CompressHcaKernel(const __grid_constant__ CompressParams params) {
+  __shared__ Shared shared;
+  constexpr int32_t kCopies = kCluster ? kHcaSegments : 1;
+  const int32_t block = blockIdx.x;
+  const int32_t lanes_end = (params.max_lanes + kCopies - 1) / kCopies * kCopies;
+  if (block < lanes_end) {
+    if (block < min(params.max_lanes, params.step.header->num_lanes)) {
+      DoLane<kBf16>(params, Lanes(params)[block], shared);
+    }
+  } else {
+    DoWindow<kBf16, kCluster>(params, (block - lanes_end) / kCopies * kHcaRatio, shared);
+  }
+  AwaitPrecedingKernel();
+}
+
+template <bool kCluster>
+int LaunchAs(const CompressParams& params, LaunchTarget target) {
+  constexpr int kCopies = kCluster ? kHcaSegments : 1;
+  const int64_t blocks =
+      (CeilDiv(params.max_lanes, kCopies) + CeilDiv(params.max_token_rows, kHcaRatio)) * kCopies;
+  return LaunchAwaiting(
+      params.planes[0].bf16_rows ? CompressHcaKernel<true, kCluster>
+                                 : CompressHcaKernel<false, kCluster>,
+      {.blocks_x = blocks, .blocks_y = 1, .threads = kThreads, .cluster = kCopies}, target, params);
 }
 
 }  // namespace
 
 int LaunchCompressHca(const CompressParams& params, LaunchTarget target) {
-  const int64_t blocks = int64_t{params.max_lanes} + params.max_entry_rows;
-  return LaunchAwaiting(
-      params.planes[0].bf16_rows ? CompressHcaKernel<true> : CompressHcaKernel<false>,
-      {blocks, 1, kThreads}, target, params);
+  return target.early ? LaunchAs<true>(params, target) : LaunchAs<false>(params, target);
 }
 
 }  // namespace terrace

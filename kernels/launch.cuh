@@ -22,6 +22,7 @@ struct LaunchShape {
   int64_t blocks_y;
   int threads;
   int shared_bytes = 0;  // dynamic
+  int cluster = 1;  // blocks in x of a cluster, a divisor of blocks_x; more than 1 from SM90 on
 };
 
 // Launches overlap by programmatic dependent launch (SM90 on): a kernel started by LaunchAwaiting
@@ -48,6 +49,13 @@ __device__ __forceinline__ void AwaitPrecedingKernel() {
 
 __device__ __forceinline__ void PrefetchL2(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+// The same of many bytes: a multiple of 16, 16-byte aligned. Before SM90 nothing, because kernels
+// do not overlap there.
+__device__ __forceinline__ void PrefetchL2(const void* address, uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "r"(bytes));
+#endif
 }
 
 namespace internal {
@@ -81,10 +89,17 @@ int Launch(void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t 
 template <typename Params>
 int LaunchAwaiting(void (*kernel)(const Params), const LaunchShape& shape, LaunchTarget target,
                    const Params& params) {
-  cudaLaunchAttribute early = {};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  return internal::LaunchWith(&early, target.early ? 1 : 0, kernel, shape, target.stream, params);
+  cudaLaunchAttribute attributes[2] = {};
+  int count = 0;
+  if (target.early) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (shape.cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
+  }
+  return internal::LaunchWith(attributes, count, kernel, shape, target.stream, params);
 }
 
 inline constexpr int64_t CeilDiv(int64_t value, int64_t divisor) {
