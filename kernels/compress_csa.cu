@@ -3,8 +3,8 @@
 // 512 bytes of a row, and a thread has all 8 rows of its entry on their way at once. The pooled
 // rows go through shared memory, and a warp for each stores them by packets.
 //
-// A lane's block keeps the ring. In a step of at most D + 1 tokens it overwrites nothing that an
-// entry of the step reads. In a longer one it pools those that reach back to the ring itself,
+// A lane's block keeps the rings. In a step of at most D + 1 tokens it overwrites nothing that an
+// entry of the step reads. In a longer one it pools those that reach back to the rings itself,
 // before it writes: there are two at most.
 
 #include "kernels/compress.h"
@@ -50,89 +50,88 @@ __device__ __forceinline__ int32_t FindLane(const CompressParams& params, int32_
   return low;
 }
 
-// A lane's tokens: those before the step in the ring, the others among the rows of the step.
+// Some numbers of a token's raw row: kv or score of a plane, one half of its columns from `channel`
+// on.
+struct Part {
+  int plane;
+  bool is_score;
+  int half;
+  int channel;
+};
+// What lies `at` floats into a row of a state or overlap page.
+__device__ __forceinline__ Part PartOf(int at, int half) {
+  const int plane = at >= CsaStateLayout::plane_offset(1) ? 1 : 0;
+  at -= CsaStateLayout::plane_offset(plane);
+  const bool is_score = at >= ChannelsOf(plane);
+  return {plane, is_score, half, is_score ? at - ChannelsOf(plane) : at};
+}
+
+// A lane's tokens: those before the step in the rings, the others among the rows of the step.
 template <bool kBf16>
 struct Tokens {
   const CompressParams& params;
   const LaneRecord& lane;
   float* state;
 
-  // Some columns of kv or score of one plane.
-  __device__ __forceinline__ const void* At(int plane, bool is_score, int32_t position,
-                                            int column) const {
+  __device__ __forceinline__ const void* At(int32_t position, const Part& part) const {
+    const int channels = ChannelsOf(part.plane);
     if (position < lane.first) {
-      return state + CsaLayoutOf(params).row_offset(position) +
-             CsaStateLayout::plane_offset(plane) + (is_score ? 2 * ChannelsOf(plane) : 0) + column;
+      return state + CsaLayoutOf(params).row_offset(part.half, position) +
+             CsaStateLayout::plane_offset(part.plane) + (part.is_score ? channels : 0) +
+             part.channel;
     }
-    const CompressPlane& in = params.planes[plane];
+    const CompressPlane& in = params.planes[part.plane];
     const int64_t row = int64_t{lane.token_row} + position - lane.first;
-    const int64_t at = row * (is_score ? in.score_pitch : in.kv_pitch) + column;
+    const int64_t at =
+        row * (part.is_score ? in.score_pitch : in.kv_pitch) + part.half * channels + part.channel;
     constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
-    return static_cast<const uint8_t*>(is_score ? in.score : in.kv) + at * kBytes;
+    return static_cast<const uint8_t*>(part.is_score ? in.score : in.kv) + at * kBytes;
   }
-  __device__ __forceinline__ float4 Load(int plane, bool is_score, int32_t position,
-                                         int column) const {
-    const void* const from = At(plane, is_score, position, column);
-    if (kBf16 && position >= lane.first) return LoadFour<true>(from, 0);
-    return LoadFour<false>(from, 0);
+  __device__ __forceinline__ float4 Load(int32_t position, const Part& part) const {
+    const void* const from = At(position, part);
+    return kBf16 && position >= lane.first ? LoadFour<true>(from, 0) : LoadFour<false>(from, 0);
   }
-  // Four columns of the 8 tokens from `begin` on: of the first four tokens those from `channel` on,
-  // of the others those of the second half. Of a position below 0 nothing.
-  __device__ __forceinline__ void LoadWindows(int plane, int32_t begin, int channel,
+  __device__ __forceinline__ void Prefetch(int32_t position, const Part& part, int columns) const {
+    const bool narrow = kBf16 && position >= lane.first;
+    PrefetchL2(At(position, part), columns * (narrow ? sizeof(uint16_t) : sizeof(float)));
+  }
+
+  // Load for the 8 tokens from `begin` on, half 0 of the first four and half 1 of the others. Of a
+  // position below 0 zeros.
+  __device__ __forceinline__ void LoadWindows(int32_t begin, int plane, int channel,
                                               float4 (&kv)[kCsaRows],
                                               float4 (&score)[kCsaRows]) const {
     const CompressPlane& in = params.planes[plane];
     const CsaStateLayout layout = CsaLayoutOf(params);
     const int channels = ChannelsOf(plane);
-    const float* const ring = state + CsaStateLayout::plane_offset(plane) + channel;
-    int32_t ring_row = max(begin, 0) % layout.rows();
+    const float* const state_channel = state + CsaStateLayout::plane_offset(plane) + channel;
     int64_t row = int64_t{lane.token_row} + begin - lane.first;
+    int32_t ring_row = 0;
 #pragma unroll
     for (int j = 0; j < kCsaRows; ++j, ++row) {
-      const int half = j < kCsaRatio ? 0 : channels;
+      const int half = j < kCsaRatio ? 0 : 1;
+      if (j % kCsaRatio == 0) ring_row = max(begin + j, 0) % layout.rows(half);
       if (begin + j >= lane.first) {
-        kv[j] = LoadFour<kBf16>(in.kv, row * in.kv_pitch + half + channel);
-        score[j] = LoadFour<kBf16>(in.score, row * in.score_pitch + half + channel);
+        kv[j] = LoadFour<kBf16>(in.kv, row * in.kv_pitch + half * channels + channel);
+        score[j] = LoadFour<kBf16>(in.score, row * in.score_pitch + half * channels + channel);
       } else if (begin + j >= 0) {
-        const float* const from = ring + ring_row * layout.row_floats() + half;
+        const float* const from =
+            state_channel + layout.ring_offset(half) + ring_row * layout.row_floats();
         kv[j] = LoadFour<false>(from, 0);
-        score[j] = LoadFour<false>(from, 2 * channels);
-        ring_row = ring_row + 1 == layout.rows() ? 0 : ring_row + 1;
+        score[j] = LoadFour<false>(from, channels);
+        ring_row = ring_row + 1 == layout.rows(half) ? 0 : ring_row + 1;
       } else {
         kv[j] = score[j] = {};
       }
     }
   }
-  __device__ __forceinline__ void Prefetch(int plane, bool is_score, int32_t position, int column,
-                                           int columns) const {
-    const bool narrow = kBf16 && position >= lane.first;
-    PrefetchL2(At(plane, is_score, position, column),
-               columns * (narrow ? sizeof(uint16_t) : sizeof(float)));
-  }
 
-  // Whether the step overwrites rows of the ring that its entries read.
+  // Whether the step overwrites rows of the rings that its entries read.
   __device__ __forceinline__ bool Overwrites() const { return lane.count > params.max_drafts + 1; }
   __device__ __forceinline__ bool ReachesBack(int32_t entry) const {
     return max(0, (entry - 1) * kCsaRatio) < lane.first;
   }
 };
-
-// Whether a part of a step's numbers lies in the kv or in the score of a plane, and from which
-// column on: kv and score of both planes follow each other, `width` columns of each for the latent.
-struct Column {
-  int plane;
-  bool is_score;
-  int column;
-};
-__device__ __forceinline__ Column ColumnOf(int at, int width) {
-  const int plane = at >= 2 * width ? 1 : 0;
-  if (plane == 1) {
-    at -= 2 * width;
-    width /= kLatentChannels / kIndexerChannels;
-  }
-  const bool is_score = at >= width;
-  return {plane, is_score, is_score ? at - width : at};
-}
 
 // Puts all that the entry pools on its way to the L2. Called by one warp: a lane for the kv or the
 // score of one of 8 tokens in one of two planes.
@@ -144,9 +143,8 @@ __device__ __forceinline__ void PrefetchEntry(const Tokens<kBf16>& tokens, int32
   const int plane = thread / (2 * kCsaRows);
   const int32_t position = (entry - 1) * kCsaRatio + j;
   if (plane >= tokens.params.num_planes || position < 0) return;
-  const int channels = ChannelsOf(plane);
-  tokens.Prefetch(plane, thread / kCsaRows % 2 == 1, position, j < kCsaRatio ? 0 : channels,
-                  channels);
+  tokens.Prefetch(position, {plane, thread / kCsaRows % 2 == 1, j / kCsaRatio, 0},
+                  ChannelsOf(plane));
 }
 
 // Pools and stores an entry. Called by all threads; REQUIRES: its row has a slot.
@@ -161,7 +159,7 @@ __device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t ent
   const int32_t begin = (entry - 1) * kCsaRatio;
   float4 kv[kCsaRows];
   float4 score[kCsaRows];
-  tokens.LoadWindows(plane_index, begin, channel, kv, score);
+  tokens.LoadWindows(begin, plane_index, channel, kv, score);
   FourSums sums;
   sums.Clear();
 #pragma unroll
@@ -184,19 +182,25 @@ __device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t ent
   }
 }
 
+// Brings both rings up to the end of the step.
 template <bool kBf16>
-__device__ __forceinline__ void UpdateRing(const Tokens<kBf16>& tokens) {
+__device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens) {
   const CsaStateLayout layout = CsaLayoutOf(tokens.params);
-  const int32_t length = tokens.lane.first + tokens.lane.count;
-  const int32_t begin = max(tokens.lane.first, length - layout.rows());
+  const int32_t first = tokens.lane.first;
+  const int32_t length = first + tokens.lane.count;
+  const int32_t begins[2] = {max(first, length - layout.rows(0)),
+                             max(first, length - layout.rows(1))};
   const int fours = layout.row_floats() / 4;
+  const int32_t first_ring = (length - begins[0]) * fours;
+  const int32_t both_rings = first_ring + (length - begins[1]) * fours;
 #pragma unroll 4
-  for (int i = threadIdx.x; i < (length - begin) * fours; i += blockDim.x) {
-    const int32_t position = begin + i / fours;
-    const int at = i % fours * 4;
-    const Column column = ColumnOf(at, 2 * kLatentChannels);
-    *reinterpret_cast<float4*>(tokens.state + layout.row_offset(position) + at) =
-        tokens.Load(column.plane, column.is_score, position, column.column);
+  for (int32_t i = threadIdx.x; i < both_rings; i += blockDim.x) {
+    const int half = i < first_ring ? 0 : 1;
+    const int32_t four = half == 0 ? i : i - first_ring;
+    const int32_t position = (half == 0 ? begins[0] : begins[1]) + four / fours;
+    const int at = four % fours * 4;
+    *reinterpret_cast<float4*>(tokens.state + layout.row_offset(half, position) + at) =
+        tokens.Load(position, PartOf(at, half));
   }
 }
 
@@ -207,11 +211,9 @@ __device__ __forceinline__ void TakeCheckpoint(const Tokens<kBf16>& tokens,
   const int32_t block = checkpoint.overlap_block;
   if (overlap.base == nullptr || block < 0 || block >= overlap.num_blocks) return;
   float4* const page = reinterpret_cast<float4*>(overlap.base + block * overlap.block_stride);
-  const int fours = CsaLayoutOf(tokens.params).overlap_row_floats() / 4;
+  const int fours = CsaLayoutOf(tokens.params).row_floats() / 4;
   for (int i = threadIdx.x; i < kCsaRatio * fours; i += blockDim.x) {
-    const Column column = ColumnOf(i % fours * 4, kLatentChannels);
-    page[i] = tokens.Load(column.plane, column.is_score,
-                          checkpoint.position - kCsaRatio + i / fours, column.column);
+    page[i] = tokens.Load(checkpoint.position - kCsaRatio + i / fours, PartOf(i % fours * 4, 0));
   }
 }
 
@@ -230,7 +232,7 @@ __device__ __forceinline__ void DoLane(const CompressParams& params, int32_t rec
   const StepCheckpoints checkpoints = CheckpointsOf(*params.step.header, record);
   if (threadIdx.x < 2 * params.num_planes) {  // of a decoding lane that is all
     const int plane = threadIdx.x / 2;
-    tokens.Prefetch(plane, threadIdx.x % 2 == 1, lane.first, 0, 2 * ChannelsOf(plane));
+    tokens.Prefetch(lane.first, {plane, threadIdx.x % 2 == 1, 0, 0}, 2 * ChannelsOf(plane));
   }
   AwaitPrecedingKernel();
   if (tokens.state == nullptr) {
@@ -250,7 +252,7 @@ __device__ __forceinline__ void DoLane(const CompressParams& params, int32_t rec
     TakeCheckpoint(tokens, *at);
   }
   if (tokens.Overwrites()) __syncthreads();
-  UpdateRing(tokens);
+  UpdateRings(tokens);
 }
 
 template <bool kBf16>

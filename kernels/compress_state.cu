@@ -17,29 +17,21 @@ __device__ __forceinline__ float* PageOf(const LayerStatePages& layers, int32_t 
                                   block * layers.pages.block_stride);
 }
 
-// Four numbers that a checkpoint keeps: where they lie in the state and in the overlap page.
-struct Kept {
-  int32_t state;
-  int32_t overlap;
-  bool is_score;
-};
+// The four numbers `four` of what a checkpoint keeps, in the state.
+__device__ __forceinline__ int32_t OffsetInState(const CsaStateLayout& layout, int32_t position,
+                                                 int four) {
+  const int fours = layout.row_floats() / 4;
+  return layout.row_offset(0, position - kCsaRatio + four / fours) + four % fours * 4;
+}
 
-__device__ __forceinline__ Kept KeptOf(const CsaStateLayout& layout, int32_t position, int four) {
-  const int fours = layout.overlap_row_floats() / 4;
-  const int token = four / fours;
-  const int in_row = four % fours * 4;
-  const int plane = in_row >= 2 * kLatentChannels ? 1 : 0;
-  const int channels = plane == 0 ? kLatentChannels : kIndexerChannels;
-  const int in_plane = in_row - CsaStateLayout::overlap_plane_offset(plane);
-  const bool is_score = in_plane >= channels;
-  const int32_t state = layout.row_offset(position - kCsaRatio + token) +
-                        CsaStateLayout::plane_offset(plane) +
-                        (is_score ? channels + in_plane : in_plane);
-  return {state, token * layout.overlap_row_floats() + in_row, is_score};
+__device__ __forceinline__ bool IsScore(const CsaStateLayout& layout, int four) {
+  const int at = four % (layout.row_floats() / 4) * 4;
+  const int indexer = at - CsaStateLayout::plane_offset(1);
+  return indexer >= 0 ? indexer >= kIndexerChannels : at >= kLatentChannels;
 }
 
 __device__ __forceinline__ int FoursKept(const CsaStateLayout& layout) {
-  return kCsaRatio * layout.overlap_row_floats() / 4;
+  return kCsaRatio * layout.row_floats() / 4;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -50,9 +42,8 @@ __global__ void __launch_bounds__(kThreads)
   float* overlap = PageOf(params.overlap, blockIdx.y, record.overlap_block);
   if (state == nullptr || overlap == nullptr) return;
   for (int i = threadIdx.x; i < FoursKept(params.layout); i += kThreads) {
-    const Kept kept = KeptOf(params.layout, record.position, i);
-    *reinterpret_cast<float4*>(overlap + kept.overlap) =
-        *reinterpret_cast<const float4*>(state + kept.state);
+    const int32_t at = OffsetInState(params.layout, record.position, i);
+    reinterpret_cast<float4*>(overlap)[i] = *reinterpret_cast<const float4*>(state + at);
   }
 }
 
@@ -70,11 +61,11 @@ __global__ void __launch_bounds__(kThreads)
   const float* overlap = PageOf(params.overlap, row, record.overlap_block);
   if (state == nullptr) return;
   for (int i = threadIdx.x; i < FoursKept(params.csa_layout); i += kThreads) {
-    const Kept kept = KeptOf(params.csa_layout, record.position, i);
-    const float nothing = kept.is_score ? -INFINITY : 0.0f;  // a row that weighs nothing
+    const float nothing = IsScore(params.csa_layout, i) ? -INFINITY : 0.0f;  // it weighs nothing
     float4 four = {nothing, nothing, nothing, nothing};
-    if (overlap != nullptr) four = *reinterpret_cast<const float4*>(overlap + kept.overlap);
-    *reinterpret_cast<float4*>(state + kept.state) = four;
+    if (overlap != nullptr) four = reinterpret_cast<const float4*>(overlap)[i];
+    const int32_t at = OffsetInState(params.csa_layout, record.position, i);
+    *reinterpret_cast<float4*>(state + at) = four;
   }
 }
 

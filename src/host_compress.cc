@@ -175,18 +175,16 @@ CsaStateLayout CsaLayoutOf(const CompressParams& params) {
   return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
 }
 
-int ChannelsOf(int plane) { return plane == 0 ? kLatentChannels : kIndexerChannels; }
-
-// kColumns columns from `column` on.
-template <int kColumns>
+// One half of the columns of a token, of one plane.
+template <int kChannels>
 TokenPart CsaToken(const CompressParams& params, int plane, const LaneRecord& lane,
-                   const float* state, int32_t position, int column, TokenRoom<kColumns>& room) {
+                   const float* state, int32_t position, int half, TokenRoom<kChannels>& room) {
   if (position >= lane.first) {
-    return FromInputs(params.planes[plane], lane, position, column, room);
+    return FromInputs(params.planes[plane], lane, position, half * kChannels, room);
   }
-  const float* const row = state + CsaLayoutOf(params).row_offset(position) +
-                           CsaStateLayout::plane_offset(plane) + column;
-  return {row, row + 2 * ChannelsOf(plane)};
+  const float* const row =
+      state + CsaLayoutOf(params).row_offset(half, position) + CsaStateLayout::plane_offset(plane);
+  return {row, row + kChannels};
 }
 
 template <int kChannels>
@@ -197,9 +195,9 @@ void CsaEntry(const CompressParams& params, int plane, const LaneRecord& lane, c
   TokenRoom<kChannels> room;
   const int32_t begin = (entry - 1) * kCsaRatio;
   for (int j = entry == 0 ? kCsaRatio : 0; j < kCsaRows; ++j) {
-    const int column = j < kCsaRatio ? 0 : kChannels;
-    const TokenPart token = CsaToken(params, plane, lane, state, begin + j, column, room);
-    const float* const ape = params.planes[plane].ape + j % kCsaRatio * (2 * kChannels) + column;
+    const int half = j < kCsaRatio ? 0 : 1;
+    const TokenPart token = CsaToken(params, plane, lane, state, begin + j, half, room);
+    const float* const ape = params.planes[plane].ape + (j % kCsaRatio * 2 + half) * kChannels;
     AccumulateToken(token.kv, token.score, ape, sums);
   }
   WriteEntry(params, params.planes[plane], sums, entry_row);
@@ -219,14 +217,22 @@ void CsaEntries(const CompressParams& params, int64_t begin, int64_t end) {
   }
 }
 
-// Copies the first kColumns columns of one plane of a token: its kv, then its score.
-template <int kColumns>
-void CopyCsaToken(const CompressParams& params, int plane, const LaneRecord& lane,
-                  const float* state, int32_t position, float* to) {
-  TokenRoom<kColumns> room;
-  const TokenPart token = CsaToken(params, plane, lane, state, position, 0, room);
-  std::memcpy(to, token.kv, kColumns * sizeof(float));
-  std::memcpy(to + kColumns, token.score, kColumns * sizeof(float));
+template <int kChannels>
+void CopyCsaPlane(const CompressParams& params, int plane, const LaneRecord& lane,
+                  const float* state, int32_t position, int half, float* row) {
+  TokenRoom<kChannels> room;
+  const TokenPart token = CsaToken(params, plane, lane, state, position, half, room);
+  float* const to = row + CsaStateLayout::plane_offset(plane);
+  std::memcpy(to, token.kv, kChannels * sizeof(float));
+  std::memcpy(to + kChannels, token.score, kChannels * sizeof(float));
+}
+
+// Makes `row` what a state or overlap page holds of a token.
+void CopyCsaRow(const CompressParams& params, const LaneRecord& lane, const float* state,
+                int32_t position, int half, float* row) {
+  CopyCsaPlane<kLatentChannels>(params, 0, lane, state, position, half, row);
+  if (params.num_planes == 1) return;
+  CopyCsaPlane<kIndexerChannels>(params, 1, lane, state, position, half, row);
 }
 
 void TakeCsaCheckpoint(const CompressParams& params, const LaneRecord& lane, const float* state,
@@ -235,14 +241,9 @@ void TakeCsaCheckpoint(const CompressParams& params, const LaneRecord& lane, con
   if (params.overlap.base == nullptr || block < 0 || block >= params.overlap.num_blocks) return;
   float* const page =
       reinterpret_cast<float*>(params.overlap.base + block * params.overlap.block_stride);
-  const CsaStateLayout layout = CsaLayoutOf(params);
   for (int j = 0; j < kCsaRatio; ++j) {
-    const int32_t position = checkpoint.position - kCsaRatio + j;
-    float* const row = page + j * layout.overlap_row_floats();
-    CopyCsaToken<kLatentChannels>(params, 0, lane, state, position, row);
-    if (params.num_planes == 1) continue;
-    CopyCsaToken<kIndexerChannels>(params, 1, lane, state, position,
-                                   row + CsaStateLayout::overlap_plane_offset(1));
+    CopyCsaRow(params, lane, state, checkpoint.position - kCsaRatio + j, 0,
+               page + j * CsaLayoutOf(params).row_floats());
   }
 }
 
@@ -257,12 +258,10 @@ void CsaLanes(const CompressParams& params, int64_t begin, int64_t end) {
       TakeCsaCheckpoint(params, lane, state, *at);
     }
     const int32_t length = lane.first + lane.count;
-    for (int32_t t = std::max(lane.first, length - layout.rows()); t < length; ++t) {
-      float* const row = state + layout.row_offset(t);
-      CopyCsaToken<2 * kLatentChannels>(params, 0, lane, state, t, row);
-      if (params.num_planes == 1) continue;
-      CopyCsaToken<2 * kIndexerChannels>(params, 1, lane, state, t,
-                                         row + CsaStateLayout::plane_offset(1));
+    for (int half = 0; half < 2; ++half) {
+      for (int32_t t = std::max(lane.first, length - layout.rows(half)); t < length; ++t) {
+        CopyCsaRow(params, lane, state, t, half, state + layout.row_offset(half, t));
+      }
     }
   }
 }
@@ -391,63 +390,55 @@ float* PageOf(const LayerStatePages& layers, int32_t row, int32_t block) {
                                   block * layers.pages.block_stride);
 }
 
-// Calls copy(floats of a state row, floats of an overlap row, how many) for what a checkpoint at
-// `position` keeps.
-template <typename Copy>
-void ForOverlap(const CsaStateLayout& layout, int32_t position, float* state, float* overlap,
-                const Copy& copy) {
-  for (int j = 0; j < kCsaRatio; ++j) {
-    float* from = state + layout.row_offset(position - kCsaRatio + j);
-    float* to = overlap == nullptr ? nullptr : overlap + j * layout.overlap_row_floats();
-    for (const int channels : {kLatentChannels, layout.indexer_channels}) {
-      for (int part = 0; part < 2; ++part) {  // kv, score
-        copy(from, to, channels, part == 1);
-        from += 2 * channels;
-        if (to != nullptr) to += channels;
-      }
-    }
+// A row that weighs nothing.
+void ClearCsaRow(const CsaStateLayout& layout, float* row) {
+  for (const int channels : {kLatentChannels, layout.indexer_channels}) {
+    row = std::fill_n(row, channels, 0.0f);
+    row = std::fill_n(row, channels, -std::numeric_limits<float>::infinity());
   }
 }
 
 }  // namespace
 
 void TakeHostOverlap(const TakeOverlapParams& params) {
+  const int32_t floats = params.layout.row_floats();
   for (int32_t i = 0; i < params.count; ++i) {
     const CheckpointRecord& record = params.records[i];
-    for (int32_t row = 0; row < params.state.rows; ++row) {
-      float* const state = PageOf(params.state, row, record.state_block);
-      float* const overlap = PageOf(params.overlap, row, record.overlap_block);
+    for (int32_t layer = 0; layer < params.state.rows; ++layer) {
+      const float* const state = PageOf(params.state, layer, record.state_block);
+      float* const overlap = PageOf(params.overlap, layer, record.overlap_block);
       if (state == nullptr || overlap == nullptr) continue;
-      ForOverlap(params.layout, record.position, state, overlap,
-                 [](const float* kept, float* to, int count, bool) {
-                   std::memcpy(to, kept, count * sizeof(float));
-                 });
+      for (int j = 0; j < kCsaRatio; ++j) {
+        std::memcpy(overlap + j * floats,
+                    state + params.layout.row_offset(0, record.position - kCsaRatio + j),
+                    floats * sizeof(float));
+      }
     }
   }
 }
 
 // An empty state is one whose rows weigh nothing.
 void RestoreHostState(const RestoreStateParams& params) {
-  constexpr float kWeighsNothing = -std::numeric_limits<float>::infinity();
+  const int32_t floats = params.csa_layout.row_floats();
   for (int32_t i = 0; i < params.count; ++i) {
     const RestoreRecord& record = params.records[i];
-    for (int32_t row = 0; row < params.hca_state.rows; ++row) {
-      float* const state = PageOf(params.hca_state, row, params.hca_table[record.lane]);
+    for (int32_t layer = 0; layer < params.hca_state.rows; ++layer) {
+      float* const state = PageOf(params.hca_state, layer, params.hca_table[record.lane]);
       if (state != nullptr) std::memcpy(state, &record.position, sizeof(record.position));
     }
     if (record.position < kCsaRatio) continue;
-    for (int32_t row = 0; row < params.csa_state.rows; ++row) {
-      float* const state = PageOf(params.csa_state, row, params.csa_table[record.lane]);
-      float* const overlap = PageOf(params.overlap, row, record.overlap_block);
+    for (int32_t layer = 0; layer < params.csa_state.rows; ++layer) {
+      float* const state = PageOf(params.csa_state, layer, params.csa_table[record.lane]);
+      const float* const overlap = PageOf(params.overlap, layer, record.overlap_block);
       if (state == nullptr) continue;
-      ForOverlap(params.csa_layout, record.position, state, overlap,
-                 [](float* to, const float* kept, int count, bool is_score) {
-                   if (kept != nullptr) {
-                     std::memcpy(to, kept, count * sizeof(float));
-                   } else {
-                     std::fill_n(to, count, is_score ? kWeighsNothing : 0.0f);
-                   }
-                 });
+      for (int j = 0; j < kCsaRatio; ++j) {
+        float* const row = state + params.csa_layout.row_offset(0, record.position - kCsaRatio + j);
+        if (overlap == nullptr) {
+          ClearCsaRow(params.csa_layout, row);
+        } else {
+          std::memcpy(row, overlap + j * floats, floats * sizeof(float));
+        }
+      }
     }
   }
 }

@@ -139,8 +139,8 @@ TEST(CapacityTest, TheCompressorsStateOfFlashIsChargedToEverySequence) {
     for (const int32_t ratio : {4, 128}) {
       EXPECT_EQ(plan.pools[StatePool(request.model, ratio)].blocks, request.limits.max_sequences);
     }
-    EXPECT_THAT(ToTable(plan), HasSubstr(drafts == 0 ? "one more sequence (state)     1.88 MiB"
-                                                     : "one more sequence (state)     3.01 MiB"));
+    EXPECT_THAT(ToTable(plan), HasSubstr(drafts == 0 ? "one more sequence (state)     1.47 MiB"
+                                                     : "one more sequence (state)     2.60 MiB"));
   }
 }
 

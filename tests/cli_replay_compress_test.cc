@@ -146,8 +146,8 @@ TEST_P(ReplayCompressTest, AFlippedBitOfTheStateIsFound) {
   // The sign of one channel of the window's own columns, in every row of the ring.
   const CsaStateLayout layout = {kIndexerChannels, options.scheduler.drafts};
   options.after_write = ChangePages(1, PoolKind::kState, [layout](float* page) {
-    for (int32_t t = 0; t < layout.rows(); ++t) {
-      float& kv = page[layout.row_offset(t) + kLatentChannels + 17];
+    for (int32_t t = 0; t < layout.rows(1); ++t) {
+      float& kv = page[layout.row_offset(1, t) + 17];
       kv = -kv;
     }
   });

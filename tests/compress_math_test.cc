@@ -201,15 +201,15 @@ TEST_F(CompressMathTest, HadamardIsTheReferences) {
 
 TEST(CompressStateTest, PagesAreAsSmallAsTheyAreSaidToBe) {
   const CsaStateLayout csa = {.indexer_channels = kIndexerChannels, .max_drafts = 0};
-  EXPECT_EQ(csa.row_floats() * sizeof(float), 10240u);
-  EXPECT_EQ(csa.page_bytes(), 80 << 10);
+  EXPECT_EQ(csa.row_floats() * sizeof(float), 5120u);
+  EXPECT_EQ(csa.page_bytes(), 60 << 10);
   EXPECT_EQ(csa.overlap_page_bytes(), 20 << 10);
   const HcaStateLayout hca = {.max_drafts = 0};
   EXPECT_EQ(hca.page_bytes(), (12 << 10) + 32);
   const CsaStateLayout csa_drafts = {.indexer_channels = kIndexerChannels, .max_drafts = 4};
-  EXPECT_EQ(csa_drafts.page_bytes(), 120 << 10);
+  EXPECT_EQ(csa_drafts.page_bytes(), 100 << 10);
   EXPECT_EQ((HcaStateLayout{.max_drafts = 4}).page_bytes(), (28 << 10) + 32);
-  EXPECT_EQ((CsaStateLayout{.indexer_channels = 0, .max_drafts = 0}).page_bytes(), 64 << 10);
+  EXPECT_EQ((CsaStateLayout{.indexer_channels = 0, .max_drafts = 0}).page_bytes(), 48 << 10);
 }
 
 }  // namespace
