@@ -133,7 +133,7 @@ TEST(CapacityTest, TheCompressorsStateOfFlashIsChargedToEverySequence) {
     request.limits.max_drafts = drafts;
     const CapacityPlan plan = PlanCapacity(request).value();
     EXPECT_EQ(plan.useful_state_bytes_per_sequence,
-              21 * (8 + drafts) * 10240 + 20 * (12320 + drafts * 4096));
+              21 * (12 + 2 * drafts) * 5120 + 20 * (12320 + drafts * 4096));
     EXPECT_EQ(plan.state_bytes_per_sequence, plan.useful_state_bytes_per_sequence);
     EXPECT_EQ(SumOfParts(plan), 40 * kGiB);
     for (const int32_t ratio : {4, 128}) {
