@@ -22,10 +22,6 @@ static_assert(kIndexerThreads == kWarpLanes, "a warp has channels of one plane")
 // The pooled channels of the latent, then those of the indexer key: four of each thread.
 using PooledRows = float[kLatentChannels + kIndexerChannels];
 
-__device__ __forceinline__ const LaneRecord* Lanes(const CompressParams& params) {
-  return reinterpret_cast<const LaneRecord*>(params.step.header + 1);
-}
-
 __device__ __forceinline__ CsaStateLayout CsaLayoutOf(const CompressParams& params) {
   return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
 }
@@ -70,8 +66,8 @@ __device__ __forceinline__ Part PartOf(int at, int half) {
 template <bool kBf16>
 struct Tokens {
   const CompressParams& params;
-  const LaneRecord& lane;
-  float* state;
+  const CompressLane lane;
+  float* const state;
 
   __device__ __forceinline__ const void* At(int32_t position, const Part& part) const {
     const int channels = ChannelsOf(part.plane);
@@ -105,7 +101,7 @@ struct Tokens {
     const CsaStateLayout layout = CsaLayoutOf(params);
     const int channels = ChannelsOf(plane);
     const float* const state_channel = state + CsaStateLayout::plane_offset(plane) + channel;
-    int64_t row = int64_t{lane.token_row} + begin - lane.first;
+    int64_t row = lane.row_of(begin);
     int32_t ring_row = 0;
 #pragma unroll
     for (int j = 0; j < kCsaRows; ++j, ++row) {
@@ -182,25 +178,46 @@ __device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t ent
   }
 }
 
+// A row of a state or overlap page is two fours for each thread of a block, with an indexer plane
+// or without: this thread's four 0 or 1 of it.
+__device__ __forceinline__ int OffsetInRow(int four) {
+  return 4 * static_cast<int>(threadIdx.x + four * blockDim.x);
+}
+
 // Brings both rings up to the end of the step.
 template <bool kBf16>
 __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens) {
+  constexpr int kBatch = 4;  // tokens whose loads are on their way at once
   const CsaStateLayout layout = CsaLayoutOf(tokens.params);
-  const int32_t first = tokens.lane.first;
-  const int32_t length = first + tokens.lane.count;
-  const int32_t begins[2] = {max(first, length - layout.rows(0)),
-                             max(first, length - layout.rows(1))};
-  const int fours = layout.row_floats() / 4;
-  const int32_t first_ring = (length - begins[0]) * fours;
-  const int32_t both_rings = first_ring + (length - begins[1]) * fours;
-#pragma unroll 4
-  for (int32_t i = threadIdx.x; i < both_rings; i += blockDim.x) {
-    const int half = i < first_ring ? 0 : 1;
-    const int32_t four = half == 0 ? i : i - first_ring;
-    const int32_t position = (half == 0 ? begins[0] : begins[1]) + four / fours;
-    const int at = four % fours * 4;
-    *reinterpret_cast<float4*>(tokens.state + layout.row_offset(half, position) + at) =
-        tokens.Load(position, PartOf(at, half));
+  const int32_t length = tokens.lane.length();
+  int32_t begins[2];
+  int32_t ring_rows[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    begins[half] = max(tokens.lane.first, length - layout.rows(half));
+    ring_rows[half] = begins[half] % layout.rows(half);
+  }
+  for (int32_t begin = begins[0]; begin < length; begin += kBatch) {
+    float4 fours[kBatch][2][2];
+#pragma unroll
+    for (int i = 0; i < kBatch * 4; ++i) {
+      const int half = i / 2 % 2;
+      const int32_t position = begin + i / 4;
+      if (position < begins[half] || position >= length) continue;
+      fours[i / 4][half][i % 2] = tokens.Load(position, PartOf(OffsetInRow(i % 2), half));
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch * 2; ++i) {
+      const int half = i % 2;
+      const int32_t position = begin + i / 2;
+      if (position < begins[half] || position >= length) continue;
+      float* const row =
+          tokens.state + layout.ring_offset(half) + ring_rows[half] * layout.row_floats();
+      for (int four = 0; four < 2; ++four) {
+        *reinterpret_cast<float4*>(row + OffsetInRow(four)) = fours[i / 2][half][four];
+      }
+      ring_rows[half] = ring_rows[half] + 1 == layout.rows(half) ? 0 : ring_rows[half] + 1;
+    }
   }
 }
 
@@ -210,30 +227,40 @@ __device__ __forceinline__ void TakeCheckpoint(const Tokens<kBf16>& tokens,
   const StatePages& overlap = tokens.params.overlap;
   const int32_t block = checkpoint.overlap_block;
   if (overlap.base == nullptr || block < 0 || block >= overlap.num_blocks) return;
-  float4* const page = reinterpret_cast<float4*>(overlap.base + block * overlap.block_stride);
-  const int fours = CsaLayoutOf(tokens.params).row_floats() / 4;
-  for (int i = threadIdx.x; i < kCsaRatio * fours; i += blockDim.x) {
-    page[i] = tokens.Load(checkpoint.position - kCsaRatio + i / fours, PartOf(i % fours * 4, 0));
+  float* const page = reinterpret_cast<float*>(overlap.base + block * overlap.block_stride);
+  const int row_floats = CsaLayoutOf(tokens.params).row_floats();
+  float4 fours[kCsaRatio][2];
+#pragma unroll
+  for (int i = 0; i < kCsaRatio * 2; ++i) {
+    fours[i / 2][i % 2] =
+        tokens.Load(checkpoint.position - kCsaRatio + i / 2, PartOf(OffsetInRow(i % 2), 0));
+  }
+#pragma unroll
+  for (int i = 0; i < kCsaRatio * 2; ++i) {
+    *reinterpret_cast<float4*>(page + i / 2 * row_floats + OffsetInRow(i % 2)) =
+        fours[i / 2][i % 2];
   }
 }
 
-// The lane's state, or null.
-__device__ __forceinline__ float* StateOf(const CompressParams& params, const LaneRecord& lane) {
-  const int32_t block = params.state_table[lane.lane];
-  if (block < 0 || block >= params.state.num_blocks) return nullptr;
-  return reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
+// Puts the rows that the rings take over on their way to the L2.
+template <bool kBf16>
+__device__ __forceinline__ void PrefetchRings(const Tokens<kBf16>& tokens) {
+  const int32_t length = tokens.lane.length();
+  const int32_t begin = max(tokens.lane.first, length - CsaLayoutOf(tokens.params).rows(0));
+  const int rows_of_token = 2 * tokens.params.num_planes;  // kv and score of each plane
+  for (int i = threadIdx.x; i < (length - begin) * rows_of_token; i += blockDim.x) {
+    const int plane = i % rows_of_token / 2;
+    tokens.Prefetch(begin + i / rows_of_token, {plane, i % 2 == 1, 0, 0}, 2 * ChannelsOf(plane));
+  }
 }
 
 template <bool kBf16>
 __device__ __forceinline__ void DoLane(const CompressParams& params, int32_t record,
                                        PooledRows& pooled) {
-  const LaneRecord& lane = Lanes(params)[record];
+  const CompressLane lane = LoadLane(params, record);
   const Tokens<kBf16> tokens = {params, lane, StateOf(params, lane)};
   const StepCheckpoints checkpoints = CheckpointsOf(*params.step.header, record);
-  if (threadIdx.x < 2 * params.num_planes) {  // of a decoding lane that is all
-    const int plane = threadIdx.x / 2;
-    tokens.Prefetch(lane.first, {plane, threadIdx.x % 2 == 1, 0, 0}, 2 * ChannelsOf(plane));
-  }
+  PrefetchRings(tokens);
   AwaitPrecedingKernel();
   if (tokens.state == nullptr) {
     if (threadIdx.x == 0) AddToCounter(&params.step.counters->skipped_slots, 1);
@@ -241,9 +268,9 @@ __device__ __forceinline__ void DoLane(const CompressParams& params, int32_t rec
   }
   if (tokens.Overwrites()) {
     const int32_t closed = lane.first / kCsaRatio;
-    const int32_t end = (lane.first + lane.count) / kCsaRatio;
+    const int32_t end = lane.length() / kCsaRatio;
     for (int32_t entry = closed; entry < end && tokens.ReachesBack(entry); ++entry) {
-      const int32_t row = lane.entry_row[params.pool_index] + entry - closed;
+      const int32_t row = lane.entry_row + entry - closed;
       if (params.slots[row] != kNoSlot) DoEntry(tokens, entry, row, pooled);
       __syncthreads();
     }
@@ -260,9 +287,9 @@ __device__ __forceinline__ void DoEntryOfRow(const CompressParams& params, int32
                                              PooledRows& pooled) {
   const PlanHeader& header = *params.step.header;
   if (row >= min(params.max_entry_rows, header.num_entry_rows[params.pool_index])) return;
-  const LaneRecord& lane = Lanes(params)[FindLane(params, header.num_lanes, row)];
+  const CompressLane lane = LoadLane(params, FindLane(params, header.num_lanes, row));
   const Tokens<kBf16> tokens = {params, lane, StateOf(params, lane)};
-  const int32_t entry = lane.first / kCsaRatio + row - lane.entry_row[params.pool_index];
+  const int32_t entry = lane.first / kCsaRatio + row - lane.entry_row;
   const bool of_lane = tokens.Overwrites() && tokens.ReachesBack(entry);
   if (of_lane || tokens.state == nullptr || params.slots[row] == kNoSlot) return;
   if (threadIdx.x < kWarpLanes) PrefetchEntry(tokens, entry);

@@ -15,6 +15,38 @@
 
 namespace terrace {
 
+// What Compress needs of a lane record, in registers.
+struct CompressLane {
+  int32_t lane;
+  int32_t first;
+  int32_t count;
+  int32_t drafts;
+  int32_t token_row;
+  int32_t entry_row;  // of the layer's full pool
+
+  __device__ __forceinline__ int32_t length() const { return first + count; }
+  __device__ __forceinline__ int64_t row_of(int32_t position) const {
+    return int64_t{token_row} + position - first;
+  }
+};
+
+__device__ __forceinline__ const LaneRecord* Lanes(const CompressParams& params) {
+  return reinterpret_cast<const LaneRecord*>(params.step.header + 1);
+}
+
+__device__ __forceinline__ CompressLane LoadLane(const CompressParams& params, int32_t record) {
+  const LaneRecord& lane = Lanes(params)[record];
+  return {lane.lane,   lane.first,     lane.count,
+          lane.drafts, lane.token_row, lane.entry_row[params.pool_index]};
+}
+
+// The lane's page of the state pool, or null.
+__device__ __forceinline__ float* StateOf(const CompressParams& params, const CompressLane& lane) {
+  const int32_t block = params.state_table[lane.lane];
+  if (block < 0 || block >= params.state.num_blocks) return nullptr;
+  return reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
+}
+
 // Four consecutive numbers, float32 or bf16. REQUIRES: `at` is aligned to four of them.
 template <bool kBf16>
 __device__ __forceinline__ float4 LoadFour(const void* data, int64_t at) {

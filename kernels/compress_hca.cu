@@ -9,6 +9,8 @@
 
 #include <cooperative_groups.h>
 
+#include <utility>
+
 #include "kernels/compress.h"
 #include "kernels/compress_entry.cuh"
 #include "kernels/launch.cuh"
@@ -53,16 +55,11 @@ __device__ __forceinline__ void StoreSums(const FourSums& four, Sums& to) {
 
 struct Shared {
   alignas(16) float pooled[kLatentChannels];
-  alignas(16) Sums segments[kHcaSegments - 1];  // of a cluster's blocks but the first, in that one
+  alignas(16) Sums segment;  // that a block of a cluster folded
 };
 
-__device__ __forceinline__ const LaneRecord* Lanes(const CompressParams& params) {
-  return reinterpret_cast<const LaneRecord*>(params.step.header + 1);
-}
-
-__device__ __forceinline__ bool IsWhole(const LaneRecord& lane, int32_t entry) {
-  return entry * kHcaRatio >= lane.first &&
-         (entry + 1) * kHcaRatio <= lane.first + lane.count - lane.drafts;
+__device__ __forceinline__ bool IsWhole(const CompressLane& lane, int32_t entry) {
+  return entry * kHcaRatio >= lane.first && (entry + 1) * kHcaRatio <= lane.length() - lane.drafts;
 }
 
 struct Token {
@@ -71,19 +68,19 @@ struct Token {
 };
 
 template <bool kBf16>
-__device__ __forceinline__ Token LoadInput(const CompressPlane& plane, const LaneRecord& lane,
+__device__ __forceinline__ Token LoadInput(const CompressPlane& plane, const CompressLane& lane,
                                            int32_t position) {
-  const int64_t row = int64_t{lane.token_row} + position - lane.first;
+  const int64_t row = lane.row_of(position);
   return {LoadFour<kBf16>(plane.kv, row * plane.kv_pitch + Channel()),
           LoadFour<kBf16>(plane.score, row * plane.score_pitch + Channel())};
 }
 
 // Puts an input token on its way to the L2. Called by one thread.
 template <bool kBf16>
-__device__ __forceinline__ void PrefetchInput(const CompressPlane& plane, const LaneRecord& lane,
+__device__ __forceinline__ void PrefetchInput(const CompressPlane& plane, const CompressLane& lane,
                                               int32_t position) {
   constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
-  const int64_t row = int64_t{lane.token_row} + position - lane.first;
+  const int64_t row = lane.row_of(position);
   PrefetchL2(static_cast<const uint8_t*>(plane.kv) + row * plane.kv_pitch * kBytes,
              kLatentChannels * kBytes);
   PrefetchL2(static_cast<const uint8_t*>(plane.score) + row * plane.score_pitch * kBytes,
@@ -98,7 +95,7 @@ __device__ __forceinline__ void AddToken(const CompressPlane& plane, const Token
 
 // Adds the input tokens begin .. end - 1, of one segment.
 template <bool kBf16>
-__device__ __forceinline__ void AddInputs(const CompressPlane& plane, const LaneRecord& lane,
+__device__ __forceinline__ void AddInputs(const CompressPlane& plane, const CompressLane& lane,
                                           int32_t begin, int32_t end, FourSums& open) {
   int32_t t = begin;
   for (; t + kBatchTokens <= end; t += kBatchTokens) {
@@ -145,8 +142,8 @@ struct Window {
 template <bool kBf16>
 struct LaneWork {
   const CompressParams& params;
-  const LaneRecord& lane;
-  float* state;
+  const CompressLane lane;
+  float* const state;
   Shared& shared;
 
   __device__ __forceinline__ const CompressPlane& plane() const { return params.planes[0]; }
@@ -166,8 +163,7 @@ struct LaneWork {
     window.FinishSegment(position);
     if (position % kHcaRatio != 0) return;
     if (position > lane.first) {
-      const int32_t row =
-          lane.entry_row[params.pool_index] + position / kHcaRatio - 1 - lane.first / kHcaRatio;
+      const int32_t row = lane.entry_row + position / kHcaRatio - 1 - lane.first / kHcaRatio;
       if (params.slots[row] != kNoSlot) StoreWindow(params, row, window.finished, shared);
       __syncthreads();
     }
@@ -175,17 +171,22 @@ struct LaneWork {
   }
 
   __device__ __forceinline__ void Run(int32_t folded) const {
+    const int32_t length = lane.length();
+    const int32_t final_end = length - lane.drafts;
+    const bool goes_on = folded % kHcaRatio != 0;  // from what the state has of its window
+    const auto ends_segment = [&](int32_t end) {
+      return end / kHcaSegmentTokens != folded / kHcaSegmentTokens;
+    };
     Window window;
     window.Clear();
-    if (folded % kHcaRatio != 0) window = {LoadSums(finished()), LoadSums(open())};
+    if (goes_on) window.open = LoadSums(open());
+    if (goes_on && ends_segment(length)) window.finished = LoadSums(finished());
     for (int32_t t = folded; t < lane.first; ++t) {  // drafts of the step before, final by now
       const float* row = ring_row(t);
       AddToken(plane(), {LoadFour<false>(row, 0), LoadFour<false>(row, kLatentChannels)}, t,
                window.open);
       Finish(t + 1, window);
     }
-    const int32_t length = lane.first + lane.count;
-    const int32_t final_end = length - lane.drafts;
     for (int32_t t = lane.first; t < final_end;) {
       if (t % kHcaRatio == 0 && IsWhole(lane, t / kHcaRatio)) {  // so are all up to the last
         t = final_end / kHcaRatio * kHcaRatio;
@@ -196,7 +197,7 @@ struct LaneWork {
       Finish(end, window);
       t = end;
     }
-    StoreSums(window.finished, finished());
+    if (!goes_on || ends_segment(final_end)) StoreSums(window.finished, finished());
     StoreSums(window.open, open());
     if (threadIdx.x == 0) *reinterpret_cast<int32_t*>(state) = final_end;
     for (int32_t t = final_end; t < length; ++t) {  // drafts
@@ -209,20 +210,37 @@ struct LaneWork {
   }
 };
 
+// Puts what the lane's block folds on its way to the L2: its open segment, and its tokens of no
+// whole window.
 template <bool kBf16>
-__device__ __forceinline__ void DoLane(const CompressParams& params, const LaneRecord& lane,
+__device__ __forceinline__ void PrefetchLane(const CompressParams& params, const CompressLane& lane,
+                                             const float* state) {
+  const int32_t length = lane.length();
+  const int32_t window_end = (lane.first + kHcaRatio - 1) / kHcaRatio * kHcaRatio;
+  const int32_t head_end = min(length, window_end);
+  const int32_t tail = max(head_end, (length - lane.drafts) / kHcaRatio * kHcaRatio);
+  const int32_t thread = threadIdx.x;
+  if (thread == 0 && state != nullptr) {
+    PrefetchL2(state + HcaStateLayout::kOpen, sizeof(Sums));
+  }
+  for (int32_t t = lane.first + thread; t < head_end; t += kThreads) {
+    PrefetchInput<kBf16>(params.planes[0], lane, t);
+  }
+  for (int32_t t = tail + thread; t < length; t += kThreads) {
+    PrefetchInput<kBf16>(params.planes[0], lane, t);
+  }
+}
+
+template <bool kBf16>
+__device__ __forceinline__ void DoLane(const CompressParams& params, const CompressLane& lane,
                                        Shared& shared) {
-  const int32_t block = params.state_table[lane.lane];
-  if (block < 0 || block >= params.state.num_blocks) {
+  float* const state = StateOf(params, lane);
+  PrefetchLane<kBf16>(params, lane, state);
+  AwaitPrecedingKernel();
+  if (state == nullptr) {
     if (threadIdx.x == 0) AddToCounter(&params.step.counters->skipped_slots, 1);
     return;
   }
-  float* state = reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
-  if (threadIdx.x == 0) {  // of a decoding lane that is all
-    PrefetchInput<kBf16>(params.planes[0], lane, lane.first);
-    PrefetchL2(state, HcaStateLayout::kRows * sizeof(float));
-  }
-  AwaitPrecedingKernel();
   int32_t folded = *reinterpret_cast<const int32_t*>(state);
   // Nothing but a state that a missed step left behind is elsewhere.
   if (folded > lane.first || folded < lane.first - params.max_drafts) folded = lane.first;
@@ -233,7 +251,7 @@ __device__ __forceinline__ void DoLane(const CompressParams& params, const LaneR
 // Folds the tokens of a whole window from `begin` on. With a cluster each of its blocks has a
 // segment; only the first one has all of them in the end, and the others are done.
 template <bool kBf16, bool kCluster>
-__device__ __forceinline__ bool FoldWindow(const CompressPlane& plane, const LaneRecord& lane,
+__device__ __forceinline__ bool FoldWindow(const CompressPlane& plane, const CompressLane& lane,
                                            int32_t begin, Shared& shared, FourSums& finished) {
   finished.Clear();
   FourSums open;
@@ -250,18 +268,28 @@ __device__ __forceinline__ bool FoldWindow(const CompressPlane& plane, const Lan
     const int segment = cluster.block_rank();
     begin += segment * kHcaSegmentTokens;
     if (threadIdx.x < kHcaSegmentTokens) PrefetchInput<kBf16>(plane, lane, begin + threadIdx.x);
-    auto all_run = cluster.barrier_arrive();
     AwaitPrecedingKernel();
     open.Clear();
     AddInputs<kBf16>(plane, lane, begin, begin + kHcaSegmentTokens, open);
-    cluster.barrier_wait(std::move(all_run));
-    if (segment > 0) StoreSums(open, *cluster.map_shared_rank(&shared.segments[segment - 1], 0));
+    if (segment > 0) StoreSums(open, shared.segment);
     cluster.sync();
-    if (segment > 0) return false;
-    finished.AddPart(open);
-    for (const Sums& sums : shared.segments) finished.AddPart(LoadSums(sums));
-#endif
+    if (segment == 0) {
+      FourSums others[kHcaSegments - 1];
+#pragma unroll
+      for (int i = 0; i < kHcaSegments - 1; ++i) {
+        others[i] = LoadSums(*cluster.map_shared_rank(&shared.segment, i + 1));
+      }
+      finished.AddPart(open);
+#pragma unroll
+      for (int i = 0; i < kHcaSegments - 1; ++i) finished.AddPart(others[i]);
+    }
+    // Shared memory that is read elsewhere stays until it was.
+    auto was_read = cluster.barrier_arrive();
+    if (segment > 0) cluster.barrier_wait(std::move(was_read));
+    return segment == 0;
+#else
     return true;
+#endif
   }
 }
 
@@ -270,10 +298,10 @@ template <bool kBf16, bool kCluster>
 __device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t token_row,
                                          Shared& shared) {
   if (token_row >= min(params.max_token_rows, params.step.header->num_token_rows)) return;
-  const LaneRecord& lane = Lanes(params)[params.step.token_record[token_row]];
+  const CompressLane lane = LoadLane(params, params.step.token_record[token_row]);
   const int32_t entry = (lane.first + token_row - lane.token_row) / kHcaRatio;
   if (!IsWhole(lane, entry)) return;
-  const int32_t row = lane.entry_row[params.pool_index] + entry - lane.first / kHcaRatio;
+  const int32_t row = lane.entry_row + entry - lane.first / kHcaRatio;
   if (params.slots[row] == kNoSlot) return;
   if constexpr (!kCluster) AwaitPrecedingKernel();
   FourSums finished;
@@ -293,7 +321,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   const int32_t lanes_end = (params.max_lanes + kCopies - 1) / kCopies * kCopies;
   if (block < lanes_end) {
     if (block < min(params.max_lanes, params.step.header->num_lanes)) {
-      DoLane<kBf16>(params, Lanes(params)[block], shared);
+      DoLane<kBf16>(params, LoadLane(params, block), shared);
     }
   } else {
     DoWindow<kBf16, kCluster>(params, (block - lanes_end) / kCopies * kHcaRatio, shared);
