@@ -1,11 +1,13 @@
-// From a pooled row to its page: RMSNorm, RoPE, Hadamard, quantization, by one warp. A lane holds a
-// packet of 16 channels, as in Write; an indexer key takes 8 lanes, and the others look on.
+// From a pooled row to its page: RMSNorm, RoPE, Hadamard, quantization. As everywhere in Compress,
+// a thread has two neighbouring channels, so a latent takes 8 warps and an indexer key 2: what a
+// row costs is the length of one thread's work.
 
 #ifndef TERRACE_KERNELS_COMPRESS_ENTRY_CUH_
 #define TERRACE_KERNELS_COMPRESS_ENTRY_CUH_
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/compress.h"
 #include "kernels/packet.cuh"
@@ -14,6 +16,9 @@
 #include "terrace/expand.h"
 
 namespace terrace {
+
+inline constexpr int kLatentThreads = kLatentChannels / 2;
+inline constexpr int kIndexerThreads = kIndexerChannels / 2;
 
 // What Compress needs of a lane record, in registers.
 struct CompressLane {
@@ -47,7 +52,29 @@ __device__ __forceinline__ float* StateOf(const CompressParams& params, const Co
   return reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
 }
 
-// Four consecutive numbers, float32 or bf16. REQUIRES: `at` is aligned to four of them.
+// Two neighbouring channels.
+struct Pair {
+  float even;
+  float odd;
+};
+
+// Two numbers, float32 or bf16, in one access. REQUIRES: `at` is even.
+template <bool kBf16>
+__device__ __forceinline__ Pair LoadPair(const void* data, int64_t at) {
+  if constexpr (kBf16) {
+    const uint32_t word =
+        *reinterpret_cast<const uint32_t*>(static_cast<const uint16_t*>(data) + at);
+    return {FloatFromBits(word << 16), FloatFromBits(word & 0xFFFF0000u)};
+  } else {
+    const float2 pair = *reinterpret_cast<const float2*>(static_cast<const float*>(data) + at);
+    return {pair.x, pair.y};
+  }
+}
+__device__ __forceinline__ void StorePair(Pair pair, float* to) {
+  *reinterpret_cast<float2*>(to) = make_float2(pair.even, pair.odd);
+}
+
+// Four numbers likewise. REQUIRES: `at` is aligned to four of them.
 template <bool kBf16>
 __device__ __forceinline__ float4 LoadFour(const void* data, int64_t at) {
   if constexpr (kBf16) {
@@ -59,142 +86,207 @@ __device__ __forceinline__ float4 LoadFour(const void* data, int64_t at) {
   }
 }
 
-// The running softmax of four neighbouring channels.
-struct FourSums {
-  SoftmaxSum channel[4];
+// Where an entry goes.
+struct EntryPlace {
+  int32_t slot;      // -1: nowhere
+  int32_t position;  // of its rotation
+};
+__device__ __forceinline__ EntryPlace PlaceOfEntry(const CompressParams& params, int32_t row) {
+  return {params.slots[row], params.positions[row]};
+}
 
-  __device__ __forceinline__ void Clear() {
-    for (SoftmaxSum& sum : channel) sum = kEmptySoftmaxSum;
+// What the warps of a row tell each other while it is stored.
+struct RowShared {
+  float squares[kLatentThreads / kWarpLanes];
+  uint32_t largest[kLatentThreads / kWarpLanes];
+  Pair keys[kIndexerThreads];
+};
+
+// The threads of a row: thread t has channels 2t and 2t + 1. All of them call every function.
+template <int kChannels>
+struct RowThreads {
+  static constexpr int kThreads = kChannels / 2;
+  static constexpr int kWarps = kThreads / kWarpLanes;
+  static constexpr int kBarrier = kChannels == kLatentChannels ? 1 : 2;
+
+  const int thread;
+  RowShared& shared;
+
+  __device__ __forceinline__ int warp() const { return thread / kWarpLanes; }
+  __device__ __forceinline__ void Sync() const { SyncThreads<kBarrier, kThreads>(); }
+
+  // The sum over the row, by neighbours.
+  __device__ __forceinline__ float Sum(float value) const {
+#pragma unroll
+    for (int distance = 1; distance < kWarpLanes; distance *= 2) {
+      value = AddRn(value, __shfl_xor_sync(kAllLanes, value, distance));
+    }
+    if (thread % kWarpLanes == 0) shared.squares[warp()] = value;
+    Sync();
+    float sums[kWarps];
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) sums[i] = shared.squares[i];
+#pragma unroll
+    for (int left = kWarps / 2; left > 0; left /= 2) {
+      for (int i = 0; i < left; ++i) sums[i] = AddRn(sums[2 * i], sums[2 * i + 1]);
+    }
+    return sums[0];
   }
-  __device__ __forceinline__ void AddToken(float4 kv, float4 score, float4 ape) {
-    Accumulate({AddRn(score.x, ape.x), 1.0f, kv.x}, channel[0]);
-    Accumulate({AddRn(score.y, ape.y), 1.0f, kv.y}, channel[1]);
-    Accumulate({AddRn(score.z, ape.z), 1.0f, kv.z}, channel[2]);
-    Accumulate({AddRn(score.w, ape.w), 1.0f, kv.w}, channel[3]);
+
+  // The largest value of the row.
+  __device__ __forceinline__ uint32_t Max(uint32_t value) const {
+    value = GroupMax<kWarpLanes>(value);
+    if (thread % kWarpLanes == 0) shared.largest[warp()] = value;
+    Sync();
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) value = max(value, shared.largest[i]);
+    return value;
   }
-  __device__ __forceinline__ void AddPart(const FourSums& part) {
-    for (int i = 0; i < 4; ++i) Accumulate(part.channel[i], channel[i]);
+
+  // The Hadamard transform of an indexer key.
+  __device__ __forceinline__ Pair Hadamard(Pair key) const {
+    key = {HadamardPair(key.even, key.odd, false), HadamardPair(key.odd, key.even, true)};
+#pragma unroll
+    for (int distance = 1; distance < kWarpLanes; distance *= 2) {
+      const Pair partner = {__shfl_xor_sync(kAllLanes, key.even, distance),
+                            __shfl_xor_sync(kAllLanes, key.odd, distance)};
+      key = Step(key, partner, distance);
+    }
+    static_assert(kIndexerThreads == 2 * kWarpLanes);
+    shared.keys[thread] = key;
+    Sync();
+    key = Step(key, shared.keys[thread ^ kWarpLanes], kWarpLanes);
+    return {MulRn(key.even, kHadamardScale), MulRn(key.odd, kHadamardScale)};
   }
-  __device__ __forceinline__ float4 Pool(int& bad) const {
-    return {Pooled(channel[0].sum, channel[0].weighted, bad),
-            Pooled(channel[1].sum, channel[1].weighted, bad),
-            Pooled(channel[2].sum, channel[2].weighted, bad),
-            Pooled(channel[3].sum, channel[3].weighted, bad)};
+
+ private:
+  __device__ __forceinline__ Pair Step(Pair key, Pair partner, int distance) const {
+    const bool is_high = (thread & distance) != 0;
+    return {HadamardPair(key.even, partner.even, is_high),
+            HadamardPair(key.odd, partner.odd, is_high)};
   }
 };
 
-// Sixteen weights of one packet.
-__device__ __forceinline__ void LoadWeights(const CompressPlane& plane, int packet,
-                                            float* weights) {
-#pragma unroll
-  for (int i = 0; i < kPacketChannels; i += 4) {
-    const int64_t at = packet * kPacketChannels + i;
-    const float4 four = plane.bf16_weight ? LoadFour<true>(plane.norm_weight, at)
-                                          : LoadFour<false>(plane.norm_weight, at);
-    std::memcpy(weights + i, &four, sizeof(four));
-  }
-}
-
-// The transform of a row that lies in 8 lanes.
-__device__ __forceinline__ void Hadamard(int index, Channels& channels) {
-  constexpr int kLanes = kIndexerChannels / kPacketChannels;
-  float values[kPacketChannels];
-#pragma unroll
-  for (int i = 0; i < kPacketChannels; ++i) values[i] = FloatFromBf16(channels.values[i]);
-  HadamardSteps<kPacketChannels>(values);
-#pragma unroll
-  for (int distance = 1; distance < kLanes; distance *= 2) {
-#pragma unroll
-    for (int i = 0; i < kPacketChannels; ++i) {
-      const float partner = __shfl_xor_sync(kAllLanes, values[i], distance);
-      values[i] = HadamardPair(values[i], partner, (index & distance) != 0);
+// Quantizes and scatters a row of bf16 channels, two in each thread.
+template <RowFormat F>
+__device__ __forceinline__ void EncodeEntry(const PlanePages& pages, int32_t slot,
+                                            const RowThreads<RowShape<F>::kChannels>& threads,
+                                            const uint16_t (&channels)[2]) {
+  using Shape = RowShape<F>;
+  constexpr int kGroupThreads = Shape::kGroupChannels / 2;
+  const RowPlace place = PlaceOfSlot<F>(pages, slot);
+  const int first = 2 * threads.thread;
+  const int packet = first / kPacketChannels;
+  uint8_t* const to = place.data + Shape::PacketOffset(packet) +
+                      Shape::PacketBytes(packet) * (first % kPacketChannels) / kPacketChannels;
+  if constexpr (F != RowFormat::kBf16) {
+    uint32_t largest = LargestMagnitudeBf16<2>(channels);
+    if constexpr (kGroupThreads > kWarpLanes) {
+      static_assert(Shape::kGroups == 1);
+      largest = threads.Max(largest);
+    } else {
+      largest = GroupMax<kGroupThreads>(largest);
+    }
+    const int group = threads.thread / kGroupThreads;
+    const GroupScale scale =
+        MakeGroupScale<F>(group, static_cast<uint16_t>(largest), pages.global_scale);
+    if (threads.thread % kGroupThreads == 0) StoreScale<F>(place.scale, group, scale.stored);
+    if (packet < Shape::kQuantizedPackets) {
+      using Codes = std::conditional_t<Shape::kE2m1, uint8_t, uint16_t>;
+      uint8_t bytes[sizeof(Codes)];
+      Codes codes;
+      EncodeChannels<F, 2>(channels, scale, bytes);
+      std::memcpy(&codes, bytes, sizeof(codes));
+      *reinterpret_cast<Codes*>(to) = codes;
+      return;
     }
   }
-#pragma unroll
-  for (int i = 0; i < kPacketChannels; ++i) values[i] = MulRn(values[i], kHadamardScale);
-  RoundToBf16<kPacketChannels>(values, channels.values);
-}
-
-// Stores the pooled row [channels] that lies in shared memory, 16-byte aligned. Called by all 32
-// lanes.
-// REQUIRES: slot is not -1; others outside the pool are counted.
-template <RowFormat F>
-__device__ __forceinline__ void StoreEntryAs(const CompressPlane& plane, const float* pooled,
-                                             int32_t slot, int32_t position, Counters* counters) {
-  using Shape = RowShape<F>;
-  const int lane = threadIdx.x % kWarpLanes;
-  const int index = lane % Shape::kPackets;
-  const bool rotates = plane.rope.data != nullptr;
-  const bool in_pool = slot >= 0 && slot < plane.pages.num_slots;
-  const bool in_table = !rotates || (position >= 0 && position < plane.rope.positions);
-  CountRare(lane == 0 && in_table && !in_pool, &counters->skipped_slots);
-  CountRare(lane == 0 && !in_table, &counters->skipped_positions);
-  if (!in_pool || !in_table) return;
-  const bool live = lane < Shape::kPackets;
-
-  float values[kPacketChannels];
-#pragma unroll
-  for (int i = 0; i < kPacketChannels; i += 4) {
-    const float4 four = LoadFour<false>(pooled, index * kPacketChannels + i);
-    std::memcpy(values + i, &four, sizeof(four));
-  }
-  float squares = SumOfSquares<kPacketChannels>(values);
-#pragma unroll
-  for (int half = Shape::kPackets / 2; half > 0; half /= 2) {
-    squares = AddRn(squares, __shfl_xor_sync(kAllLanes, squares, half));
-  }
-  const float scale = RmsScale<Shape::kChannels>(squares, plane.eps);
-  float weights[kPacketChannels];
-  LoadWeights(plane, index, weights);
-#pragma unroll
-  for (int i = 0; i < kPacketChannels; ++i) values[i] = Normed(values[i], scale, weights[i]);
-
-  Channels channels;
-  RoundToBf16<kPacketChannels>(values, channels.values);
-  if (rotates && index >= Shape::kFirstRopePacket) {
-    const PacketRope rope = LoadRope(plane.rope.data, position, index - Shape::kFirstRopePacket);
-    RotateRounded<kPacketChannels / 2>(values, rope.cosines, rope.sines, channels.values);
-  }
-  if constexpr (Shape::kChannels == kIndexerChannels) {
-    if (plane.hadamard) Hadamard(index, channels);
-  }
-  CountRare(live ? SanitizeBf16<kPacketChannels>(channels.values) : 0, &counters->nonfinite_values);
-
-  const Packet packet = Pack(channels);
-  const RowPlace place = PlaceOfSlot<F>(plane.pages, slot);
-  if constexpr (F == RowFormat::kBf16) {
-    StoreBf16Packet(place.data, index, packet, live);
-  } else {
-    const uint32_t largest = GroupMax<Shape::kGroupPackets>(LargestMagnitude(packet));
-    const GroupScale group = MakeGroupScale<F>(
-        index / Shape::kGroupPackets, static_cast<uint16_t>(largest), plane.pages.global_scale);
-    const Packet codes = Encode<F>(index, packet, group);
-    if (live) StoreCodes<F>(place.data, index, codes);
-    StoreScales<F>(place.scale, index, group.stored, live);
+  if constexpr (Shape::kQuantizedChannels < Shape::kChannels) {
+    *reinterpret_cast<uint32_t*>(to) = channels[0] | (uint32_t{channels[1]} << 16);
   }
 }
 
-template <RowFormat... kFormats>
-__device__ __forceinline__ void StoreEntryAsOneOf(const CompressPlane& plane, const float* pooled,
-                                                  int32_t slot, int32_t position,
-                                                  Counters* counters) {
-  ((plane.pages.format == kFormats ? StoreEntryAs<kFormats>(plane, pooled, slot, position, counters)
-                                   : void()),
+template <RowFormat... kFormats, int kChannels>
+__device__ __forceinline__ void EncodeAsOneOf(const PlanePages& pages, int32_t slot,
+                                              const RowThreads<kChannels>& threads,
+                                              const uint16_t (&channels)[2]) {
+  ((pages.format == kFormats ? EncodeEntry<kFormats>(pages, slot, threads, channels) : void()),
    ...);
 }
 
-// kChannels: the latent's, or the indexer key's. A function of its own, so that the code of all
-// formats is there once and not wherever an entry is stored.
+// What a thread's two pooled channels are multiplied with. Loaded early, because its rows are far
+// away.
+struct EntryFactors {
+  Pair weight;
+  float cosine;
+  float sine;
+  bool turns;
+};
+
+// The first of a row's channels that RoPE rotates.
 template <int kChannels>
-__device__ __noinline__ void StoreEntry(const CompressPlane& plane, const float* pooled,
-                                        int32_t slot, int32_t position, Counters* counters) {
-  if constexpr (kChannels == kLatentChannels) {
-    StoreEntryAsOneOf<RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
-                      RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41>(plane, pooled, slot, position,
-                                                                    counters);
+inline constexpr int kFirstRopeChannel = kChannels - kRopeChannels;
+
+__device__ __forceinline__ bool IsInTable(const CompressPlane& plane, EntryPlace place) {
+  return plane.rope.data == nullptr ||
+         (place.position >= 0 && place.position < plane.rope.positions);
+}
+
+template <int kChannels>
+__device__ __forceinline__ EntryFactors LoadFactors(const CompressPlane& plane, EntryPlace place,
+                                                    int thread) {
+  const int first = 2 * thread;
+  EntryFactors factors = {};
+  factors.weight = plane.bf16_weight ? LoadPair<true>(plane.norm_weight, first)
+                                     : LoadPair<false>(plane.norm_weight, first);
+  factors.turns = plane.rope.data != nullptr && first >= kFirstRopeChannel<kChannels>;
+  if (factors.turns && IsInTable(plane, place)) {
+    const float* const rope = plane.rope.data + int64_t{place.position} * kRopeChannels +
+                              (first - kFirstRopeChannel<kChannels>) / 2;
+    factors.cosine = rope[0];
+    factors.sine = rope[kRopePairs];
+  }
+  return factors;
+}
+
+// Stores a row whose pooled channels lie in the threads that call it. Slots outside the pool are
+// counted.
+template <int kChannels>
+__device__ __forceinline__ void StoreEntry(const CompressPlane& plane, Pair pooled,
+                                           const EntryFactors& factors, EntryPlace place,
+                                           int thread, RowShared& shared, Counters* counters) {
+  const bool in_pool = place.slot >= 0 && place.slot < plane.pages.num_slots;
+  const bool in_table = IsInTable(plane, place);
+  CountRare(thread == 0 && in_table && !in_pool, &counters->skipped_slots);
+  CountRare(thread == 0 && !in_table, &counters->skipped_positions);
+  if (!in_pool || !in_table) return;
+
+  const RowThreads<kChannels> threads = {thread, shared};
+  const float squares = threads.Sum(SumOfSquares(pooled.even, pooled.odd));
+  const float scale = RmsScale<kChannels>(squares, plane.eps);
+  const float values[2] = {Normed(pooled.even, scale, factors.weight.even),
+                           Normed(pooled.odd, scale, factors.weight.odd)};
+  uint16_t channels[2];
+  if (factors.turns) {
+    RotateRounded<1>(values, &factors.cosine, &factors.sine, channels);
   } else {
-    StoreEntryAsOneOf<RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4>(plane, pooled, slot,
-                                                                        position, counters);
+    RoundToBf16<2>(values, channels);
+  }
+  if constexpr (kChannels == kIndexerChannels) {
+    if (plane.hadamard) {
+      const Pair key = threads.Hadamard({FloatFromBf16(channels[0]), FloatFromBf16(channels[1])});
+      const float transformed[2] = {key.even, key.odd};
+      RoundToBf16<2>(transformed, channels);
+    }
+  }
+  CountRare(SanitizeBf16<2>(channels), &counters->nonfinite_values);
+  if constexpr (kChannels == kLatentChannels) {
+    EncodeAsOneOf<RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
+                  RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41>(plane.pages, place.slot, threads,
+                                                                channels);
+  } else {
+    EncodeAsOneOf<RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4>(plane.pages, place.slot,
+                                                                    threads, channels);
   }
 }
 

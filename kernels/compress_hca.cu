@@ -1,7 +1,7 @@
-// Compress, HCA. A thread has four channels, a block a whole row. Grid: a block a lane, then the
-// whole windows: those whose tokens are all fed and final in the step, which need no state. From
-// SM90 on a whole window has a cluster, a block for each segment; elsewhere one block folds all of
-// it.
+// Compress, HCA. A thread has two channels. Grid: a block a lane, with a whole row, then the whole
+// windows: those whose tokens are all fed and final in the step, which need no state. A window is
+// folded by slices of 64 channels, a warp for each segment of its tokens. From SM90 on a window has
+// a cluster, a block for each slice; elsewhere one block folds them one after the other.
 //
 // A lane's block folds the rest into its state, token after token: of a decoding lane its token, of
 // a chunk the end of the window that it finds open and the beginning of the one that it leaves
@@ -21,41 +21,59 @@ namespace {
 
 namespace cg = cooperative_groups;
 
-constexpr int kThreads = kLatentChannels / 4;
-// Tokens of a segment whose loads are on their way at once: 4 KiB each a block.
+constexpr int kThreads = kLatentThreads;
+constexpr int kSliceChannels = 2 * kWarpLanes;
+constexpr int kSlices = kLatentChannels / kSliceChannels;
+static_assert(kThreads == kHcaSegments * kWarpLanes, "a warp for each segment");
+// Tokens of a segment whose loads are on their way at once: 4 KiB each, of a window's cluster.
 constexpr int kBatchTokens = 8;
 static_assert(kHcaSegmentTokens % kBatchTokens == 0);
 
-// Sums of all channels, as they lie in the state and in shared memory.
+// Sums of kChannels channels, as all of them lie in the state.
+template <int kChannels>
 struct Sums {
-  float max[kLatentChannels];
-  float sum[kLatentChannels];
-  float weighted[kLatentChannels];
+  float max[kChannels];
+  float sum[kChannels];
+  float weighted[kChannels];
+};
+using RowSums = Sums<kLatentChannels>;
+
+// The running softmax of two neighbouring channels.
+struct PairSums {
+  SoftmaxSum even = kEmptySoftmaxSum;
+  SoftmaxSum odd = kEmptySoftmaxSum;
+
+  __device__ __forceinline__ void AddToken(Pair kv, Pair score, Pair ape) {
+    Accumulate({AddRn(score.even, ape.even), 1.0f, kv.even}, even);
+    Accumulate({AddRn(score.odd, ape.odd), 1.0f, kv.odd}, odd);
+  }
+  __device__ __forceinline__ void AddPart(const PairSums& part) {
+    Accumulate(part.even, even);
+    Accumulate(part.odd, odd);
+  }
+  __device__ __forceinline__ Pair Pool(int& bad) const {
+    return {Pooled(even.sum, even.weighted, bad), Pooled(odd.sum, odd.weighted, bad)};
+  }
 };
 
-__device__ __forceinline__ int Channel() { return threadIdx.x * 4; }
-
-__device__ __forceinline__ FourSums LoadSums(const Sums& from) {
-  const float4 max = *reinterpret_cast<const float4*>(from.max + Channel());
-  const float4 sum = *reinterpret_cast<const float4*>(from.sum + Channel());
-  const float4 weighted = *reinterpret_cast<const float4*>(from.weighted + Channel());
-  return {{{max.x, sum.x, weighted.x},
-           {max.y, sum.y, weighted.y},
-           {max.z, sum.z, weighted.z},
-           {max.w, sum.w, weighted.w}}};
+template <int kChannels>
+__device__ __forceinline__ PairSums LoadSums(const Sums<kChannels>& from, int channel) {
+  const Pair max = LoadPair<false>(from.max, channel);
+  const Pair sum = LoadPair<false>(from.sum, channel);
+  const Pair weighted = LoadPair<false>(from.weighted, channel);
+  return {{max.even, sum.even, weighted.even}, {max.odd, sum.odd, weighted.odd}};
 }
-
-__device__ __forceinline__ void StoreSums(const FourSums& four, Sums& to) {
-  const SoftmaxSum* c = four.channel;
-  *reinterpret_cast<float4*>(to.max + Channel()) = {c[0].max, c[1].max, c[2].max, c[3].max};
-  *reinterpret_cast<float4*>(to.sum + Channel()) = {c[0].sum, c[1].sum, c[2].sum, c[3].sum};
-  *reinterpret_cast<float4*>(to.weighted + Channel()) = {c[0].weighted, c[1].weighted,
-                                                         c[2].weighted, c[3].weighted};
+template <int kChannels>
+__device__ __forceinline__ void StoreSums(const PairSums& sums, Sums<kChannels>& to, int channel) {
+  StorePair({sums.even.max, sums.odd.max}, to.max + channel);
+  StorePair({sums.even.sum, sums.odd.sum}, to.sum + channel);
+  StorePair({sums.even.weighted, sums.odd.weighted}, to.weighted + channel);
 }
 
 struct Shared {
+  RowShared row;
   alignas(16) float pooled[kLatentChannels];
-  alignas(16) Sums segment;  // that a block of a cluster folded
+  alignas(16) Sums<kSliceChannels> segments[kHcaSegments];  // of a slice
 };
 
 __device__ __forceinline__ bool IsWhole(const CompressLane& lane, int32_t entry) {
@@ -63,78 +81,68 @@ __device__ __forceinline__ bool IsWhole(const CompressLane& lane, int32_t entry)
 }
 
 struct Token {
-  float4 kv;
-  float4 score;
+  Pair kv;
+  Pair score;
 };
 
 template <bool kBf16>
 __device__ __forceinline__ Token LoadInput(const CompressPlane& plane, const CompressLane& lane,
-                                           int32_t position) {
+                                           int32_t position, int channel) {
   const int64_t row = lane.row_of(position);
-  return {LoadFour<kBf16>(plane.kv, row * plane.kv_pitch + Channel()),
-          LoadFour<kBf16>(plane.score, row * plane.score_pitch + Channel())};
+  return {LoadPair<kBf16>(plane.kv, row * plane.kv_pitch + channel),
+          LoadPair<kBf16>(plane.score, row * plane.score_pitch + channel)};
 }
 
-// Puts an input token on its way to the L2. Called by one thread.
-template <bool kBf16>
+// Puts channels from `channel` on of an input token on their way to the L2. Called by one thread.
+template <bool kBf16, int kChannels>
 __device__ __forceinline__ void PrefetchInput(const CompressPlane& plane, const CompressLane& lane,
-                                              int32_t position) {
+                                              int32_t position, int channel) {
   constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
   const int64_t row = lane.row_of(position);
-  PrefetchL2(static_cast<const uint8_t*>(plane.kv) + row * plane.kv_pitch * kBytes,
-             kLatentChannels * kBytes);
-  PrefetchL2(static_cast<const uint8_t*>(plane.score) + row * plane.score_pitch * kBytes,
-             kLatentChannels * kBytes);
+  PrefetchL2(static_cast<const uint8_t*>(plane.kv) + (row * plane.kv_pitch + channel) * kBytes,
+             kChannels * kBytes);
+  PrefetchL2(
+      static_cast<const uint8_t*>(plane.score) + (row * plane.score_pitch + channel) * kBytes,
+      kChannels * kBytes);
 }
 
-__device__ __forceinline__ void AddToken(const CompressPlane& plane, const Token& token,
-                                         int32_t position, FourSums& open) {
-  open.AddToken(token.kv, token.score,
-                LoadFour<false>(plane.ape, position % kHcaRatio * kLatentChannels + Channel()));
+__device__ __forceinline__ Pair LoadApe(const CompressPlane& plane, int32_t position, int channel) {
+  return LoadPair<false>(plane.ape, position % kHcaRatio * kLatentChannels + channel);
 }
 
 // Adds the input tokens begin .. end - 1, of one segment.
 template <bool kBf16>
 __device__ __forceinline__ void AddInputs(const CompressPlane& plane, const CompressLane& lane,
-                                          int32_t begin, int32_t end, FourSums& open) {
+                                          int32_t begin, int32_t end, int channel, PairSums& open) {
   int32_t t = begin;
   for (; t + kBatchTokens <= end; t += kBatchTokens) {
     Token tokens[kBatchTokens];
+    Pair ape[kBatchTokens];
 #pragma unroll
-    for (int i = 0; i < kBatchTokens; ++i) tokens[i] = LoadInput<kBf16>(plane, lane, t + i);
+    for (int i = 0; i < kBatchTokens; ++i) {
+      tokens[i] = LoadInput<kBf16>(plane, lane, t + i, channel);
+    }
 #pragma unroll
-    for (int i = 0; i < kBatchTokens; ++i) AddToken(plane, tokens[i], t + i, open);
+    for (int i = 0; i < kBatchTokens; ++i) ape[i] = LoadApe(plane, t + i, channel);
+#pragma unroll
+    for (int i = 0; i < kBatchTokens; ++i) open.AddToken(tokens[i].kv, tokens[i].score, ape[i]);
   }
-  for (; t < end; ++t) AddToken(plane, LoadInput<kBf16>(plane, lane, t), t, open);
-}
-
-// Stores the entry of a window whose segments are all in `finished`. Called by all threads.
-__device__ __forceinline__ void StoreWindow(const CompressParams& params, int32_t row,
-                                            const FourSums& finished, Shared& shared) {
-  int bad = 0;
-  *reinterpret_cast<float4*>(shared.pooled + Channel()) = finished.Pool(bad);
-  CountRare(bad, &params.step.counters->nonfinite_values);
-  __syncthreads();
-  if (threadIdx.x < kWarpLanes) {
-    StoreEntry<kLatentChannels>(params.planes[0], shared.pooled, params.slots[row],
-                                params.positions[row], params.step.counters);
+  for (; t < end; ++t) {
+    const Token token = LoadInput<kBf16>(plane, lane, t, channel);
+    open.AddToken(token.kv, token.score, LoadApe(plane, t, channel));
   }
 }
 
 // A window as it fills, up to a position.
 struct Window {
-  FourSums finished;  // its finished segments
-  FourSums open;
+  PairSums finished;  // its finished segments
+  PairSums open;
 
-  __device__ __forceinline__ void Clear() {
-    finished.Clear();
-    open.Clear();
-  }
   // Called when the tokens before `position` are in.
   __device__ __forceinline__ void FinishSegment(int32_t position) {
     if (position % kHcaSegmentTokens != 0) return;
     finished.AddPart(open);
-    open.Clear();
+    open = {};
   }
 };
 
@@ -147,14 +155,15 @@ struct LaneWork {
   Shared& shared;
 
   __device__ __forceinline__ const CompressPlane& plane() const { return params.planes[0]; }
-  __device__ __forceinline__ Sums& finished() const {
-    return *reinterpret_cast<Sums*>(state + HcaStateLayout::kFinished);
+  __device__ __forceinline__ static int channel() { return 2 * static_cast<int>(threadIdx.x); }
+  __device__ __forceinline__ RowSums& finished() const {
+    return *reinterpret_cast<RowSums*>(state + HcaStateLayout::kFinished);
   }
-  __device__ __forceinline__ Sums& open() const {
-    return *reinterpret_cast<Sums*>(state + HcaStateLayout::kOpen);
+  __device__ __forceinline__ RowSums& open() const {
+    return *reinterpret_cast<RowSums*>(state + HcaStateLayout::kOpen);
   }
   __device__ __forceinline__ float* ring_row(int32_t position) const {
-    return state + HcaStateLayout{params.max_drafts}.row_offset(position) + Channel();
+    return state + HcaStateLayout{params.max_drafts}.row_offset(position) + channel();
   }
 
   // Called when the tokens before `position` are in: finishes the segment and the window that end
@@ -164,54 +173,86 @@ struct LaneWork {
     if (position % kHcaRatio != 0) return;
     if (position > lane.first) {
       const int32_t row = lane.entry_row + position / kHcaRatio - 1 - lane.first / kHcaRatio;
-      if (params.slots[row] != kNoSlot) StoreWindow(params, row, window.finished, shared);
-      __syncthreads();
+      const EntryPlace place = PlaceOfEntry(params, row);
+      if (place.slot != kNoSlot) {
+        const int thread = threadIdx.x;
+        const EntryFactors factors = LoadFactors<kLatentChannels>(plane(), place, thread);
+        int bad = 0;
+        const Pair pooled = window.finished.Pool(bad);
+        CountRare(bad, &params.step.counters->nonfinite_values);
+        StoreEntry<kLatentChannels>(plane(), pooled, factors, place, thread, shared.row,
+                                    params.step.counters);
+        __syncthreads();  // before another entry shares anything
+      }
     }
-    window.Clear();
+    window = {};
   }
 
-  __device__ __forceinline__ void Run(int32_t folded) const {
+  // Keeps the window as it is before `end`, which is final. `ends_segment`: one has ended since the
+  // state was kept last.
+  __device__ __forceinline__ void Save(const Window& window, int32_t end, bool ends_segment) const {
+    if (ends_segment) StoreSums(window.finished, finished(), channel());
+    StoreSums(window.open, open(), channel());
+    __syncthreads();  // all threads have read it
+    if (threadIdx.x == 0) *reinterpret_cast<int32_t*>(state) = end;
+  }
+
+  // A draft of this step, which goes to the ring, or of the one before, which comes from there.
+  __device__ __forceinline__ void AddDraft(int32_t position, PairSums& open) const {
+    Token token;
+    if (position < lane.first) {
+      token.kv = LoadPair<false>(ring_row(position), 0);
+      token.score = LoadPair<false>(ring_row(position), kLatentChannels);
+    } else {
+      token = LoadInput<kBf16>(plane(), lane, position, channel());
+      StorePair(token.kv, ring_row(position));
+      StorePair(token.score, ring_row(position) + kLatentChannels);
+    }
+    open.AddToken(token.kv, token.score, LoadApe(plane(), position, channel()));
+  }
+
+  // The drafts of the step before, which are final by now; the step's tokens but those of whole
+  // windows; then its drafts.
+  __device__ __forceinline__ void Run() const {
     const int32_t length = lane.length();
     const int32_t final_end = length - lane.drafts;
-    const bool goes_on = folded % kHcaRatio != 0;  // from what the state has of its window
+    int32_t folded = *reinterpret_cast<const int32_t*>(state);
+    // Loaded whether the window goes on from it or not, which is only known when `folded` is there.
+    Window window = {.finished = {}, .open = LoadSums(open(), channel())};
+    // Nothing but a state that a missed step left behind is elsewhere.
+    if (folded > lane.first || folded < max(lane.first - params.max_drafts, 0)) {
+      folded = lane.first;
+    }
+    const bool goes_on = folded % kHcaRatio != 0;
     const auto ends_segment = [&](int32_t end) {
       return end / kHcaSegmentTokens != folded / kHcaSegmentTokens;
     };
-    Window window;
-    window.Clear();
-    if (goes_on) window.open = LoadSums(open());
-    if (goes_on && ends_segment(length)) window.finished = LoadSums(finished());
-    for (int32_t t = folded; t < lane.first; ++t) {  // drafts of the step before, final by now
-      const float* row = ring_row(t);
-      AddToken(plane(), {LoadFour<false>(row, 0), LoadFour<false>(row, kLatentChannels)}, t,
-               window.open);
-      Finish(t + 1, window);
+    if (!goes_on) {
+      window.open = {};
+    } else if (ends_segment(length)) {
+      window.finished = LoadSums(finished(), channel());
     }
-    for (int32_t t = lane.first; t < final_end;) {
-      if (t % kHcaRatio == 0 && IsWhole(lane, t / kHcaRatio)) {  // so are all up to the last
-        t = final_end / kHcaRatio * kHcaRatio;
+    for (int32_t t = folded;;) {
+      if (t == final_end) Save(window, t, !goes_on || ends_segment(t));
+      if (t == length) break;
+      if (t < lane.first || t >= final_end) {
+        AddDraft(t, window.open);
+        ++t;
+      } else if (t % kHcaRatio == 0 && IsWhole(lane, t / kHcaRatio)) {
+        t = final_end / kHcaRatio * kHcaRatio;  // so are all up to the last
         continue;
+      } else {
+        const int32_t end = min(final_end, (t / kHcaSegmentTokens + 1) * kHcaSegmentTokens);
+        AddInputs<kBf16>(plane(), lane, t, end, channel(), window.open);
+        t = end;
       }
-      const int32_t end = min(final_end, (t / kHcaSegmentTokens + 1) * kHcaSegmentTokens);
-      AddInputs<kBf16>(plane(), lane, t, end, window.open);
-      Finish(end, window);
-      t = end;
-    }
-    if (!goes_on || ends_segment(final_end)) StoreSums(window.finished, finished());
-    StoreSums(window.open, open());
-    if (threadIdx.x == 0) *reinterpret_cast<int32_t*>(state) = final_end;
-    for (int32_t t = final_end; t < length; ++t) {  // drafts
-      const Token token = LoadInput<kBf16>(plane(), lane, t);
-      *reinterpret_cast<float4*>(ring_row(t)) = token.kv;
-      *reinterpret_cast<float4*>(ring_row(t) + kLatentChannels) = token.score;
-      AddToken(plane(), token, t, window.open);
-      Finish(t + 1, window);
+      Finish(t, window);
     }
   }
 };
 
-// Puts what the lane's block folds on its way to the L2: its open segment, and its tokens of no
-// whole window.
+// Puts what the lane's block folds on its way to the L2: how far it is, its open segment, and its
+// tokens of no whole window.
 template <bool kBf16>
 __device__ __forceinline__ void PrefetchLane(const CompressParams& params, const CompressLane& lane,
                                              const float* state) {
@@ -221,13 +262,14 @@ __device__ __forceinline__ void PrefetchLane(const CompressParams& params, const
   const int32_t tail = max(head_end, (length - lane.drafts) / kHcaRatio * kHcaRatio);
   const int32_t thread = threadIdx.x;
   if (thread == 0 && state != nullptr) {
-    PrefetchL2(state + HcaStateLayout::kOpen, sizeof(Sums));
+    PrefetchL2(state);
+    PrefetchL2(state + HcaStateLayout::kOpen, sizeof(RowSums));
   }
   for (int32_t t = lane.first + thread; t < head_end; t += kThreads) {
-    PrefetchInput<kBf16>(params.planes[0], lane, t);
+    PrefetchInput<kBf16, kLatentChannels>(params.planes[0], lane, t, 0);
   }
   for (int32_t t = tail + thread; t < length; t += kThreads) {
-    PrefetchInput<kBf16>(params.planes[0], lane, t);
+    PrefetchInput<kBf16, kLatentChannels>(params.planes[0], lane, t, 0);
   }
 }
 
@@ -241,52 +283,67 @@ __device__ __forceinline__ void DoLane(const CompressParams& params, const Compr
     if (threadIdx.x == 0) AddToCounter(&params.step.counters->skipped_slots, 1);
     return;
   }
-  int32_t folded = *reinterpret_cast<const int32_t*>(state);
-  // Nothing but a state that a missed step left behind is elsewhere.
-  if (folded > lane.first || folded < lane.first - params.max_drafts) folded = lane.first;
-  __syncthreads();  // before it is written
-  LaneWork<kBf16>{params, lane, state, shared}.Run(folded);
+  LaneWork<kBf16>{params, lane, state, shared}.Run();
 }
 
-// Folds the tokens of a whole window from `begin` on. With a cluster each of its blocks has a
-// segment; only the first one has all of them in the end, and the others are done.
+// Pools channels of a slice of the whole window that begins at `begin`, one in each of the first
+// kSliceChannels threads. Called by all of them.
+template <bool kBf16>
+__device__ __forceinline__ float PoolSlice(const CompressParams& params, const CompressLane& lane,
+                                           int32_t begin, int slice, Shared& shared) {
+  const int segment = static_cast<int>(threadIdx.x) / kWarpLanes;
+  const int channel_of_slice = 2 * (static_cast<int>(threadIdx.x) % kWarpLanes);
+  begin += segment * kHcaSegmentTokens;
+  PairSums open;
+  AddInputs<kBf16>(params.planes[0], lane, begin, begin + kHcaSegmentTokens,
+                   slice * kSliceChannels + channel_of_slice, open);
+  StoreSums(open, shared.segments[segment], channel_of_slice);
+  __syncthreads();
+  if (threadIdx.x >= kSliceChannels) return 0.0f;
+  SoftmaxSum finished = kEmptySoftmaxSum;
+#pragma unroll
+  for (int i = 0; i < kHcaSegments; ++i) {
+    const Sums<kSliceChannels>& part = shared.segments[i];
+    Accumulate({part.max[threadIdx.x], part.sum[threadIdx.x], part.weighted[threadIdx.x]},
+               finished);
+  }
+  int bad = 0;
+  const float pooled = Pooled(finished.sum, finished.weighted, bad);
+  CountRare(bad, &params.step.counters->nonfinite_values);
+  return pooled;
+}
+
+// Pools all slices of the whole window that begins at `begin` into shared.pooled. With a cluster
+// each of its blocks does one; only the first has all of them in the end, and the others are done.
 template <bool kBf16, bool kCluster>
-__device__ __forceinline__ bool FoldWindow(const CompressPlane& plane, const CompressLane& lane,
-                                           int32_t begin, Shared& shared, FourSums& finished) {
-  finished.Clear();
-  FourSums open;
+__device__ __forceinline__ bool PoolWhole(const CompressParams& params, const CompressLane& lane,
+                                          int32_t begin, Shared& shared) {
   if constexpr (!kCluster) {
-    for (int segment = 0; segment < kHcaSegments; ++segment, begin += kHcaSegmentTokens) {
-      open.Clear();
-      AddInputs<kBf16>(plane, lane, begin, begin + kHcaSegmentTokens, open);
-      finished.AddPart(open);
+    AwaitPrecedingKernel();
+    for (int slice = 0; slice < kSlices; ++slice) {
+      const float pooled = PoolSlice<kBf16>(params, lane, begin, slice, shared);
+      if (threadIdx.x < kSliceChannels)
+        shared.pooled[slice * kSliceChannels + threadIdx.x] = pooled;
+      __syncthreads();
     }
     return true;
   } else {
 #if __CUDA_ARCH__ >= 900
     const cg::cluster_group cluster = cg::this_cluster();
-    const int segment = cluster.block_rank();
-    begin += segment * kHcaSegmentTokens;
-    if (threadIdx.x < kHcaSegmentTokens) PrefetchInput<kBf16>(plane, lane, begin + threadIdx.x);
-    AwaitPrecedingKernel();
-    open.Clear();
-    AddInputs<kBf16>(plane, lane, begin, begin + kHcaSegmentTokens, open);
-    if (segment > 0) StoreSums(open, shared.segment);
-    cluster.sync();
-    if (segment == 0) {
-      FourSums others[kHcaSegments - 1];
-#pragma unroll
-      for (int i = 0; i < kHcaSegments - 1; ++i) {
-        others[i] = LoadSums(*cluster.map_shared_rank(&shared.segment, i + 1));
-      }
-      finished.AddPart(open);
-#pragma unroll
-      for (int i = 0; i < kHcaSegments - 1; ++i) finished.AddPart(others[i]);
+    auto begun = cluster.barrier_arrive();
+    const int slice = static_cast<int>(cluster.block_rank());
+    if (threadIdx.x < kHcaRatio) {
+      PrefetchInput<kBf16, kSliceChannels>(params.planes[0], lane, begin + threadIdx.x,
+                                           slice * kSliceChannels);
     }
-    // Shared memory that is read elsewhere stays until it was.
-    auto was_read = cluster.barrier_arrive();
-    if (segment > 0) cluster.barrier_wait(std::move(was_read));
-    return segment == 0;
+    AwaitPrecedingKernel();
+    const float pooled = PoolSlice<kBf16>(params, lane, begin, slice, shared);
+    cluster.barrier_wait(std::move(begun));  // the first block is there, and so is its memory
+    if (threadIdx.x < kSliceChannels) {
+      cluster.map_shared_rank(shared.pooled, 0)[slice * kSliceChannels + threadIdx.x] = pooled;
+    }
+    cluster.sync();
+    return slice == 0;
 #else
     return true;
 #endif
@@ -302,21 +359,22 @@ __device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t t
   const int32_t entry = (lane.first + token_row - lane.token_row) / kHcaRatio;
   if (!IsWhole(lane, entry)) return;
   const int32_t row = lane.entry_row + entry - lane.first / kHcaRatio;
-  if (params.slots[row] == kNoSlot) return;
-  if constexpr (!kCluster) AwaitPrecedingKernel();
-  FourSums finished;
-  if (!FoldWindow<kBf16, kCluster>(params.planes[0], lane, entry * kHcaRatio, shared, finished)) {
-    return;
-  }
-  StoreWindow(params, row, finished, shared);
+  const EntryPlace place = PlaceOfEntry(params, row);
+  if (place.slot == kNoSlot) return;
+  if (!PoolWhole<kBf16, kCluster>(params, lane, entry * kHcaRatio, shared)) return;
+  const CompressPlane& plane = params.planes[0];
+  const int thread = threadIdx.x;
+  const EntryFactors factors = LoadFactors<kLatentChannels>(plane, place, thread);
+  StoreEntry<kLatentChannels>(plane, LoadPair<false>(shared.pooled, 2 * thread), factors, place,
+                              thread, shared.row, params.step.counters);
 }
 
-// kCluster: blocks of whole windows come in clusters of kHcaSegments, and so do all others.
+// kCluster: blocks of whole windows come in clusters of kSlices, and so do all others.
 template <bool kBf16, bool kCluster>
-__global__ void __launch_bounds__(kThreads, 4)
+__global__ void __launch_bounds__(kThreads, 3)
     CompressHcaKernel(const __grid_constant__ CompressParams params) {
   __shared__ Shared shared;
-  constexpr int32_t kCopies = kCluster ? kHcaSegments : 1;
+  constexpr int32_t kCopies = kCluster ? kSlices : 1;
   const int32_t block = blockIdx.x;
   const int32_t lanes_end = (params.max_lanes + kCopies - 1) / kCopies * kCopies;
   if (block < lanes_end) {
@@ -331,7 +389,7 @@ __global__ void __launch_bounds__(kThreads, 4)
 
 template <bool kCluster>
 int LaunchAs(const CompressParams& params, LaunchTarget target) {
-  constexpr int kCopies = kCluster ? kHcaSegments : 1;
+  constexpr int kCopies = kCluster ? kSlices : 1;
   const int64_t blocks =
       (CeilDiv(params.max_lanes, kCopies) + CeilDiv(params.max_token_rows, kHcaRatio)) * kCopies;
   return LaunchAwaiting(

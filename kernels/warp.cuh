@@ -10,6 +10,14 @@ namespace terrace {
 inline constexpr int kWarpLanes = 32;
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
+// Waits for the kThreads threads of whole warps of the block that call it, and no others.
+// REQUIRES: kBarrier in 1..15; threads that wait at the same time for others have another.
+template <int kBarrier, int kThreads>
+__device__ __forceinline__ void SyncThreads() {
+  static_assert(kThreads % kWarpLanes == 0);
+  asm volatile("bar.sync %0, %1;" ::"n"(kBarrier), "n"(kThreads) : "memory");
+}
+
 // The largest value of each group of kLanes neighbouring lanes, in all of them.
 template <int kLanes>
 __device__ __forceinline__ uint32_t GroupMax(uint32_t value) {

@@ -64,21 +64,36 @@ const float* Floats(const void* data, bool bf16, int64_t offset, int count, floa
   return room;
 }
 
+// The same sum of all tokens of a window at once. Shape: scores, values [kCount][kChannels].
+template <int kCount, int kChannels>
+TERRACE_MULTIVERSION void PoolWindows(const float (*scores)[kChannels],
+                                      const float (*values)[kChannels],
+                                      SoftmaxSums<kChannels>& sums) {
+  for (int c = 0; c < kChannels; ++c) {
+    float channel_scores[kCount];
+    float channel_values[kCount];
+    for (int i = 0; i < kCount; ++i) {
+      channel_scores[i] = scores[i][c];
+      channel_values[i] = values[i][c];
+    }
+    PoolWindow<kCount>(channel_scores, channel_values, sums.sum[c], sums.weighted[c]);
+  }
+}
+
 // Pools, norms, rotates if `rope` is given, and rounds. Returns how many pooled values were not
 // finite.
 template <int kChannels>
 TERRACE_MULTIVERSION int FinishRow(const SoftmaxSums<kChannels>& sums, const float* weight,
                                    float eps, const float* rope, bool hadamard, uint16_t* row) {
-  constexpr int kPackets = kChannels / kPacketChannels;
   alignas(64) float values[kChannels];
   int bad = 0;
   for (int c = 0; c < kChannels; ++c) values[c] = Pooled(sums.sum[c], sums.weighted[c], bad);
-  float squares[kPackets];
-  for (int p = 0; p < kPackets; ++p) {
-    squares[p] = SumOfSquares<kPacketChannels>(values + p * kPacketChannels);
+  float squares[kChannels / 2];
+  for (int i = 0; i < kChannels / 2; ++i) {
+    squares[i] = SumOfSquares(values[2 * i], values[2 * i + 1]);
   }
-  for (int half = kPackets / 2; half > 0; half /= 2) {
-    for (int p = 0; p < half; ++p) squares[p] = AddRn(squares[p], squares[p + half]);
+  for (int left = kChannels / 4; left > 0; left /= 2) {
+    for (int i = 0; i < left; ++i) squares[i] = AddRn(squares[2 * i], squares[2 * i + 1]);
   }
   const float scale = RmsScale<kChannels>(squares[0], eps);
   for (int c = 0; c < kChannels; ++c) values[c] = Normed(values[c], scale, weight[c]);
@@ -190,16 +205,24 @@ TokenPart CsaToken(const CompressParams& params, int plane, const LaneRecord& la
 template <int kChannels>
 void CsaEntry(const CompressParams& params, int plane, const LaneRecord& lane, const float* state,
               int32_t entry, int32_t entry_row) {
-  SoftmaxSums<kChannels> sums;
-  Clear(sums);
+  alignas(64) float scores[kCsaRows][kChannels];
+  alignas(64) float values[kCsaRows][kChannels];
   TokenRoom<kChannels> room;
-  const int32_t begin = (entry - 1) * kCsaRatio;
-  for (int j = entry == 0 ? kCsaRatio : 0; j < kCsaRows; ++j) {
+  for (int j = 0; j < kCsaRows; ++j) {
+    const int32_t position = (entry - 1) * kCsaRatio + j;
+    if (position < 0) {  // nothing is before the first window
+      std::fill_n(scores[j], kChannels, -std::numeric_limits<float>::infinity());
+      std::fill_n(values[j], kChannels, 0.0f);
+      continue;
+    }
     const int half = j < kCsaRatio ? 0 : 1;
-    const TokenPart token = CsaToken(params, plane, lane, state, begin + j, half, room);
+    const TokenPart token = CsaToken(params, plane, lane, state, position, half, room);
     const float* const ape = params.planes[plane].ape + (j % kCsaRatio * 2 + half) * kChannels;
-    AccumulateToken(token.kv, token.score, ape, sums);
+    for (int c = 0; c < kChannels; ++c) scores[j][c] = AddRn(token.score[c], ape[c]);
+    std::memcpy(values[j], token.kv, sizeof(values[j]));
   }
+  SoftmaxSums<kChannels> sums;
+  PoolWindows<kCsaRows, kChannels>(scores, values, sums);
   WriteEntry(params, params.planes[plane], sums, entry_row);
 }
 
@@ -334,7 +357,9 @@ void HcaLane(const CompressParams& params, const LaneRecord& lane, float* state)
   int32_t folded = 0;
   std::memcpy(&folded, state, sizeof(folded));
   // Nothing but a state that a missed step left behind is elsewhere.
-  if (folded > lane.first || folded < lane.first - params.max_drafts) folded = lane.first;
+  if (folded > lane.first || folded < std::max(lane.first - params.max_drafts, 0)) {
+    folded = lane.first;
+  }
 
   HcaWindow window;
   if (folded % kHcaRatio == 0) {

@@ -4,7 +4,8 @@
 //
 //   Accumulate      tokens into a running softmax, segments into a window
 //   Pooled          the window's weighted mean
-//   RmsScale        from sums of squares of packets, added up by halves
+//   PoolWindow      all tokens of a window into its softmax at once
+//   RmsScale        from the squares of a row, added up by neighbours
 //   RotateRounded   the RoPE channels, from float32 to bf16
 //   HadamardSteps   and HadamardPair: the transform of an indexer key
 //
@@ -23,25 +24,22 @@
 
 namespace terrace {
 
-// e^x for x <= 0, within one unit in the last place. Below -87, where the result would leave the
-// normal numbers, it stays at e^-87; NaN gives that too.
+// e^x for x <= 0, within two units in the last place near 0; the error grows by 2^-26 |x| of the
+// value, which a softmax does not notice. Below -87, where the result would leave the normal
+// numbers, it stays at e^-87; NaN gives that too.
 TERRACE_HOST_DEVICE float ExpNonPositive(float x) {
   constexpr float kInverseLn2 = 0x1.715476p+0f;
-  constexpr float kLn2High = 0x1.62e430p-1f;
-  constexpr float kLn2Low = -0x1.05c610p-29f;
   // Added to a small number it leaves the nearest integer in the low mantissa bits.
   constexpr float kRound = 0x1.8p23f;
-  x = x > -87.0f ? x : -87.0f;
+  x = LargerOf(x, -87.0f);
   const float rounded = FmaRn(x, kInverseLn2, kRound);
-  const float n = SubRn(rounded, kRound);
-  const float r = FmaRn(n, -kLn2Low, FmaRn(n, -kLn2High, x));  // |r| <= ln 2 / 2
-  // (e^r - 1 - r) / r^2, fitted at the Chebyshev points of that range.
-  float q = 0x1.6d117cp-10f;
-  q = FmaRn(q, r, 0x1.120be2p-7f);
-  q = FmaRn(q, r, 0x1.555518p-5f);
-  q = FmaRn(q, r, 0x1.5554dcp-3f);
-  q = FmaRn(q, r, 0.5f);
-  const float e = FmaRn(FmaRn(q, r, 1.0f), r, 1.0f);
+  const float r = FmaRn(x, kInverseLn2, -SubRn(rounded, kRound));  // |r| <= 1/2
+  float q = 0x1.5bba14p-10f;  // (2^r - 1) / r, its largest relative error made least
+  q = FmaRn(q, r, 0x1.3cea88p-7f);
+  q = FmaRn(q, r, 0x1.c6b752p-5f);
+  q = FmaRn(q, r, 0x1.ebf9bcp-3f);
+  q = FmaRn(q, r, 0x1.62e42ap-1f);
+  const float e = FmaRn(q, r, 1.0f);
   return FloatFromBits(BitsFromFloat(e) + (BitsFromFloat(rounded) << 23));  // times 2^n
 }
 
@@ -62,7 +60,7 @@ TERRACE_HOST_DEVICE void Accumulate(float part_max, float part_sum, float part_w
                                     float& sum, float& weighted) {
   const float difference = SubRn(part_max, max);
   const bool rises = difference > 0.0f;
-  const float e = ExpNonPositive(rises ? -difference : difference);  // scales the lower one down
+  const float e = ExpNonPositive(-MagnitudeOf(difference));  // scales the lower one down
   const float low_sum = rises ? sum : part_sum;
   const float high_sum = rises ? part_sum : sum;
   const float low_weighted = rises ? weighted : part_weighted;
@@ -76,6 +74,21 @@ TERRACE_HOST_DEVICE void Accumulate(const SoftmaxSum& part, SoftmaxSum& total) {
   Accumulate(part.max, part.sum, part.weighted, total.max, total.sum, total.weighted);
 }
 
+// The softmax of a channel's whole window, whose scores are all at hand: one pass for the largest
+// score, one that adds up. A score of NaN or minus infinity weighs nothing.
+template <int kCount>
+TERRACE_HOST_DEVICE void PoolWindow(const float (&scores)[kCount], const float (&values)[kCount],
+                                    float& sum, float& weighted) {
+  float max = kEmptySoftmaxSum.max;
+  for (int i = 0; i < kCount; ++i) max = LargerOf(scores[i], max);
+  sum = weighted = 0.0f;
+  for (int i = 0; i < kCount; ++i) {
+    const float e = ExpNonPositive(SubRn(scores[i], max));
+    sum = AddRn(sum, e);
+    weighted = FmaRn(e, values[i], weighted);
+  }
+}
+
 // The pooled value of a channel. What is not finite becomes +0, so that it does not spoil the row,
 // and raises `bad`.
 TERRACE_HOST_DEVICE float Pooled(float sum, float weighted, int& bad) {
@@ -86,13 +99,10 @@ TERRACE_HOST_DEVICE float Pooled(float sum, float weighted, int& bad) {
   return finite ? value : 0.0f;
 }
 
-// The sum of squares of kCount channels, in ascending order. The sums of a row's packets of 16
-// channels are then added by halves: packet i and packet i + n/2, until one is left.
-template <int kCount>
-TERRACE_HOST_DEVICE float SumOfSquares(const float* values) {
-  float sum = 0.0f;
-  for (int i = 0; i < kCount; ++i) sum = FmaRn(values[i], values[i], sum);
-  return sum;
+// The sum of squares of a pair of channels. A row's pairs are added by neighbours until one is
+// left: 0 and 1, 2 and 3; then those two; and so on.
+TERRACE_HOST_DEVICE float SumOfSquares(float even, float odd) {
+  return FmaRn(odd, odd, MulRn(even, even));
 }
 
 // What RMSNorm multiplies a row of kChannels with, beside the weight.

@@ -113,13 +113,16 @@ __device__ __forceinline__ bool DividesByInverse(float divisor) {
 template <int kPairs>
 __device__ __forceinline__ void EncodeE2m1Bf16(const uint32_t* magnitudes, const uint32_t* signs,
                                                uint8_t* packed) {
-  static_assert(kPairs % 4 == 0);
+  static_assert(kPairs == 1 || kPairs % 4 == 0);
+  constexpr int kBatch = kPairs == 1 ? 1 : 4;
 #pragma unroll
-  for (int i = 0; i < kPairs; i += 4) {
-    uint32_t halves[4];
-    for (int j = 0; j < 4; ++j) halves[j] = E2m1HalvesFromBf16(magnitudes[i + j], signs[i + j]);
+  for (int i = 0; i < kPairs; i += kBatch) {
+    uint32_t halves[4] = {};
+    for (int j = 0; j < kBatch; ++j) {
+      halves[j] = E2m1HalvesFromBf16(magnitudes[i + j], signs[i + j]);
+    }
     const uint32_t word = PackE2m1Halves(halves[0], halves[1], halves[2], halves[3]);
-    std::memcpy(packed + i, &word, sizeof(word));
+    std::memcpy(packed + i, &word, kBatch);
   }
 }
 

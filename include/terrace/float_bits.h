@@ -78,6 +78,17 @@ TERRACE_HOST_DEVICE float SqrtRn(float value) {
 #endif
 }
 
+TERRACE_HOST_DEVICE float MagnitudeOf(float value) { return __builtin_fabsf(value); }
+
+// The larger one; `floor` if `value` is NaN. Of two zeros either.
+TERRACE_HOST_DEVICE float LargerOf(float value, float floor) {
+#if defined(__CUDA_ARCH__)
+  return fmaxf(value, floor);
+#else
+  return value > floor ? value : floor;
+#endif
+}
+
 }  // namespace terrace
 
 #endif  // TERRACE_FLOAT_BITS_H_

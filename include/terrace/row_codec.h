@@ -281,27 +281,34 @@ TERRACE_HOST_DEVICE void RoundToBf16(const float* values, uint16_t* channels) {
 #endif
 }
 
+// Quantizes kCount bf16 channels of one group to their codes, one or half a byte each.
+template <RowFormat F, int kCount>
+TERRACE_HOST_DEVICE void EncodeChannels(const uint16_t* channels, GroupScale scale,
+                                        uint8_t* codes) {
+#if defined(__CUDA_ARCH__) && !defined(TERRACE_HARDWARE_E2M1)
+  if constexpr (RowShape<F>::kE2m1) {
+    constexpr int kPairs = kCount / 2;
+    uint32_t pairs[kPairs];
+    uint32_t magnitudes[kPairs];
+    std::memcpy(pairs, channels, sizeof(pairs));
+    for (int i = 0; i < kPairs; ++i) magnitudes[i] = pairs[i] & kBf16Magnitudes;
+    ScaleDownForE2m1<F, kPairs>(magnitudes, scale);
+    EncodeE2m1Bf16<kPairs>(magnitudes, pairs, codes);
+    return;
+  }
+#endif
+  float values[kCount];
+  ScaleDown<F, kCount>(channels, scale, values);
+  EncodeValues<F, kCount>(values, codes);
+}
+
 // Packet `packet` of a row to its RowShape<F>::PacketBytes(packet) bytes, and back.
 // Shape: channels [16], bytes [PacketBytes].
 template <RowFormat F>
 TERRACE_HOST_DEVICE void EncodePacket(int packet, const uint16_t* channels, GroupScale scale,
                                       uint8_t* bytes) {
   if (packet < RowShape<F>::kQuantizedPackets) {
-#if defined(__CUDA_ARCH__) && !defined(TERRACE_HARDWARE_E2M1)
-    if constexpr (RowShape<F>::kE2m1) {
-      constexpr int kPairs = kPacketChannels / 2;
-      uint32_t pairs[kPairs];
-      uint32_t magnitudes[kPairs];
-      std::memcpy(pairs, channels, sizeof(pairs));
-      for (int i = 0; i < kPairs; ++i) magnitudes[i] = pairs[i] & kBf16Magnitudes;
-      ScaleDownForE2m1<F, kPairs>(magnitudes, scale);
-      EncodeE2m1Bf16<kPairs>(magnitudes, pairs, bytes);
-      return;
-    }
-#endif
-    float values[kPacketChannels];
-    ScaleDown<F, kPacketChannels>(channels, scale, values);
-    EncodeValues<F, kPacketChannels>(values, bytes);
+    EncodeChannels<F, kPacketChannels>(channels, scale, bytes);
   } else {
     std::memcpy(bytes, channels, kPacketBf16Bytes);
   }

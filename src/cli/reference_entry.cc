@@ -12,7 +12,7 @@
 // What is tolerated, channel by channel. A stored entry leaves the exact one in steps, and each has
 // a bound:
 //
-//  1. float32. Pooling adds up to 24 parts, each with three roundings and an e^x within one unit,
+//  1. float32. Pooling adds up to 24 parts, each with three roundings and an e^x within two units,
 //     above and below the fraction bar: under 2^-16 of the largest |kv|. The norm divides it by the
 //     row's root mean square and multiplies with the weight, and that mean is off by as much; the
 //     roundings of norm and rotation, 2^-22 in all, fit into what the bound has to spare.
