@@ -10,7 +10,7 @@ struct CUstream_st;
 
 namespace terrace {
 
-inline constexpr int kMaxLateCopies = 5;
+inline constexpr int kMaxLateCopies = 9;
 
 struct LateCopies {
   struct Copy {

@@ -5,11 +5,15 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <initializer_list>
+#include <deque>
 #include <numeric>
+#include <utility>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "kernels/device_support.h"
+#include "terrace/compress_state.h"
+#include "tests/compress_traffic.h"
 #include "tests/cuda_fixture.h"
 #include "tests/cuda_overlap_kernels.h"
 #include "tests/store_fixture.h"
@@ -61,7 +65,8 @@ class CudaOverlapTest : public CudaTest {
     EXPECT_EQ(cudaStreamDestroy(stream_), cudaSuccess);
   }
 
-  void LaunchLate(std::initializer_list<LateCopies::Copy> copies) {
+  void LaunchLate(absl::Span<const LateCopies::Copy> copies) {
+    ASSERT_LE(copies.size(), kMaxLateCopies);
     LateCopies params = {.delay_ns = kDelayNs, .num_copies = 0, .copies = {}};
     for (const LateCopies::Copy& copy : copies) params.copies[params.num_copies++] = copy;
     ASSERT_EQ(LaunchLateCopies(params, stream_), 0);
@@ -227,6 +232,83 @@ TEST_F(CudaOverlapTest, TranslationWaitsForQueriesAndEntries) {
     EXPECT_TRUE(slots.Read() == host_slots.Read());
     EXPECT_TRUE(lengths.Read() == host_lengths.Read());
   }
+}
+
+// Runs Compress twice a step: behind nothing, then behind a kernel that brings late what the first
+// run found.
+class CudaOverlapCompressTest : public CudaOverlapTest,
+                                public testing::WithParamInterface<FloatType> {
+ protected:
+  void CompressTwice(CompressDriver& driver, int layer) {
+    Store& store = driver.store();
+    Backend& backend = driver.backend();
+    const bool csa = layer == CompressDriver::kCsaLayer;
+    CompressInputs inputs = driver.Inputs(layer);
+    const std::vector<uint8_t> state = ReadPool(store, layer, PoolKind::kState);
+    BackendArray<uint8_t> state_before(backend, state);
+    ASSERT_TRUE(backend.Synchronize(Stream{}).ok());
+    ASSERT_TRUE(store.Compress(layer, inputs, stream_).ok());
+    Finish();
+    const std::vector<uint8_t> state_after = ReadPool(store, layer, PoolKind::kState);
+    std::vector<uint8_t> overlap;
+    if (csa) overlap = ReadPool(store, layer, PoolKind::kOverlap);
+
+    std::vector<LateCopies::Copy> copies;
+    const auto late = [&](const void* from, void* to, int64_t bytes) {
+      // Until then a large number: what is made of it differs from all that is made of rows.
+      ASSERT_EQ(cudaMemsetAsync(to, 0x7F, bytes, stream_), cudaSuccess);
+      copies.push_back({from, to, bytes});
+    };
+    late(state_before.data(), store.Pages(layer, PoolKind::kState)->base, state.size());
+    std::deque<BackendArray<float>> live;
+    const auto input_late = [&](auto& input, int64_t bytes) {
+      live.emplace_back(backend, bytes / 4);
+      late(input, live.back().data(), bytes);
+      input = live.back().data();
+    };
+    for (CompressPlaneIn* const plane : {&inputs.latent, &inputs.indexer}) {
+      if (plane->kv == nullptr) continue;
+      const int64_t channels = plane == &inputs.latent ? kLatentChannels : kIndexerChannels;
+      const int64_t width = csa ? 2 * channels : channels;
+      const int64_t row_bytes = width * (inputs.rows == FloatType::kBf16 ? 2 : 4);
+      input_late(plane->kv, store.step().num_token_rows * row_bytes);
+      input_late(plane->score, store.step().num_token_rows * row_bytes);
+      input_late(plane->ape, (csa ? kCsaRatio : kHcaRatio) * width * 4);
+      input_late(plane->norm_weight, channels * 2);
+    }
+    LaunchLate(copies);
+    ASSERT_TRUE(store.Compress(layer, inputs, stream_).ok());
+    Finish();
+    EXPECT_TRUE(ReadPool(store, layer, PoolKind::kState) == state_after) << "layer " << layer;
+    if (!csa) return;
+    EXPECT_TRUE(ReadPool(store, layer, PoolKind::kOverlap) == overlap);
+  }
+
+ private:
+  // All bytes of a pool in which `layer` alone has pages.
+  static std::vector<uint8_t> ReadPool(Store& store, int layer, PoolKind kind) {
+    const PageView pages = *store.Pages(layer, kind);
+    return DownloadArray<uint8_t>(store.backend(), pages.base,
+                                  pages.block_stride * pages.num_blocks);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Rows, CudaOverlapCompressTest,
+                         testing::Values(FloatType::kFloat32, FloatType::kBf16));
+
+// The entries are held against one pass over the same tokens.
+TEST_P(CudaOverlapCompressTest, CompressWaitsForInputsAndState) {
+  CompressOptions options = {.rows = GetParam()};
+  options.make_entries = [this](CompressDriver& driver) {
+    CompressTwice(driver, CompressDriver::kCsaLayer);
+    CompressTwice(driver, CompressDriver::kHcaLayer);
+  };
+  CompressTraffic traffic(options, std::move(cuda_), /*seed=*/4);
+  for (int i = 0; i < 80 && !HasFailure(); ++i) traffic.Act();
+  traffic.FreeAll();
+  EXPECT_GT(traffic.figures().steps, 40);
+  EXPECT_GT(traffic.figures().rejections, 10);
+  EXPECT_GT(traffic.figures().snapshots_in_step, 2);
+  EXPECT_GT(traffic.figures().checks, 20);
 }
 
 }  // namespace
