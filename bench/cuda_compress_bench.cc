@@ -1,6 +1,6 @@
-// Compress on a GPU: prefill chunks of one sequence and decode steps of 256, a layer a call, in a
-// graph. Calls rotate through the model's layers, whose states are pages of their own, and through
-// more input than any L2 holds. Bytes are counted once: float32 rows read and rows stored.
+// Compress on a GPU: prefill chunks of one sequence, with checkpoints and without, and decode steps
+// of 256, with drafts and without; see kHelp. Calls rotate through the model's layers, whose states
+// are pages of their own, and through more input than any L2 holds.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "bench/cuda_bench_util.h"
+#include "kernels/device_support.h"
 #include "terrace/bf16.h"
 #include "terrace/capacity.h"
 #include "terrace/compress_state.h"
@@ -23,34 +25,38 @@
 namespace terrace {
 namespace {
 
+constexpr char kHelp[] = R"(usage: cuda_compress_bench [TEXT]
+
+Times Compress for a layer of DeepSeek-V4-Flash with float32 rows, 40 calls in a CUDA graph, the
+state cold. GB/s are rows read and rows and checkpoints stored, counted once, and their fraction of
+the device's own copy bandwidth; none where the state is most of what moves.
+
+  TEXT                         only the rows whose name contains it
+
+  an empty kernel in a graph   the least that a launch costs
+  prefill of N tokens          one sequence, from its first token on
+    , from token 64 on         64 tokens came before: an HCA window is open
+    , K checkpoints            prefix reuse is on: overlap rows are stored at K boundaries
+  decode of 256 sequences      a token each: 64 CSA windows close, and 2 HCA ones
+    , 4 drafts each            5 tokens each, of which the state keeps 4 to be taken back
+)";
+
 constexpr int32_t kSequences = 256;
 constexpr int32_t kStepTokens = 16384;
 constexpr int64_t kInputRows = 4 * kStepTokens;  // that calls rotate through
 constexpr int kCalls = 40;                       // of a graph
+constexpr double kOverlapBytes = 20480;          // of a checkpoint, a CSA layer
 
 class CompressBench {
  public:
-  CompressBench(std::shared_ptr<Backend> backend, GpuTimer& timer, BenchTable& table)
-      : backend_(std::move(backend)), timer_(timer), table_(table) {
+  // Rows whose name does not contain `filter` are left out.
+  CompressBench(std::shared_ptr<Backend> backend, GpuTimer& timer, BenchTable& table,
+                std::string filter)
+      : backend_(std::move(backend)), timer_(timer), table_(table), filter_(std::move(filter)) {
     const LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
-    const ModelSpec model = MakeModel(options).value();
-    auto plan = PlanCapacity({.model = model,
-                              .memory_bytes = 12 * kGiB,
-                              .limits = {.max_sequences = kSequences,
-                                         .max_step_tokens = kStepTokens,
-                                         .max_context_tokens = 2 * kStepTokens},
-                              .prefix_reuse = false});
-    Require(plan.status());
-    auto ledger = Ledger::Create({.geometry = plan->geometry, .prefix = {.enabled = false}});
-    Require(ledger.status());
-    ledger_ = *std::move(ledger);
-    auto store = Store::Create({.model = model, .geometry = plan->geometry}, backend_);
-    Require(store.status());
-    store_ = *std::move(store);
-    const RopeTableView rope = {
-        OnDevice(*backend_, MakeRopeTable(kStepTokens, kRopeBaseCompressed, YarnScaling{})),
-        kStepTokens};
-    Require(store_->SetRopeTables({rope, rope}));
+    model_ = MakeModel(options).value();
+    rope_ = {OnDevice(*backend_, MakeRopeTable(kStepTokens, kRopeBaseCompressed, YarnScaling{})),
+             kStepTokens};
     for (int layer = 0; layer < static_cast<int>(options.ratios.size()); ++layer) {
       if (options.ratios[layer] == kCsaRatio) csa_layers_.push_back(layer);
       if (options.ratios[layer] == kHcaRatio) hca_layers_.push_back(layer);
@@ -60,17 +66,49 @@ class CompressBench {
     hca_latent_ = MakeProjection(kLatentChannels, kHcaRatio);
   }
 
-  void Prefill(int32_t tokens) {
-    const SequenceId id = Allocate(tokens);
-    Begin({{.id = id, .tokens = tokens}});
-    const double csa_bytes = tokens * (10240.0 + (584 + 132) / 4.0);
-    const double hca_bytes = tokens * (4096.0 + 584 / 128.0);
-    Time(absl::StrFormat("prefill of %d tokens", tokens), tokens, csa_bytes, hca_bytes);
+  int num_rows() const { return num_rows_; }
+
+  // Puts an empty cache in the place of the one before.
+  void Deploy(int32_t max_drafts, const PrefixOptions& prefix) {
+    store_.reset();  // its memory first
+    auto plan = PlanCapacity({.model = model_,
+                              .memory_bytes = 12 * kGiB,
+                              .limits = {.max_sequences = kSequences,
+                                         .max_step_tokens = kStepTokens,
+                                         .max_drafts = max_drafts,
+                                         .max_context_tokens = 2 * kStepTokens},
+                              .prefix_reuse = prefix.enabled});
+    Require(plan.status());
+    auto ledger = Ledger::Create({.geometry = plan->geometry, .prefix = prefix});
+    Require(ledger.status());
+    ledger_ = *std::move(ledger);
+    auto store = Store::Create({.model = model_, .geometry = plan->geometry}, backend_);
+    Require(store.status());
+    store_ = *std::move(store);
+    Require(store_->SetRopeTables({rope_, rope_}));
+  }
+
+  void LaunchFloor() {
+    Row("an empty kernel in a graph", 0, [](int, cudaStream_t stream) {
+      RequireCuda(static_cast<cudaError_t>(LaunchEmpty(stream)), "LaunchEmpty");
+    });
+  }
+
+  void Prefill(int32_t tokens, int32_t first = 0) {
+    const SequenceId id = Allocate(first + tokens);
+    if (first > 0) Begin({{.id = id, .tokens = first}});
+    const int32_t checkpoints = Begin({{.id = id, .tokens = tokens}});
+    std::string step = absl::StrFormat("prefill of %d tokens", tokens);
+    if (first > 0) step += absl::StrFormat(", from token %d on", first);
+    if (checkpoints > 0) step += absl::StrFormat(", %d checkpoints", checkpoints);
+    Csa(step, tokens, tokens * (10240.0 + (584 + 132) / 4.0) + checkpoints * kOverlapBytes);
+    // HCA keeps nothing at a checkpoint.
+    if (checkpoints == 0) Hca(step, tokens, tokens * (4096.0 + 584 / 128.0));
     Require(ledger_->FreeSequence(id));
   }
 
-  // A quarter of the CSA windows close, and every 128th HCA window.
-  void Decode() {
+  // Sequences of 128 to 255 tokens, two of each length, take a token and `drafts` more.
+  void Decode(int32_t drafts) {
     std::vector<StepRequest> decode;
     std::vector<StepRequest> feed;
     int32_t fed = 0;
@@ -82,12 +120,15 @@ class CompressBench {
       }
       const SequenceId id = Allocate(tokens + 1);
       feed.push_back({.id = id, .tokens = tokens});
-      decode.push_back({.id = id});
+      decode.push_back({.id = id, .tokens = 1 + drafts, .drafts = drafts});
       fed += tokens;
     }
     Begin(feed);
     Begin(decode);
-    Time(absl::StrFormat("decode of %d sequences", kSequences), kSequences, 0, 0);
+    std::string step = absl::StrFormat("decode of %d sequences", kSequences);
+    if (drafts > 0) step += absl::StrFormat(", %d drafts each", drafts);
+    Csa(step, kSequences * (1 + drafts), 0);
+    Hca(step, kSequences * (1 + drafts), 0);
     for (const StepRequest& request : decode) Require(ledger_->FreeSequence(request.id));
   }
 
@@ -131,11 +172,13 @@ class CompressBench {
     return admission->id;
   }
 
-  void Begin(const std::vector<StepRequest>& batch) {
+  // The checkpoints inside the step.
+  int32_t Begin(const std::vector<StepRequest>& batch) {
     const auto plan = ledger_->Append(batch);
     Require(plan.status());
     Require(store_->Begin(*plan, Stream{}));
     Require(backend_->Synchronize(Stream{}));
+    return plan->header().num_checkpoints - plan->lanes()[0].checkpoint_begin;
   }
 
   static CompressPlaneIn From(const Projection& projection, int64_t row) {
@@ -145,26 +188,41 @@ class CompressBench {
             .norm_weight = projection.weight};
   }
 
-  void Time(const std::string& step, int32_t tokens, double csa_bytes, double hca_bytes) {
-    const auto row = [&](int call) { return call * int64_t{tokens} % (kInputRows - tokens + 1); };
-    const double csa = timer_.InGraph(kCalls, [&](int call, cudaStream_t stream) {
+  // The first input row of a call of `tokens`.
+  static int64_t FirstRow(int call, int32_t tokens) {
+    return call * int64_t{tokens} % (kInputRows - tokens + 1);
+  }
+
+  void Csa(const std::string& step, int32_t tokens, double bytes) {
+    Row(step + ", CSA and indexer", bytes, [&](int call, cudaStream_t stream) {
       CompressInputs inputs;
-      inputs.latent = From(csa_latent_, row(call));
-      inputs.indexer = From(csa_indexer_, row(call));
+      inputs.latent = From(csa_latent_, FirstRow(call, tokens));
+      inputs.indexer = From(csa_indexer_, FirstRow(call, tokens));
       Require(store_->Compress(csa_layers_[call % csa_layers_.size()], inputs, stream));
     });
-    table_.Row(step + ", CSA and indexer", csa, csa_bytes);
-    const double hca = timer_.InGraph(kCalls, [&](int call, cudaStream_t stream) {
+  }
+
+  void Hca(const std::string& step, int32_t tokens, double bytes) {
+    Row(step + ", HCA", bytes, [&](int call, cudaStream_t stream) {
       CompressInputs inputs;
-      inputs.latent = From(hca_latent_, row(call));
+      inputs.latent = From(hca_latent_, FirstRow(call, tokens));
       Require(store_->Compress(hca_layers_[call % hca_layers_.size()], inputs, stream));
     });
-    table_.Row(step + ", HCA", hca, hca_bytes);
+  }
+
+  void Row(const std::string& work, double bytes, const GpuTimer::Work& call) {
+    if (!absl::StrContains(work, filter_)) return;
+    table_.Row(work, timer_.InGraph(kCalls, call), bytes);
+    ++num_rows_;
   }
 
   std::shared_ptr<Backend> backend_;
   GpuTimer& timer_;
   BenchTable& table_;
+  std::string filter_;
+  int num_rows_ = 0;
+  ModelSpec model_;
+  RopeTableView rope_;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<Store> store_;
   std::vector<int> csa_layers_;
@@ -175,7 +233,7 @@ class CompressBench {
   uint64_t random_ = 1;
 };
 
-int Run() {
+int Run(const std::string& filter) {
   auto made = MakeBackend({.kind = BackendKind::kCuda});
   if (!made.ok()) {
     std::printf("SKIPPED: %s\n", made.status().ToString().c_str());
@@ -188,13 +246,27 @@ int Run() {
   const double copy = CopyBandwidth(timer);
   std::printf("%s; copy %.0f GB/s (2 GiB device to device, read + written)\n", device.name, copy);
   BenchTable table(copy);
-  CompressBench bench(backend, timer, table);
+  CompressBench bench(backend, timer, table, filter);
+  bench.LaunchFloor();
+  bench.Deploy(/*max_drafts=*/0, {.enabled = false});
   bench.Prefill(4096);
   bench.Prefill(16384);
-  bench.Decode();
+  bench.Prefill(4096, /*first=*/64);
+  bench.Decode(/*drafts=*/0);
+  bench.Deploy(/*max_drafts=*/4, {.enabled = false});
+  bench.Decode(/*drafts=*/4);
+  for (const CheckpointPolicy& policy :
+       {CheckpointPolicy::EndOfPromptAndOutput(), CheckpointPolicy::EveryTokens(256)}) {
+    bench.Deploy(/*max_drafts=*/0, {.checkpoints = policy});
+    bench.Prefill(4096);
+  }
   const Counters counters = backend->ReadCounters();
   if (counters.skipped_slots + counters.skipped_positions + counters.nonfinite_values != 0) {
     std::fprintf(stderr, "rows were skipped: the figures above are of less work than they say\n");
+    return 1;
+  }
+  if (bench.num_rows() == 0) {
+    std::fprintf(stderr, "no row's name contains '%s'; see --help\n", filter.c_str());
     return 1;
   }
   return 0;
@@ -203,4 +275,10 @@ int Run() {
 }  // namespace
 }  // namespace terrace
 
-int main() { return terrace::Run(); }
+int main(int argc, char** argv) {
+  const std::string filter = argc > 1 ? argv[1] : "";
+  if (argc <= 2 && filter[0] != '-') return terrace::Run(filter);
+  const bool asked = argc == 2 && filter == "--help";
+  std::fputs(terrace::kHelp, asked ? stdout : stderr);
+  return asked ? 0 : 2;
+}
