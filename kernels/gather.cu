@@ -12,9 +12,9 @@
 namespace terrace {
 namespace {
 
-constexpr int kWarps = 4;
+constexpr int kWarps = 2;
 constexpr int kThreads = kWarps * kWarpLanes;
-constexpr int kBlocksPerSm = 12;        // caps the registers; as many threads as any device runs
+constexpr int kBlocksPerSm = 24;        // caps the registers; as many threads as any device runs
 constexpr int kTiles = 2;               // of a warp, all under way at once
 constexpr int64_t kWarpsWanted = 8192;  // before a warp takes kTiles
 constexpr int kHalves = 2;              // of a tile: a lane has a chunk of each
