@@ -61,7 +61,8 @@ class GpuTimer {
     RequireCuda(cudaEventCreate(&end_), "cudaEventCreate");
   }
 
-  // Microseconds a call: `calls` of them in a graph, the median of its replays.
+  // Microseconds a call: `calls` of them in a graph, the median of its replays. Each replay waits
+  // behind another, so that the host has launched it before the time begins.
   double InGraph(int calls, const Work& work) {
     work(0, stream_);  // loads the code
     RequireCuda(cudaStreamSynchronize(stream_), "warm-up");
@@ -71,8 +72,8 @@ class GpuTimer {
     RequireCuda(cudaStreamEndCapture(stream_, &graph), "end capture");
     cudaGraphExec_t exec = nullptr;
     RequireCuda(cudaGraphInstantiate(&exec, graph, 0), "cudaGraphInstantiate");
-    const double micros =
-        Median([&] { RequireCuda(cudaGraphLaunch(exec, stream_), "cudaGraphLaunch"); }) / calls;
+    const auto replay = [&] { RequireCuda(cudaGraphLaunch(exec, stream_), "cudaGraphLaunch"); };
+    const double micros = Median(replay, replay) / calls;
     RequireCuda(cudaGraphExecDestroy(exec), "cudaGraphExecDestroy");
     RequireCuda(cudaGraphDestroy(graph), "cudaGraphDestroy");
     return micros;
@@ -80,18 +81,20 @@ class GpuTimer {
 
   // Microseconds a call, `calls` of them issued one after the other.
   double OnStream(int calls, const Work& work) {
-    return Median([&] {
-             for (int call = 0; call < calls; ++call) work(call, stream_);
-           }) /
-           calls;
+    const auto issue = [&] {
+      for (int call = 0; call < calls; ++call) work(call, stream_);
+    };
+    return Median([] {}, issue) / calls;
   }
 
  private:
-  double Median(const std::function<void()>& issue) {
+  // Microseconds of what `issue` issues, behind what `before` does.
+  double Median(const std::function<void()>& before, const std::function<void()>& issue) {
     constexpr int kWarmUps = 3;
     constexpr int kRuns = 15;
     std::vector<float> millis(kRuns);
     for (int run = -kWarmUps; run < kRuns; ++run) {
+      before();
       RequireCuda(cudaEventRecord(begin_, stream_), "cudaEventRecord");
       issue();
       RequireCuda(cudaEventRecord(end_, stream_), "cudaEventRecord");
