@@ -131,7 +131,7 @@ TEST_F(CliPlanCommandTest, NamedModelsKeepCompressorStateUnlessToldNotTo) {
       nlohmann::json::parse(Terrace({"plan", "--memory", "40GiB", "--json", "-"}).out);
   ASSERT_EQ(plan["pools"].size(), 6u);
   EXPECT_EQ(plan["pools"][4]["kind"], "state");
-  EXPECT_EQ(plan["state_bytes_per_sequence"], 21 * 81920 + 20 * 12320);
+  EXPECT_EQ(plan["state_bytes_per_sequence"], 21 * 61440 + 20 * 12320);
   const nlohmann::json without = nlohmann::json::parse(
       Terrace({"plan", "--memory", "40GiB", "--no-state", "--json", "-"}).out);
   EXPECT_EQ(without["pools"].size(), 4u);
