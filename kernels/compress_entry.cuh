@@ -20,6 +20,15 @@ namespace terrace {
 inline constexpr int kLatentThreads = kLatentChannels / 2;
 inline constexpr int kIndexerThreads = kIndexerChannels / 2;
 
+// threadIdx.x, of which the compiler knows nothing: what follows from it is worked out where it is
+// used. A loop over entries would otherwise begin with all of it, for every format, and have no
+// registers left.
+__device__ __forceinline__ int OpaqueThread() {
+  int thread = threadIdx.x;
+  asm volatile("" : "+r"(thread));
+  return thread;
+}
+
 // What Compress needs of a lane record, in registers.
 struct CompressLane {
   int32_t lane;

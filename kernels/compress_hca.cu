@@ -7,10 +7,7 @@
 // a chunk the end of the window that it finds open and the beginning of the one that it leaves
 // open.
 
-#include <cooperative_groups.h>
-
-#include <utility>
-
+#include "kernels/cluster.cuh"
 #include "kernels/compress.h"
 #include "kernels/compress_entry.cuh"
 #include "kernels/launch.cuh"
@@ -19,16 +16,10 @@
 namespace terrace {
 namespace {
 
-namespace cg = cooperative_groups;
-
 constexpr int kThreads = kLatentThreads;
 constexpr int kSliceChannels = 2 * kWarpLanes;
 constexpr int kSlices = kLatentChannels / kSliceChannels;
 static_assert(kThreads == kHcaSegments * kWarpLanes, "a warp for each segment");
-// Tokens of a segment whose loads are on their way at once: 4 KiB each, of a window's cluster.
-constexpr int kBatchTokens = 8;
-static_assert(kHcaSegmentTokens % kBatchTokens == 0);
-
 // Sums of kChannels channels, as all of them lie in the state.
 template <int kChannels>
 struct Sums {
@@ -74,6 +65,7 @@ struct Shared {
   RowShared row;
   alignas(16) float pooled[kLatentChannels];
   alignas(16) Sums<kSliceChannels> segments[kHcaSegments];  // of a slice
+  Inbox inbox;
 };
 
 __device__ __forceinline__ bool IsWhole(const CompressLane& lane, int32_t entry) {
@@ -110,26 +102,81 @@ __device__ __forceinline__ Pair LoadApe(const CompressPlane& plane, int32_t posi
   return LoadPair<false>(plane.ape, position % kHcaRatio * kLatentChannels + channel);
 }
 
-// Adds the input tokens begin .. end - 1, of one segment.
-template <bool kBf16>
-__device__ __forceinline__ void AddInputs(const CompressPlane& plane, const CompressLane& lane,
-                                          int32_t begin, int32_t end, int channel, PairSums& open) {
-  int32_t t = begin;
-  for (; t + kBatchTokens <= end; t += kBatchTokens) {
-    Token tokens[kBatchTokens];
-    Pair ape[kBatchTokens];
+// Tokens on their way, and what is added to their scores.
+template <int kTokens>
+struct Batch {
+  Token tokens[kTokens];
+  Pair ape[kTokens];
+
+  __device__ __forceinline__ void AddTo(PairSums& open) const {
 #pragma unroll
-    for (int i = 0; i < kBatchTokens; ++i) {
-      tokens[i] = LoadInput<kBf16>(plane, lane, t + i, channel);
-    }
-#pragma unroll
-    for (int i = 0; i < kBatchTokens; ++i) ape[i] = LoadApe(plane, t + i, channel);
-#pragma unroll
-    for (int i = 0; i < kBatchTokens; ++i) open.AddToken(tokens[i].kv, tokens[i].score, ape[i]);
+    for (int i = 0; i < kTokens; ++i) open.AddToken(tokens[i].kv, tokens[i].score, ape[i]);
   }
-  for (; t < end; ++t) {
-    const Token token = LoadInput<kBf16>(plane, lane, t, channel);
-    open.AddToken(token.kv, token.score, LoadApe(plane, t, channel));
+};
+
+// The input tokens of a window from a position on.
+template <bool kBf16>
+struct Inputs {
+  const uint8_t* kv;
+  const uint8_t* score;
+  const float* ape;
+  int64_t kv_bytes;  // from one row to the next
+  int64_t score_bytes;
+
+  __device__ __forceinline__ Inputs(const CompressPlane& plane, const CompressLane& lane,
+                                    int32_t position, int channel) {
+    constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
+    kv_bytes = plane.kv_pitch * kBytes;
+    score_bytes = plane.score_pitch * kBytes;
+    const int64_t row = lane.row_of(position);
+    kv = static_cast<const uint8_t*>(plane.kv) + row * kv_bytes + channel * kBytes;
+    score = static_cast<const uint8_t*>(plane.score) + row * score_bytes + channel * kBytes;
+    ape = plane.ape + position % kHcaRatio * kLatentChannels + channel;
+  }
+
+  // The next ones.
+  template <int kTokens>
+  __device__ __forceinline__ void Load(Batch<kTokens>& batch) {
+#pragma unroll
+    for (int i = 0; i < kTokens; ++i) {
+      batch.tokens[i] = {LoadPair<kBf16>(kv, 0), LoadPair<kBf16>(score, 0)};
+      batch.ape[i] = LoadPair<false>(ape, i * kLatentChannels);
+      kv += kv_bytes;
+      score += score_bytes;
+    }
+    ape += kTokens * kLatentChannels;
+  }
+};
+
+// Adds a whole segment: while some tokens are added the next are on their way.
+template <bool kBf16>
+__device__ __forceinline__ void AddSegment(Inputs<kBf16> inputs, PairSums& open) {
+  constexpr int kTokens = 4;
+  Batch<kTokens> even;
+  Batch<kTokens> odd;
+  inputs.Load(even);
+#pragma unroll
+  for (int done = 0; done < kHcaSegmentTokens; done += 2 * kTokens) {
+    inputs.Load(odd);
+    even.AddTo(open);
+    if (done + 2 * kTokens < kHcaSegmentTokens) inputs.Load(even);
+    odd.AddTo(open);
+  }
+}
+
+// Adds `count` tokens of one segment.
+template <bool kBf16>
+__device__ __forceinline__ void AddTokens(Inputs<kBf16> inputs, int count, PairSums& open) {
+  constexpr int kTokens = 8;
+  for (; count >= kTokens; count -= kTokens) {
+    Batch<kTokens> batch;
+    inputs.Load(batch);
+    batch.AddTo(open);
+  }
+  for (; count > 0; --count) {
+    Batch<1> token;
+    inputs.Load(token);
+    token.AddTo(open);
   }
 }
 
@@ -175,7 +222,7 @@ struct LaneWork {
       const int32_t row = lane.entry_row + position / kHcaRatio - 1 - lane.first / kHcaRatio;
       const EntryPlace place = PlaceOfEntry(params, row);
       if (place.slot != kNoSlot) {
-        const int thread = threadIdx.x;
+        const int thread = OpaqueThread();
         const EntryFactors factors = LoadFactors<kLatentChannels>(plane(), place, thread);
         int bad = 0;
         const Pair pooled = window.finished.Pool(bad);
@@ -217,8 +264,11 @@ struct LaneWork {
     const int32_t length = lane.length();
     const int32_t final_end = length - lane.drafts;
     int32_t folded = *reinterpret_cast<const int32_t*>(state);
-    // Loaded whether the window goes on from it or not, which is only known when `folded` is there.
+    // Loaded whether it goes on from them or not, which is only known when `folded` is there.
     Window window = {.finished = {}, .open = LoadSums(open(), channel())};
+    Batch<1> first;
+    Inputs<kBf16> inputs(plane(), lane, lane.first, channel());
+    inputs.Load(first);
     // Nothing but a state that a missed step left behind is elsewhere.
     if (folded > lane.first || folded < max(lane.first - params.max_drafts, 0)) {
       folded = lane.first;
@@ -243,7 +293,13 @@ struct LaneWork {
         continue;
       } else {
         const int32_t end = min(final_end, (t / kHcaSegmentTokens + 1) * kHcaSegmentTokens);
-        AddInputs<kBf16>(plane(), lane, t, end, channel(), window.open);
+        if (t == lane.first) {
+          first.AddTo(window.open);
+          ++t;
+        } else {
+          inputs = Inputs<kBf16>(plane(), lane, t, channel());
+        }
+        AddTokens(inputs, end - t, window.open);
         t = end;
       }
       Finish(t, window);
@@ -295,8 +351,9 @@ __device__ __forceinline__ float PoolSlice(const CompressParams& params, const C
   const int channel_of_slice = 2 * (static_cast<int>(threadIdx.x) % kWarpLanes);
   begin += segment * kHcaSegmentTokens;
   PairSums open;
-  AddInputs<kBf16>(params.planes[0], lane, begin, begin + kHcaSegmentTokens,
-                   slice * kSliceChannels + channel_of_slice, open);
+  AddSegment(
+      Inputs<kBf16>(params.planes[0], lane, begin, slice * kSliceChannels + channel_of_slice),
+      open);
   StoreSums(open, shared.segments[segment], channel_of_slice);
   __syncthreads();
   if (threadIdx.x >= kSliceChannels) return 0.0f;
@@ -322,31 +379,26 @@ __device__ __forceinline__ bool PoolWhole(const CompressParams& params, const Co
     AwaitPrecedingKernel();
     for (int slice = 0; slice < kSlices; ++slice) {
       const float pooled = PoolSlice<kBf16>(params, lane, begin, slice, shared);
-      if (threadIdx.x < kSliceChannels)
+      if (threadIdx.x < kSliceChannels) {
         shared.pooled[slice * kSliceChannels + threadIdx.x] = pooled;
+      }
       __syncthreads();
     }
     return true;
   } else {
 #if __CUDA_ARCH__ >= 900
-    const cg::cluster_group cluster = cg::this_cluster();
-    auto begun = cluster.barrier_arrive();
-    const int slice = static_cast<int>(cluster.block_rank());
-    if (threadIdx.x < kHcaRatio) {
-      PrefetchInput<kBf16, kSliceChannels>(params.planes[0], lane, begin + threadIdx.x,
-                                           slice * kSliceChannels);
-    }
+    shared.inbox.Open(sizeof(shared.pooled));
+    const int slice = Inbox::BlockRank();
     AwaitPrecedingKernel();
     const float pooled = PoolSlice<kBf16>(params, lane, begin, slice, shared);
-    cluster.barrier_wait(std::move(begun));  // the first block is there, and so is its memory
+    shared.inbox.AwaitOpening();
     if (threadIdx.x < kSliceChannels) {
-      cluster.map_shared_rank(shared.pooled, 0)[slice * kSliceChannels + threadIdx.x] = pooled;
+      shared.inbox.Send(pooled, shared.pooled + slice * kSliceChannels + threadIdx.x);
     }
-    cluster.sync();
-    return slice == 0;
-#else
-    return true;
+    if (slice != 0) return false;
+    shared.inbox.AwaitAll();
 #endif
+    return true;
   }
 }
 
@@ -358,10 +410,9 @@ __device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t t
   const CompressLane lane = LoadLane(params, params.step.token_record[token_row]);
   const int32_t entry = (lane.first + token_row - lane.token_row) / kHcaRatio;
   if (!IsWhole(lane, entry)) return;
-  const int32_t row = lane.entry_row + entry - lane.first / kHcaRatio;
-  const EntryPlace place = PlaceOfEntry(params, row);
-  if (place.slot == kNoSlot) return;
+  const EntryPlace place = PlaceOfEntry(params, lane.entry_row + entry - lane.first / kHcaRatio);
   if (!PoolWhole<kBf16, kCluster>(params, lane, entry * kHcaRatio, shared)) return;
+  if (place.slot == kNoSlot) return;
   const CompressPlane& plane = params.planes[0];
   const int thread = threadIdx.x;
   const EntryFactors factors = LoadFactors<kLatentChannels>(plane, place, thread);

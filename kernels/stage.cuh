@@ -36,10 +36,6 @@ struct Stage {
   static constexpr int kGroupChunks = RowShape<F>::kGroupChannels / kChunkChannels;
 };
 
-__device__ __forceinline__ uint32_t SharedAddress(const void* address) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(address));
-}
-
 // Waits for all copies that the lanes of the warp have started.
 __device__ __forceinline__ void AwaitCopies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
