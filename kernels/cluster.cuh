@@ -1,7 +1,7 @@
 // How the blocks of a cluster hand numbers to its first one: each stores them into that block's
 // shared memory, where a barrier counts the bytes that have arrived. Only the first block waits,
-// and nothing orders the rest of memory, which a barrier of the whole cluster does with a fence for
-// the whole device. SM90 on.
+// and only for these bytes: a barrier of the whole cluster would fence all other memory, too. SM90
+// on.
 
 #ifndef TERRACE_KERNELS_CLUSTER_CUH_
 #define TERRACE_KERNELS_CLUSTER_CUH_
@@ -17,7 +17,7 @@ namespace terrace {
 struct Inbox {
   uint64_t barrier;
 
-  // Called by all threads of the cluster, then BeginSending by those that send.
+  // Called by all threads of the cluster; then AwaitOpening, Send, and in the first block AwaitAll.
   __device__ __forceinline__ void Open(uint32_t bytes) {
     const bool opens = BlockRank() == 0 && threadIdx.x == 0;
     const uint32_t at = SharedAddress(&barrier);
@@ -35,6 +35,7 @@ struct Inbox {
   }
   // Waits until the first block is there and its inbox open. Called by all threads.
   __device__ __forceinline__ void AwaitOpening() const {
+    __syncwarp();
     asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
   }
   // Stores `number` at `to`, an address in the own block's memory, in the first block's.
@@ -49,7 +50,7 @@ struct Inbox {
     uint32_t is_there = 0;
     while (is_there == 0) {
       asm volatile(
-          "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], 0;"
+          "{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], 0;"
           " selp.u32 %0, 1, 0, p; }"
           : "=r"(is_there)
           : "r"(SharedAddress(&barrier))

@@ -16,7 +16,8 @@ namespace {
 
 constexpr int kGroupThreads = 2 * kWarpLanes;  // that copy a row
 // Entries whose rows are put on their way to the L2 while the kernel before this one runs: those of
-// a decode step. More would take the memory from the rows that are wanted first.
+// a decode step, one for each multiprocessor of an H100. More would take the memory from the rows
+// that are wanted first.
 constexpr int32_t kEarlyEntries = 132;
 
 TERRACE_HOST_DEVICE int BlockThreads(const CompressParams& params) {
@@ -97,8 +98,10 @@ struct Tokens {
     const CompressPlane& in = params.planes[kPlane];
     const int64_t kv_pitch = in.kv_pitch * kInputBytes;
     const int64_t score_pitch = in.score_pitch * kInputBytes;
-    const uint8_t* input_kv = Input(begin, {kPlane, false, 0, channel});
-    const uint8_t* input_score = Input(begin, {kPlane, true, 0, channel});
+    const uint8_t* input_kv =
+        Input(begin, {.plane = kPlane, .is_score = false, .half = 0, .channel = channel});
+    const uint8_t* input_score =
+        Input(begin, {.plane = kPlane, .is_score = true, .half = 0, .channel = channel});
     const auto load_input = [&](int j) {
       constexpr int kHalfBytes = kChannels * kInputBytes;
       kv[j] = LoadPair<kBf16>(input_kv + j / kCsaRatio * kHalfBytes, 0);
@@ -121,7 +124,8 @@ struct Tokens {
       const int half = j / kCsaRatio;
       if (j % kCsaRatio == 0) {
         const int32_t position = max(begin + j, 0);
-        kept = Kept(position, {kPlane, false, half, channel});
+        kept =
+            Kept(position, {.plane = kPlane, .is_score = false, .half = half, .channel = channel});
         left = layout.rows(half) - position % layout.rows(half);
       }
       if (j < kCsaRatio && begin < 0) {  // nothing is before the first window
@@ -177,7 +181,10 @@ __device__ __forceinline__ void PrefetchEntry(const Tokens<kBf16>& tokens, int32
   const int thread = threadIdx.x % kWarpLanes;
   const int j = thread % kCsaRows;
   const int32_t position = (entry - 1) * kCsaRatio + j;
-  const Part part = {thread / (2 * kCsaRows), thread / kCsaRows % 2 == 1, j / kCsaRatio, 0};
+  const Part part = {.plane = thread / (2 * kCsaRows),
+                     .is_score = thread / kCsaRows % 2 == 1,
+                     .half = j / kCsaRatio,
+                     .channel = 0};
   if (part.plane >= tokens.params.num_planes || position < 0) return;
   const int channels = ChannelsOf(part.plane);
   if (position >= tokens.lane.first) {
@@ -196,7 +203,8 @@ __device__ __forceinline__ void PrefetchRings(const Tokens<kBf16>& tokens, Share
   const int rows_of_token = 2 * tokens.params.num_planes;  // kv and score of each plane
   for (int i = share.first; i < (length - begin) * rows_of_token; i += share.stride) {
     const int plane = i % rows_of_token / 2;
-    PrefetchL2(tokens.Input(begin + i / rows_of_token, {plane, i % 2 == 1, 0, 0}),
+    PrefetchL2(tokens.Input(begin + i / rows_of_token,
+                            {.plane = plane, .is_score = i % 2 == 1, .half = 0, .channel = 0}),
                2 * ChannelsOf(plane) * Tokens<kBf16>::kInputBytes);
   }
 }
@@ -290,11 +298,13 @@ struct RowInputs {
   __device__ __forceinline__ RowInputs(const Tokens<kBf16>& tokens, int32_t position) {
     const int offset = RowFours::OffsetInRow();
     const bool is_score = offset >= kIndexerChannels;
-    kv = tokens.Input(position, {0, false, 0, offset});
-    score = tokens.Input(position, {0, true, 0, offset});
+    kv = tokens.Input(position, {.plane = 0, .is_score = false, .half = 0, .channel = offset});
+    score = tokens.Input(position, {.plane = 0, .is_score = true, .half = 0, .channel = offset});
     indexer = nullptr;
     if (tokens.params.num_planes > 1) {
-      indexer = tokens.Input(position, {1, is_score, 0, offset % kIndexerChannels});
+      indexer = tokens.Input(
+          position,
+          {.plane = 1, .is_score = is_score, .half = 0, .channel = offset % kIndexerChannels});
     }
   }
   __device__ __forceinline__ void Load(int half, RowFours& row) const {
@@ -307,8 +317,8 @@ struct RowInputs {
   }
 };
 
-// Brings both rings up to the end of the step. Called before the kernel before this one has ended,
-// by groups of threads, each with its share of the tokens.
+// Brings both rings up to the end of the step. Waits for the kernel before this one itself, once
+// its addresses are worked out. Called by groups of threads, each with its share of the tokens.
 template <bool kBf16>
 __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share share) {
   const CompressParams& params = tokens.params;

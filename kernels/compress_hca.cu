@@ -20,6 +20,7 @@ constexpr int kThreads = kLatentThreads;
 constexpr int kSliceChannels = 2 * kWarpLanes;
 constexpr int kSlices = kLatentChannels / kSliceChannels;
 static_assert(kThreads == kHcaSegments * kWarpLanes, "a warp for each segment");
+
 // Sums of kChannels channels, as all of them lie in the state.
 template <int kChannels>
 struct Sums {
@@ -85,17 +86,16 @@ __device__ __forceinline__ Token LoadInput(const CompressPlane& plane, const Com
           LoadPair<kBf16>(plane.score, row * plane.score_pitch + channel)};
 }
 
-// Puts channels from `channel` on of an input token on their way to the L2. Called by one thread.
-template <bool kBf16, int kChannels>
-__device__ __forceinline__ void PrefetchInput(const CompressPlane& plane, const CompressLane& lane,
-                                              int32_t position, int channel) {
+// Puts an input token on its way to the L2. Called by one thread.
+template <bool kBf16>
+__device__ __forceinline__ void PrefetchToken(const CompressPlane& plane, const CompressLane& lane,
+                                              int32_t position) {
   constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
   const int64_t row = lane.row_of(position);
-  PrefetchL2(static_cast<const uint8_t*>(plane.kv) + (row * plane.kv_pitch + channel) * kBytes,
-             kChannels * kBytes);
-  PrefetchL2(
-      static_cast<const uint8_t*>(plane.score) + (row * plane.score_pitch + channel) * kBytes,
-      kChannels * kBytes);
+  PrefetchL2(static_cast<const uint8_t*>(plane.kv) + row * plane.kv_pitch * kBytes,
+             kLatentChannels * kBytes);
+  PrefetchL2(static_cast<const uint8_t*>(plane.score) + row * plane.score_pitch * kBytes,
+             kLatentChannels * kBytes);
 }
 
 __device__ __forceinline__ Pair LoadApe(const CompressPlane& plane, int32_t position, int channel) {
@@ -322,10 +322,10 @@ __device__ __forceinline__ void PrefetchLane(const CompressParams& params, const
     PrefetchL2(state + HcaStateLayout::kOpen, sizeof(RowSums));
   }
   for (int32_t t = lane.first + thread; t < head_end; t += kThreads) {
-    PrefetchInput<kBf16, kLatentChannels>(params.planes[0], lane, t, 0);
+    PrefetchToken<kBf16>(params.planes[0], lane, t);
   }
   for (int32_t t = tail + thread; t < length; t += kThreads) {
-    PrefetchInput<kBf16, kLatentChannels>(params.planes[0], lane, t, 0);
+    PrefetchToken<kBf16>(params.planes[0], lane, t);
   }
 }
 
@@ -411,8 +411,8 @@ __device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t t
   const int32_t entry = (lane.first + token_row - lane.token_row) / kHcaRatio;
   if (!IsWhole(lane, entry)) return;
   const EntryPlace place = PlaceOfEntry(params, lane.entry_row + entry - lane.first / kHcaRatio);
-  if (!PoolWhole<kBf16, kCluster>(params, lane, entry * kHcaRatio, shared)) return;
   if (place.slot == kNoSlot) return;
+  if (!PoolWhole<kBf16, kCluster>(params, lane, entry * kHcaRatio, shared)) return;
   const CompressPlane& plane = params.planes[0];
   const int thread = threadIdx.x;
   const EntryFactors factors = LoadFactors<kLatentChannels>(plane, place, thread);

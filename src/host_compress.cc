@@ -64,7 +64,8 @@ const float* Floats(const void* data, bool bf16, int64_t offset, int count, floa
   return room;
 }
 
-// The same sum of all tokens of a window at once. Shape: scores, values [kCount][kChannels].
+// A window whose scores are all at hand (PoolWindow), channel by channel. Sets sum and weighted,
+// not max. Shape: scores, values [kCount][kChannels].
 template <int kCount, int kChannels>
 TERRACE_MULTIVERSION void PoolWindows(const float (*scores)[kChannels],
                                       const float (*values)[kChannels],
@@ -118,13 +119,11 @@ template <int kChannels>
 void WriteEntry(const CompressParams& params, const CompressPlane& plane,
                 const SoftmaxSums<kChannels>& sums, int32_t entry_row) {
   const float* rope = nullptr;
+  bool in_table = true;
   if (plane.rope.data != nullptr) {
     const int32_t position = params.positions[entry_row];
-    if (position < 0 || position >= plane.rope.positions) {
-      Raise(params.step.counters->skipped_positions, 1);
-      return;
-    }
-    rope = plane.rope.data + int64_t{position} * kRopeChannels;
+    in_table = position >= 0 && position < plane.rope.positions;
+    if (in_table) rope = plane.rope.data + int64_t{position} * kRopeChannels;
   }
   alignas(64) float weight_room[kChannels];
   const float* weight = Floats(plane.norm_weight, plane.bf16_weight, 0, kChannels, weight_room);
@@ -132,6 +131,7 @@ void WriteEntry(const CompressParams& params, const CompressPlane& plane,
   const bool hadamard = kChannels == kIndexerChannels && plane.hadamard;
   const int bad = FinishRow<kChannels>(sums, weight, plane.eps, rope, hadamard, row);
   Raise(params.step.counters->nonfinite_values, bad);
+  if (!in_table) return Raise(params.step.counters->skipped_positions, 1);
   const WriteSegment segment = {.rows = row,
                                 .row_pitch = kChannels,
                                 .count = nullptr,

@@ -7,6 +7,7 @@
 #define TERRACE_TESTS_COMPRESS_DRIVER_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -47,6 +48,8 @@ struct CompressOptions {
   FloatType rows = FloatType::kFloat32;
   bool prefix_reuse = true;
   int32_t in_flight_plans = 0;
+  int32_t max_drafts = kCompressDrafts;
+  int32_t infinite_token = -1;  // the position whose first kv of each plane is infinite; -1: none
   PoolLayout layout = PoolLayout::kBlockMajor;
   bool window = true;
   // Layer kHcaLayer stores the rows of tokens 0, 128, .. and has no state.
@@ -68,7 +71,7 @@ class CompressDriver {
                       .memory_bytes = 64 * kMiB,
                       .limits = {.max_sequences = 6,
                                  .max_step_tokens = kCompressTokens,
-                                 .max_drafts = kCompressDrafts,
+                                 .max_drafts = options.max_drafts,
                                  .max_context_tokens = kCompressTokens},
                       .in_flight_plans = options.in_flight_plans});
     EXPECT_TRUE(plan.ok()) << plan.status();
@@ -243,6 +246,7 @@ class CompressDriver {
                                 projection.seed * 2 + score;
           float* const row = numbers.data() + (lane.token_row + i) * int64_t{projection.width};
           for (int c = 0; c < projection.width; ++c) row[c] = RawNumber(seed, c, score ? 6 : 3);
+          if (!score && position == options_.infinite_token) row[0] = INFINITY;
         }
       }
       void* const to = score ? projection.score.data() : projection.kv.data();

@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -203,15 +204,61 @@ TEST_P(CompressTest, TwoRunsGiveTheSameBits) {
   EXPECT_EQ(one.OnePass(ids), two.OnePass(ids));
 }
 
+// Chunks that read rows of the rings which they overwrite, launched for as many rows as lanes, so
+// that lanes share a block.
+TEST_P(CompressTest, ShortChunksOfAnyLengthMakeTheBytesOfOnePass) {
+  std::mt19937_64 random(11);
+  const std::vector<int32_t> ids = RandomIds(random, 300);
+  for (const int32_t max_drafts : {0, kCompressDrafts}) {
+    SCOPED_TRACE(absl::StrCat(max_drafts, " drafts"));
+    constexpr int32_t kCapacity = 6;
+    CompressDriver chunks(
+        {.prefix_reuse = false,
+         .max_drafts = max_drafts,
+         .make_entries = [](CompressDriver& driver) { driver.Compress({}, kCapacity); }},
+        backend_);
+    const auto admission = chunks.ledger().AllocateSequence({.tokens = ids});
+    ASSERT_TRUE(admission.ok()) << admission.status();
+    const int32_t tokens = static_cast<int32_t>(ids.size());
+    for (int32_t fed = 0; fed < tokens;) {
+      const int32_t count = std::min(tokens - fed, static_cast<int32_t>(1 + random() % kCapacity));
+      const auto plan = chunks.ledger().Append({{{.id = admission->id, .tokens = count}}});
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      chunks.Run(*plan, {ids});
+      fed += count;
+    }
+    CompressDriver at_once({.prefix_reuse = false, .max_drafts = max_drafts}, backend_);
+    EXPECT_EQ(chunks.Entries(admission->id.lane, tokens), at_once.OnePass(ids));
+  }
+}
+
 TEST(CompressBackendsTest, HostAndCudaStoreTheSameBytes) {
   const auto cuda = BackendOf(BackendKind::kCuda);
   if (!cuda.ok()) GTEST_SKIP() << cuda.status();
   std::mt19937_64 random(7);
-  for (const FloatType rows : {FloatType::kFloat32, FloatType::kBf16}) {
-    const std::vector<int32_t> ids = RandomIds(random, 1000);
-    CompressDriver on_host({.rows = rows}, *BackendOf(BackendKind::kHost));
-    CompressDriver on_device({.rows = rows}, *cuda);
-    EXPECT_EQ(on_host.OnePass(ids), on_device.OnePass(ids));
+  const std::pair<RowFormat, RowFormat> formats[] = {
+      {RowFormat::kBf16, RowFormat::kIndexerFp8},
+      {RowFormat::kFlashMlaV4, RowFormat::kIndexerMxfp4},
+      {RowFormat::kMxfp8V41, RowFormat::kIndexerFp8},
+      {RowFormat::kNvfp4, RowFormat::kIndexerMxfp4},
+      {RowFormat::kFp8PerToken, RowFormat::kIndexerFp8}};
+  for (const auto& [latent, indexer] : formats) {
+    for (const FloatType rows : {FloatType::kFloat32, FloatType::kBf16}) {
+      SCOPED_TRACE(absl::StrCat("format ", static_cast<int>(latent)));
+      const CompressOptions options = {
+          .latent = latent, .indexer = indexer, .rows = rows, .infinite_token = 300};
+      const std::vector<int32_t> ids = RandomIds(random, 700);
+      CompressDriver on_host(options, *BackendOf(BackendKind::kHost));
+      CompressDriver on_device(options, *BackendOf(BackendKind::kCuda));
+      EXPECT_EQ(on_host.OnePass(ids), on_device.OnePass(ids));
+      const Counters host = on_host.backend().ReadCounters();
+      const Counters device = on_device.backend().ReadCounters();
+      EXPECT_EQ(host.nonfinite_values, device.nonfinite_values);
+      if (rows == FloatType::kFloat32) {
+        EXPECT_GT(host.nonfinite_values, 0u);
+      }
+      EXPECT_EQ(host.skipped_slots, device.skipped_slots);
+    }
   }
 }
 

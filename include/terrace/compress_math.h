@@ -55,7 +55,7 @@ struct SoftmaxSum {
 inline constexpr SoftmaxSum kEmptySoftmaxSum = {-0x1.fffffep+127f, 0.0f, 0.0f};
 
 // Adds `part` to `total`. A token is the part {score, 1, value}. A score of NaN or minus infinity
-// weighs nothing.
+// weighs no more than e^-87.
 TERRACE_HOST_DEVICE void Accumulate(float part_max, float part_sum, float part_weighted, float& max,
                                     float& sum, float& weighted) {
   const float difference = SubRn(part_max, max);
@@ -75,7 +75,7 @@ TERRACE_HOST_DEVICE void Accumulate(const SoftmaxSum& part, SoftmaxSum& total) {
 }
 
 // The softmax of a channel's whole window, whose scores are all at hand: one pass for the largest
-// score, one that adds up. A score of NaN or minus infinity weighs nothing.
+// score, one that adds up. A score of NaN or minus infinity weighs no more than e^-87.
 template <int kCount>
 TERRACE_HOST_DEVICE void PoolWindow(const float (&scores)[kCount], const float (&values)[kCount],
                                     float& sum, float& weighted) {
