@@ -16,7 +16,7 @@
 
 namespace terrace {
 
-constexpr int kGroupThreads = 2 * kWarpLanes;  // that copy a row
+inline constexpr int kGroupThreads = 2 * kWarpLanes;  // that copy a row
 
 // The part of a lane's work that a thread or a group of threads has: item `first`, and every
 // `stride`-th.
