@@ -53,10 +53,6 @@ __device__ __forceinline__ const int32_t* LaneBlocks(const BeginParams& params, 
          int64_t{lane.lane} * params.geometry.pools[pool].blocks_per_lane;
 }
 
-__device__ __forceinline__ const LaneRecord* Lanes(const PlanHeader& plan) {
-  return reinterpret_cast<const LaneRecord*>(&plan + 1);
-}
-
 // `plan` is the plan where this block reads it. Not step.header, which another block may be
 // writing.
 __device__ __forceinline__ void ExpandTokenRow(const BeginParams& params, const PlanHeader& plan,
@@ -67,8 +63,8 @@ __device__ __forceinline__ void ExpandTokenRow(const BeginParams& params, const 
   int32_t record = -1;
   int32_t slot = kNoSlot;
   if (row < params.header.num_token_rows) {
-    record = LaneOfTokenRow(Lanes(plan), params.header.num_lanes, row);
-    const LaneRecord& lane = Lanes(plan)[record];
+    record = LaneOfTokenRow(LanesOf(plan), params.header.num_lanes, row);
+    const LaneRecord& lane = LanesOf(plan)[record];
     token = {.lane = lane.lane,
              .position = lane.first + row - lane.token_row,
              .first = lane.first,
@@ -89,8 +85,8 @@ __device__ __forceinline__ void ExpandEntryRow(const BeginParams& params, const 
                                                int pool, int32_t row) {
   const StepView& step = params.step;
   const PoolGeometry& geometry = params.geometry.pools[pool];
-  const int32_t record = LaneOfEntryRow(Lanes(plan), params.header.num_lanes, pool, row);
-  const LaneRecord& lane = Lanes(plan)[record];
+  const int32_t record = LaneOfEntryRow(LanesOf(plan), params.header.num_lanes, pool, row);
+  const LaneRecord& lane = LanesOf(plan)[record];
   const int32_t entry = EntriesClosed(geometry, lane.first) + row - lane.entry_row[pool];
   step.slots[pool][row] = EntrySlot(geometry, lane, LaneBlocks(params, pool, lane), entry);
   step.entry_position[pool][row] = entry * geometry.ratio;

@@ -13,6 +13,7 @@
 #include "kernels/pages.h"
 #include "terrace/compress_state.h"
 #include "terrace/geometry.h"
+#include "terrace/host_device.h"
 #include "terrace/rope_table.h"
 #include "terrace/step_view.h"
 
@@ -57,6 +58,10 @@ struct CompressParams {
   StatePages state;
   StatePages overlap;  // CSA: where checkpoints inside the step go
 };
+
+TERRACE_HOST_DEVICE CsaStateLayout CsaLayoutOf(const CompressParams& params) {
+  return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
+}
 
 // All layers' pages of a pool in this store: that of row r and block b is at
 // base + r * layer_stride + b * block_stride.

@@ -37,12 +37,12 @@ TERRACE_HOST_DEVICE int32_t LaneBlocks(const CompressParams& params) {
 // LaneOfEntryRow (expand.h) by a warp: 32 records at a time.
 __device__ __forceinline__ int32_t FindLane(const CompressParams& params, int32_t num_lanes,
                                             int32_t entry_row) {
+  const LaneRecord* const lanes = LanesOf(*params.step.header);
   int32_t low = 0;
   for (int32_t left = num_lanes; left > 1;) {
     const int32_t stride = (left + kWarpLanes - 1) / kWarpLanes;
     const int32_t at = static_cast<int32_t>(threadIdx.x) % kWarpLanes * stride;
-    const bool begun =
-        at < left && Lanes(params)[low + at].entry_row[params.pool_index] <= entry_row;
+    const bool begun = at < left && lanes[low + at].entry_row[params.pool_index] <= entry_row;
     const int32_t skipped = (__popc(__ballot_sync(kAllLanes, begun)) - 1) * stride;
     low += skipped;
     left = min(stride, left - skipped);
@@ -100,8 +100,10 @@ __device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t ent
 
 // Whether a lane's block may have to read its rings before it writes them.
 __device__ __forceinline__ bool ReadsRings(const CompressParams& params, int32_t record) {
-  const StepCheckpoints checkpoints = CheckpointsOf(*params.step.header, record);
-  return Lanes(params)[record].count > params.max_drafts + 1 || checkpoints.begin < checkpoints.end;
+  const PlanHeader& header = *params.step.header;
+  const StepCheckpoints checkpoints = CheckpointsOf(header, record);
+  return LanesOf(header)[record].count > params.max_drafts + 1 ||
+         checkpoints.begin < checkpoints.end;
 }
 
 // Pools the entries of a lane that reach back to its rings. Called by all threads of the block.

@@ -44,12 +44,8 @@ struct CompressLane {
   }
 };
 
-__device__ __forceinline__ const LaneRecord* Lanes(const CompressParams& params) {
-  return reinterpret_cast<const LaneRecord*>(params.step.header + 1);
-}
-
 __device__ __forceinline__ CompressLane LoadLane(const CompressParams& params, int32_t record) {
-  const LaneRecord& lane = Lanes(params)[record];
+  const LaneRecord& lane = LanesOf(*params.step.header)[record];
   return {lane.lane,   lane.first,     lane.count,
           lane.drafts, lane.token_row, lane.entry_row[params.pool_index]};
 }

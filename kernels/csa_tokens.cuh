@@ -14,10 +14,6 @@
 
 namespace terrace {
 
-__device__ __forceinline__ CsaStateLayout CsaLayoutOf(const CompressParams& params) {
-  return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
-}
-
 __device__ __forceinline__ constexpr int ChannelsOf(int plane) {
   return plane == 0 ? kLatentChannels : kIndexerChannels;
 }

@@ -44,7 +44,7 @@ absl::Status OutOfMemory(int64_t bytes) {
 void Expand(const BeginParams& params) {
   const Geometry& geometry = params.geometry;
   const StepView& step = params.step;
-  const LaneRecord* lanes = reinterpret_cast<const LaneRecord*>(step.header + 1);
+  const LaneRecord* const lanes = LanesOf(*step.header);
   const int window = geometry.window_pool;
   for (int32_t l = 0; l < params.header.num_lanes; ++l) {
     const LaneRecord& lane = lanes[l];

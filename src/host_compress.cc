@@ -144,10 +144,6 @@ void WriteEntry(const CompressParams& params, const CompressPlane& plane,
   WriteHostRows(segment, 0, 1, params.step.counters);
 }
 
-const LaneRecord* Lanes(const CompressParams& params) {
-  return reinterpret_cast<const LaneRecord*>(params.step.header + 1);
-}
-
 // The lane's page of `pages`, or null and counted if it has no block there.
 float* StateOf(const CompressParams& params, int32_t lane, bool count) {
   const int32_t block = params.state_table[lane];
@@ -184,10 +180,6 @@ TokenPart FromInputs(const CompressPlane& plane, const LaneRecord& lane, int32_t
   return {Floats(plane.kv, plane.bf16_rows, row * plane.kv_pitch + column, kChannels, room.kv),
           Floats(plane.score, plane.bf16_rows, row * plane.score_pitch + column, kChannels,
                  room.score)};
-}
-
-CsaStateLayout CsaLayoutOf(const CompressParams& params) {
-  return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
 }
 
 // One half of the columns of a token, of one plane.
@@ -230,8 +222,8 @@ void CsaEntries(const CompressParams& params, int64_t begin, int64_t end) {
   const int32_t num_lanes = params.step.header->num_lanes;
   for (int32_t row = static_cast<int32_t>(begin); row < end; ++row) {
     if (params.slots[row] == kNoSlot) continue;
-    const LaneRecord& lane =
-        Lanes(params)[LaneOfEntryRow(Lanes(params), num_lanes, params.pool_index, row)];
+    const LaneRecord& lane = LanesOf(*params.step.header)[LaneOfEntryRow(
+        LanesOf(*params.step.header), num_lanes, params.pool_index, row)];
     const float* const state = StateOf(params, lane.lane, /*count=*/false);
     if (state == nullptr) continue;  // counted with its lane
     const int32_t entry = EntryOfRow(params, lane, row);
@@ -273,7 +265,7 @@ void TakeCsaCheckpoint(const CompressParams& params, const LaneRecord& lane, con
 void CsaLanes(const CompressParams& params, int64_t begin, int64_t end) {
   const CsaStateLayout layout = CsaLayoutOf(params);
   for (int32_t l = static_cast<int32_t>(begin); l < end; ++l) {
-    const LaneRecord& lane = Lanes(params)[l];
+    const LaneRecord& lane = LanesOf(*params.step.header)[l];
     float* const state = StateOf(params, lane.lane, /*count=*/true);
     if (state == nullptr) continue;
     const StepCheckpoints checkpoints = CheckpointsOf(*params.step.header, l);
@@ -324,8 +316,8 @@ void HcaEntries(const CompressParams& params, int64_t begin, int64_t end) {
   const CompressPlane& plane = params.planes[0];
   for (int32_t row = static_cast<int32_t>(begin); row < end; ++row) {
     if (params.slots[row] == kNoSlot) continue;
-    const LaneRecord& lane =
-        Lanes(params)[LaneOfEntryRow(Lanes(params), num_lanes, params.pool_index, row)];
+    const LaneRecord& lane = LanesOf(*params.step.header)[LaneOfEntryRow(
+        LanesOf(*params.step.header), num_lanes, params.pool_index, row)];
     const int32_t entry = EntryOfRow(params, lane, row);
     if (!IsWhole(lane, entry)) continue;
     HcaWindow window;
@@ -401,7 +393,7 @@ void CompressHostEntries(const CompressParams& params, int64_t begin, int64_t en
 void CompressHostLanes(const CompressParams& params, int64_t begin, int64_t end) {
   if (params.pool.ratio == kCsaRatio) return CsaLanes(params, begin, end);
   for (int64_t l = begin; l < end; ++l) {
-    const LaneRecord& lane = Lanes(params)[l];
+    const LaneRecord& lane = LanesOf(*params.step.header)[l];
     float* const state = StateOf(params, lane.lane, /*count=*/true);
     if (state != nullptr) HcaLane(params, lane, state);
   }

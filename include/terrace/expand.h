@@ -56,6 +56,11 @@ TERRACE_HOST_DEVICE bool WindowRowStored(const Geometry& geometry, const LaneRec
   return WindowRowStored(lane.first, FirstStoredPosition(geometry, lane), position);
 }
 
+// The plan's lane records. REQUIRES: they lie behind its header.
+TERRACE_HOST_DEVICE const LaneRecord* LanesOf(const PlanHeader& header) {
+  return reinterpret_cast<const LaneRecord*>(&header + 1);
+}
+
 // The checkpoint records inside the step of one lane record, ascending by position.
 struct StepCheckpoints {
   const CheckpointRecord* begin;
@@ -66,7 +71,7 @@ TERRACE_HOST_DEVICE StepCheckpoints CheckpointsOf(const PlanHeader& header, int3
   const auto* const bytes = reinterpret_cast<const unsigned char*>(&header);
   const auto* const checkpoints =
       reinterpret_cast<const CheckpointRecord*>(bytes + header.checkpoints_offset);
-  const auto* const lanes = reinterpret_cast<const LaneRecord*>(&header + 1);
+  const LaneRecord* const lanes = LanesOf(header);
   const int32_t end =
       record + 1 < header.num_lanes ? lanes[record + 1].checkpoint_begin : header.num_checkpoints;
   return {checkpoints + lanes[record].checkpoint_begin, checkpoints + end};

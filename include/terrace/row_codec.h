@@ -6,7 +6,7 @@
 //
 //   SanitizeBf16, RotatePairs      on the bf16 channels (bf16.h, rope.h)
 //   LargestMagnitudeBf16           of a packet, then reduced over the group: a loop or shuffles
-//   MakeGroupScale                 the group's scale from its largest magnitude
+//   MakeGroupScale                 the group's scale from its largest magnitude (row_scale.h)
 //   EncodePacket, StoreScale       bytes
 //
 // and decoded by LoadScale, ScaleValue, DecodePacket. EncodeRow and DecodeRow do a row on the host.
@@ -25,169 +25,10 @@
 #include "terrace/host_device.h"
 #include "terrace/rope.h"
 #include "terrace/row_format.h"
-#include "terrace/ue8m0.h"
+#include "terrace/row_scale.h"
+#include "terrace/row_shape.h"
 
 namespace terrace {
-
-inline constexpr int kPacketChannels = 16;
-inline constexpr int kPacketBf16Bytes = 2 * kPacketChannels;
-
-// Where things are in a row of one format. A group of `flashmla_v4` is 64 channels; its last group
-// is the RoPE part, stored as bf16 with a scale byte of zero.
-template <RowFormat F>
-struct RowShape {
-  static constexpr RowLayout kLayout = LayoutOf(F);
-  static constexpr int kChannels = kLayout.channels;
-  static constexpr int kPackets = kChannels / kPacketChannels;
-  static constexpr int kFirstRopeChannel = kChannels - kRopeChannels;
-  static constexpr int kFirstRopePacket = kFirstRopeChannel / kPacketChannels;
-
-  static constexpr bool kE2m1 = F == RowFormat::kNvfp4 || F == RowFormat::kIndexerMxfp4;
-  // Channels below this one are quantized, the rest stay bf16.
-  static constexpr int kQuantizedChannels =
-      F == RowFormat::kBf16 ? 0 : (F == RowFormat::kFlashMlaV4 ? kFirstRopeChannel : kChannels);
-  static constexpr int kQuantizedPackets = kQuantizedChannels / kPacketChannels;
-  static constexpr int kQuantizedPacketBytes = kE2m1 ? kPacketChannels / 2 : kPacketChannels;
-
-  static constexpr int kGroupChannels = kLayout.group > 0 ? kLayout.group : kChannels;
-  static constexpr int kGroupPackets = kGroupChannels / kPacketChannels;
-  static constexpr int kGroups = kChannels / kGroupChannels;
-  static constexpr int kQuantizedGroups = kQuantizedChannels / kGroupChannels;
-  static constexpr int kScaleBytes = kLayout.scale_bytes / kGroups;  // of one group
-
-  static_assert(kChannels % kPacketChannels == 0 && kGroupChannels % kPacketChannels == 0);
-  static_assert(kQuantizedPackets * kQuantizedPacketBytes +
-                    (kPackets - kQuantizedPackets) * kPacketBf16Bytes ==
-                kLayout.data_bytes);
-
-  // Bytes of a packet, and its first byte in the data row.
-  TERRACE_HOST_DEVICE static constexpr int PacketBytes(int packet) {
-    return packet < kQuantizedPackets ? kQuantizedPacketBytes : kPacketBf16Bytes;
-  }
-  TERRACE_HOST_DEVICE static constexpr int PacketOffset(int packet) {
-    return packet < kQuantizedPackets ? packet * kQuantizedPacketBytes
-                                      : kQuantizedPackets * kQuantizedPacketBytes +
-                                            (packet - kQuantizedPackets) * kPacketBf16Bytes;
-  }
-};
-
-// What EncodePacket needs of a group's scale, and what its scale row keeps.
-struct GroupScale {
-  float factor;     // nvfp4 divides by it, the other formats multiply
-  uint32_t stored;  // the bits of the scale: UE8M0, e4m3, bf16 or float32
-};
-
-// fl32(value / 6) of a bf16 that is not negative. On the device a product that the remainder
-// corrects: exact for each of them, and a third of the instructions.
-TERRACE_HOST_DEVICE float SixthRn(float value) {
-#if defined(__CUDA_ARCH__)
-  constexpr float kSixth = 1.0f / 6;
-  const float product = MulRn(value, kSixth);
-  return __fmaf_rn(__fmaf_rn(-6.0f, product, value), kSixth, product);
-#else
-  return DivRn(value, 6.0f);
-#endif
-}
-
-// The value of an e4m3 code, by an instruction where the architecture has it.
-TERRACE_HOST_DEVICE float ValueOfE4m3(uint8_t code) {
-  const uint8_t codes[2] = {code, 0};
-  float values[2];
-  DecodeE4m3<2>(codes, values);
-  return values[0];
-}
-
-// The scale of group `group` whose largest magnitude has the bits `largest` (bf16, finite).
-// `global_scale` is read by nvfp4 alone. REQUIRES: global_scale is finite and positive.
-template <RowFormat F>
-TERRACE_HOST_DEVICE GroupScale MakeGroupScale(int group, uint16_t largest, float global_scale) {
-  const float magnitude = FloatFromBf16(largest);
-  if constexpr (F == RowFormat::kFp8PerToken) {
-    const float floored = magnitude > 1e-12f ? magnitude : 1e-12f;
-    return {DivRn(kE4m3Largest, floored), Bf16FromFloat(DivRn(floored, kE4m3Largest))};
-  } else if constexpr (F == RowFormat::kNvfp4) {
-    constexpr float kSmallestScale = 0x1p-9f;
-    float scale = SixthRn(magnitude);
-    if (global_scale != 1.0f) scale = DivRn(scale, global_scale);
-    scale = scale > kSmallestScale ? scale : kSmallestScale;
-    scale = scale < kE4m3Largest ? scale : kE4m3Largest;
-    const uint8_t code = E4m3FromFloat(scale);
-    // A tiny global scale can underflow the product to 0. The smallest float32 stands in: it gives
-    // the same codes, and no 0 / 0.
-    const float product = MulRn(ValueOfE4m3(code), global_scale);
-    return {product > 0x1p-149f ? product : 0x1p-149f, code};
-  } else if constexpr (F == RowFormat::kBf16) {
-    return {1.0f, 0};
-  } else if constexpr (F == RowFormat::kIndexerMxfp4) {
-    const uint32_t byte = Ue8m0Scale<kE2m1LargestBf16, 1, 125 + 127>(largest);
-    return {InverseUe8m0(byte), byte};
-  } else {  // e4m3 with a power-of-two scale; every code decodes to a finite bf16
-    const uint32_t byte = Ue8m0Scale<kE4m3LargestBf16, 105, 119 + 127>(largest);
-    if constexpr (F == RowFormat::kIndexerFp8) {
-      return {InverseUe8m0(byte), BitsFromFloat(FloatFromUe8m0(byte))};
-    }
-    return {InverseUe8m0(byte), group < RowShape<F>::kQuantizedGroups ? byte : 0};
-  }
-}
-
-// Writes or reads the scale of one group in a scale row. REQUIRES: on the device, the scale row is
-// aligned to kScaleBytes (pages are aligned to 16).
-template <RowFormat F>
-TERRACE_HOST_DEVICE void StoreScale(uint8_t* scale_row, int group, uint32_t stored) {
-  constexpr int kBytes = RowShape<F>::kScaleBytes;
-  static_assert(kBytes == 0 || kBytes == 1 || kBytes == 2 || kBytes == 4);
-  if constexpr (kBytes == 1) {
-    scale_row[group] = static_cast<uint8_t>(stored);
-  } else if constexpr (kBytes > 1) {
-#if defined(__CUDA_ARCH__)
-    if constexpr (kBytes == 2) {
-      reinterpret_cast<uint16_t*>(scale_row)[group] = static_cast<uint16_t>(stored);
-    } else {
-      reinterpret_cast<uint32_t*>(scale_row)[group] = stored;
-    }
-#else
-    std::memcpy(scale_row + group * kBytes, &stored, kBytes);  // little-endian
-#endif
-  }
-}
-
-template <RowFormat F>
-TERRACE_HOST_DEVICE uint32_t LoadScale(const uint8_t* scale_row, int group) {
-  constexpr int kBytes = RowShape<F>::kScaleBytes;
-  if constexpr (kBytes == 0) {
-    return 0;
-  } else if constexpr (kBytes == 1) {
-    return scale_row[group];
-  } else {
-#if defined(__CUDA_ARCH__)
-    if constexpr (kBytes == 2) {
-      return reinterpret_cast<const uint16_t*>(scale_row)[group];
-    } else {
-      return reinterpret_cast<const uint32_t*>(scale_row)[group];
-    }
-#else
-    uint32_t stored = 0;
-    std::memcpy(&stored, scale_row + group * kBytes, kBytes);
-    return stored;
-#endif
-  }
-}
-
-// The float32 that a stored scale stands for.
-template <RowFormat F>
-TERRACE_HOST_DEVICE float ScaleValue(uint32_t stored) {
-  if constexpr (F == RowFormat::kBf16) {
-    return 1.0f;
-  } else if constexpr (F == RowFormat::kFp8PerToken) {
-    return FloatFromBf16(static_cast<uint16_t>(stored));
-  } else if constexpr (F == RowFormat::kNvfp4) {
-    return ValueOfE4m3(static_cast<uint8_t>(stored));
-  } else if constexpr (F == RowFormat::kIndexerFp8) {
-    return FloatFromBits(stored);
-  } else {
-    return FloatFromUe8m0(stored);
-  }
-}
 
 // The steps between bf16 channels and codes. Each works on kCount consecutive quantized channels;
 // those of the scale stay within one group.

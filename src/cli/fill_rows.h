@@ -35,7 +35,7 @@ struct FillSegment {
 static_assert(std::is_trivially_copyable_v<FillSegment>);
 
 TERRACE_HOST_DEVICE uint64_t SeedOfRow(const FillSegment& segment, int32_t row) {
-  const LaneRecord* records = reinterpret_cast<const LaneRecord*>(segment.header + 1);
+  const LaneRecord* records = LanesOf(*segment.header);
   const int32_t index =
       segment.token_lanes != nullptr
           ? segment.token_lanes[row]
