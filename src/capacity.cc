@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "terrace/geometry_builder.h"
+#include "terrace/page_layout.h"
 #include "terrace/units.h"
 
 namespace terrace {

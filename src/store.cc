@@ -11,6 +11,7 @@
 #include "terrace/capacity.h"
 #include "terrace/check.h"
 #include "terrace/geometry_builder.h"
+#include "terrace/page_layout.h"
 
 namespace terrace {
 namespace {

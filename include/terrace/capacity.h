@@ -23,7 +23,7 @@
 #include "absl/status/statusor.h"
 #include "terrace/geometry.h"
 #include "terrace/model.h"
-#include "terrace/page_layout.h"
+#include "terrace/page_view.h"
 
 namespace terrace {
 

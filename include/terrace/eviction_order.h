@@ -21,11 +21,9 @@
 #include <optional>
 #include <vector>
 
-namespace terrace {
+#include "terrace/prefix_reuse.h"
 
-// Who is evicted first.
-enum class Priority : uint8_t { kLow = 0, kNormal = 1, kHigh = 2 };
-inline constexpr int kNumPriorities = 3;
+namespace terrace {
 
 class EvictionOrder {
  public:

@@ -1,6 +1,6 @@
 // Geometry is the flat, trivially copyable summary of a deployment that the ledger, plans, stores
 // and kernels agree on: pools, their capacities and the limits of a step. It knows no bytes: those
-// are a store's own (page_layout.h), so that stores of different layer ranges share one geometry.
+// are a store's own (page_view.h), so that stores of different layer ranges share one geometry.
 // Plain data that kernels include too; geometry_builder.h makes it from a model.
 
 #ifndef TERRACE_GEOMETRY_H_

@@ -1,42 +1,14 @@
-// PagePlace says where the bytes of a pool lie in one store's memory. Offsets are 64-bit
-// everywhere.
-//
-//   address(block, row, plane) = base + block * block_stride + row * layer_stride +
-//   plane_offset[plane]
-//
-// Block-major: an extent [layer][plane][page] a block, rounded up once to block_align.
-// Layer-major: [layer][block][plane][page], the planes of one block rounded up to block_align.
-// Overlap and state pools have one plane, of opaque_bytes a page and more for each draft.
+// Lays the pages of a pool out in a store's memory.
 
 #ifndef TERRACE_PAGE_LAYOUT_H_
 #define TERRACE_PAGE_LAYOUT_H_
 
 #include <cstdint>
 
-#include "terrace/pool_kinds.h"
+#include "terrace/model.h"
+#include "terrace/page_view.h"
 
 namespace terrace {
-
-struct PoolSpec;  // model.h, which kernels do without
-
-struct PagePlace {
-  int32_t rows = 0;  // layers of this store that own a row
-  int32_t num_planes = 0;
-  int64_t blocks = 0;
-  int64_t block_stride = 0;  // bytes between two blocks of one layer
-  int64_t layer_stride = 0;  // bytes between two layers of one block
-  int64_t total_bytes = 0;   // of the whole pool
-  int64_t copy_bytes = 0;    // one block is `copy_pieces` pieces of copy_bytes, layer_stride apart
-  int32_t copy_pieces = 0;
-  int64_t plane_offset[kMaxPlanes] = {};
-  int64_t page_bytes[kMaxPlanes] = {};        // useful: data rows + scale rows
-  int64_t useful_bytes_per_block = 0;         // over all rows and planes
-  int64_t page_padding_bytes_per_block = 0;   // pages rounded up to page_align
-  int64_t block_padding_bytes_per_block = 0;  // the rest up to what a block reserves
-  int64_t reserved_bytes_per_block() const {
-    return useful_bytes_per_block + page_padding_bytes_per_block + block_padding_bytes_per_block;
-  }
-};
 
 // `rows` layers of `pool` in `blocks` blocks; `max_drafts` of Limits says how large pages of a
 // state pool are.   REQUIRES: a pool that ValidateModel accepts; rows, blocks, max_drafts >= 0.

@@ -10,9 +10,12 @@
 
 #include "terrace/chunk_digest.h"
 #include "terrace/pool_kinds.h"
-#include "terrace/prefix_index.h"
 
 namespace terrace {
+
+// Who is evicted first.
+enum class Priority : uint8_t { kLow = 0, kNormal = 1, kHigh = 2 };
+inline constexpr int kNumPriorities = 3;
 
 // Where a sequence leaves checkpoints. Every boundary is a multiple of the chunk's tokens.
 struct CheckpointPolicy {

@@ -26,7 +26,7 @@
 #include "terrace/counters.h"
 #include "terrace/geometry.h"
 #include "terrace/model.h"
-#include "terrace/page_layout.h"
+#include "terrace/page_view.h"
 #include "terrace/plan.h"
 #include "terrace/rope_table.h"
 #include "terrace/step_view.h"
@@ -115,23 +115,6 @@ struct RowsOut {
 };
 
 enum class PlaneKind : int32_t { kLatent = 0, kIndexer = 1 };
-
-// One layer's pages of one plane, for kernels that read in place. Valid as long as the store.
-// Overlap and state pools: block b is the page_bytes at base + b * block_stride, whatever they
-// hold; it has no rows and no format.
-//   data row of slot s:  base + (s / entries) * block_stride + (s % entries) * data_bytes
-//   scale row of slot s: base + (s / entries) * block_stride + entries * data_bytes + (s % entries)
-//   * scale_bytes
-struct PageView {
-  void* base = nullptr;
-  int64_t block_stride = 0;  // bytes
-  int64_t page_bytes = 0;    // data rows and scale rows
-  int32_t num_blocks = 0;
-  int32_t entries_per_block = 0;
-  RowFormat format = RowFormat::kBf16;
-  int32_t data_bytes = 0;   // of a row
-  int32_t scale_bytes = 0;  // of a row
-};
 
 class Store {
  public:
