@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "bench/calibrate.h"
-#include "terrace/block_pool.h"
+#include "src/ledger/block_pool.h"
 
 namespace terrace {
 namespace {

@@ -13,10 +13,10 @@
 
 #include "bench/cuda_bench_util.h"
 #include "kernels/begin.h"
-#include "kernels/pages.h"
-#include "terrace/geometry_builder.h"
+#include "src/model/geometry_builder.h"
+#include "src/model/page_layout.h"
+#include "src/ops/pages.h"
 #include "terrace/model.h"
-#include "terrace/page_layout.h"
 
 namespace terrace {
 

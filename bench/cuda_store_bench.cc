@@ -18,8 +18,8 @@
 #include "kernels/gather.h"
 #include "kernels/translate.h"
 #include "kernels/write.h"
-#include "terrace/rope.h"
-#include "terrace/row_format.h"
+#include "terrace/formats/rope.h"
+#include "terrace/formats/row_format.h"
 
 namespace terrace {
 namespace {

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "bench/calibrate.h"
-#include "terrace/geometry_builder.h"
+#include "src/model/geometry_builder.h"
 #include "terrace/ledger.h"
 #include "terrace/model.h"
 

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "bench/calibrate.h"
-#include "terrace/prefix_index.h"
+#include "src/ledger/prefix_index.h"
 
 namespace terrace {
 namespace {

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
-#include "terrace/multiversion.h"
-#include "terrace/row_codec.h"
+#include "src/base/multiversion.h"
+#include "terrace/formats/row_codec.h"
 
 namespace terrace {
 namespace {

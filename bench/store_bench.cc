@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "benchmark/benchmark.h"
-#include "terrace/geometry_builder.h"
-#include "terrace/rope.h"
+#include "src/model/geometry_builder.h"
+#include "terrace/formats/rope.h"
 #include "terrace/store.h"
 
 namespace terrace {

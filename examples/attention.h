@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "terrace/bf16.h"
-#include "terrace/rope.h"
-#include "terrace/row_format.h"
+#include "terrace/formats/bf16.h"
+#include "terrace/formats/rope.h"
+#include "terrace/formats/row_format.h"
 
 namespace terrace::examples {
 

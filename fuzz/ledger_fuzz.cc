@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "terrace/geometry_builder.h"
+#include "src/model/geometry_builder.h"
 #include "terrace/model.h"
-#include "tests/prefix_trial.h"
+#include "tests/model/prefix_trial.h"
 
 namespace terrace {
 namespace {

@@ -11,8 +11,8 @@
 // records are then read where they lie.
 
 #include "kernels/begin.h"
-#include "kernels/launch.cuh"
-#include "terrace/expand.h"
+#include "kernels/common/launch.cuh"
+#include "src/plan/expand.h"
 
 namespace terrace {
 namespace {

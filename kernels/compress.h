@@ -1,5 +1,5 @@
 // Compress: from the raw kv and score rows of a step to the entries that close in it, and the state
-// that the next step goes on from (terrace/compress_state.h, terrace/compress_math.h). One launch a
+// that the next step goes on from (src/model/state_pages.h, terrace/formats/compress_math.h). One launch a
 // layer: the CSA latent with its indexer key, or HCA.
 //
 // TakeOverlap and RestoreState: what checkpoints keep of the state, for all layers at once.
@@ -9,12 +9,12 @@
 
 #include <cstdint>
 
-#include "kernels/launch_target.h"
-#include "kernels/pages.h"
-#include "terrace/compress_state.h"
+#include "kernels/common/launch_target.h"
+#include "src/model/state_pages.h"
+#include "src/ops/pages.h"
+#include "terrace/formats/host_device.h"
+#include "terrace/formats/rope_table.h"
 #include "terrace/geometry.h"
-#include "terrace/host_device.h"
-#include "terrace/rope_table.h"
 #include "terrace/step_view.h"
 
 namespace terrace {

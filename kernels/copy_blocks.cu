@@ -2,8 +2,8 @@
 // of 16 bytes, all loads before the first store. What pool a copy is in is known on the device
 // alone, so the grid is sized for the largest block; tiles beyond a smaller one have nothing to do.
 
+#include "kernels/common/launch.cuh"
 #include "kernels/copy_blocks.h"
-#include "kernels/launch.cuh"
 
 namespace terrace {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kernels/launch_target.h"
+#include "kernels/common/launch_target.h"
 #include "terrace/plan_format.h"
 
 namespace terrace {

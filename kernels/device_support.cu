@@ -1,7 +1,7 @@
 // An empty kernel: its attributes tell whether there is code for the current device.
 
+#include "kernels/common/launch.cuh"
 #include "kernels/device_support.h"
-#include "kernels/launch.cuh"
 
 // CMake before 3.26 falls back to C++17 silently.
 static_assert(__cplusplus >= 202002L, "compile with -std=c++20");

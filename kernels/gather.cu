@@ -4,9 +4,9 @@
 // With few rows a warp there is little left to do at the end of a grid. Neighbouring blocks have
 // neighbouring rows of a query: they share its lists and tables and write one stretch of memory.
 
+#include "kernels/common/launch.cuh"
+#include "kernels/common/stage.cuh"
 #include "kernels/gather.h"
-#include "kernels/launch.cuh"
-#include "kernels/stage.cuh"
 #include "terrace/counters.h"
 
 namespace terrace {

@@ -6,10 +6,10 @@
 
 #include <cstdint>
 
-#include "kernels/launch_target.h"
-#include "kernels/pages.h"
-#include "kernels/select.h"
-#include "terrace/rope_table.h"
+#include "kernels/common/launch_target.h"
+#include "src/ops/pages.h"
+#include "src/ops/select.h"
+#include "terrace/formats/rope_table.h"
 
 namespace terrace {
 

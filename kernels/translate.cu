@@ -3,9 +3,9 @@
 // table before the first of those is used, and stores the run together. What Begin wrote (the
 // query's token row) is read before the kernel waits for the one before it.
 
-#include "kernels/launch.cuh"
+#include "kernels/common/launch.cuh"
+#include "kernels/common/warp.cuh"
 #include "kernels/translate.h"
-#include "kernels/warp.cuh"
 #include "terrace/counters.h"
 
 namespace terrace {

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "kernels/launch_target.h"
-#include "kernels/select.h"
+#include "kernels/common/launch_target.h"
+#include "src/ops/select.h"
 
 namespace terrace {
 

@@ -3,11 +3,11 @@
 // quantized and stored without leaving the registers; its group maxima and scale bytes travel
 // through shuffles. What can be done before the kernel before this one has ended is (launch.cuh).
 
-#include "kernels/launch.cuh"
-#include "kernels/packet.cuh"
+#include "kernels/common/launch.cuh"
+#include "kernels/common/packet.cuh"
 #include "kernels/write.h"
+#include "src/plan/expand.h"
 #include "terrace/counters.h"
-#include "terrace/expand.h"
 
 namespace terrace {
 namespace {

@@ -6,9 +6,9 @@
 
 #include <cstdint>
 
-#include "kernels/launch_target.h"
-#include "kernels/pages.h"
-#include "terrace/rope_table.h"
+#include "kernels/common/launch_target.h"
+#include "src/ops/pages.h"
+#include "terrace/formats/rope_table.h"
 #include "terrace/step_view.h"
 
 namespace terrace {

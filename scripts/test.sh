@@ -107,7 +107,7 @@ check_tidy() {
   local dir=$1 left=$((1080 - (SECONDS - start))) limit sources
   left=$((left < 15 ? 15 : left > 240 ? 240 : left))
   limit="${TERRACE_TIDY_SECONDS:-$left}"
-  mapfile -t sources < <(git ls-files 'src/*.cc' 'src/cli/*.cc')
+  mapfile -t sources < <(git ls-files 'src/*.cc' 'tools/*.cc')
   export TIDY_DIR=$dir TIDY_UNTIL=$(($(date +%s) + limit)) TIDY_LEFT=$logs/tidy_left.txt
   : >"$TIDY_LEFT"
   printf '%s\n' "${sources[@]}" | xargs -P "$JOBS" -n 1 bash -c '

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "terrace/rope.h"
-#include "terrace/rope_table.h"
+#include "terrace/formats/rope.h"
+#include "terrace/formats/rope_table.h"
 
 namespace terrace {
 namespace {

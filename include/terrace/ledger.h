@@ -33,7 +33,7 @@
 #include "terrace/geometry.h"
 #include "terrace/ids.h"
 #include "terrace/plan.h"
-#include "terrace/prefix_reuse.h"
+#include "terrace/prefix.h"
 
 namespace terrace {
 

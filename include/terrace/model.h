@@ -12,8 +12,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "terrace/formats/row_format.h"
 #include "terrace/pool_kinds.h"
-#include "terrace/row_format.h"
 
 namespace terrace {
 

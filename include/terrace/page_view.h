@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
+#include "terrace/formats/row_format.h"
 #include "terrace/pool_kinds.h"
-#include "terrace/row_format.h"
 
 namespace terrace {
 

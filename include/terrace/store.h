@@ -24,11 +24,11 @@
 #include "absl/types/span.h"
 #include "terrace/backend.h"
 #include "terrace/counters.h"
+#include "terrace/formats/rope_table.h"
 #include "terrace/geometry.h"
 #include "terrace/model.h"
 #include "terrace/page_view.h"
 #include "terrace/plan.h"
-#include "terrace/rope_table.h"
 #include "terrace/step_view.h"
 
 namespace terrace {

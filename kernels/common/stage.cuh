@@ -1,0 +1,154 @@
+// Stages: a row on its way from its page to where bf16 rows go. Its bytes are copied to shared
+// memory asynchronously, so that rows under way take no registers. Lanes decode it by chunks of 8
+// channels, neighbouring lanes neighbouring chunks whatever the format, without shuffles, back into
+// shared memory, and the row goes out as a whole.
+
+#ifndef TERRACE_KERNELS_COMMON_STAGE_CUH_
+#define TERRACE_KERNELS_COMMON_STAGE_CUH_
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/common/warp.cuh"
+#include "src/ops/pages.h"
+#include "terrace/formats/row_codec.h"
+
+namespace terrace {
+
+inline constexpr int kChunkChannels = 8;  // 16 bytes of bf16
+inline constexpr int kPieceBytes = 16;    // of one asynchronous copy
+
+// What a stage holds: the data row, the pieces that the scale row lies in, and, if rows rotate, the
+// rope table's row of the position.
+template <RowFormat F, bool kRotates>
+struct Stage {
+  static constexpr RowLayout kLayout = LayoutOf(F);
+  static constexpr int kScaleBegin = kLayout.data_bytes;
+  static constexpr int kRopeBegin =
+      kScaleBegin + (kLayout.scale_bytes + kPieceBytes - 1) / kPieceBytes * kPieceBytes;
+  static constexpr int kBytes =
+      kRopeBegin + (kRotates ? kRopeChannels * static_cast<int>(sizeof(float)) : 0);
+  static_assert(kLayout.data_bytes % kPieceBytes == 0);
+
+  static constexpr int kChunks = kLayout.channels / kChunkChannels;
+  static constexpr int kQuantizedChunks = RowShape<F>::kQuantizedChannels / kChunkChannels;
+  static constexpr int kFirstRopeChunk = RowShape<F>::kFirstRopeChannel / kChunkChannels;
+  static constexpr int kGroupChunks = RowShape<F>::kGroupChannels / kChunkChannels;
+};
+
+// Waits for all copies that the lanes of the warp have started.
+__device__ __forceinline__ void AwaitCopies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+  __syncwarp();
+}
+
+// Starts the copies of one row by all lanes of the warp. `rope`: the table's row of its position.
+// REQUIRES: pages, block_stride and rope are multiples of 16. A scale row shorter than a piece is
+// copied with its neighbours in the block.
+template <RowFormat F, bool kRotates>
+__device__ __forceinline__ void StartRow(const PlanePages& pages, int32_t slot, const float* rope,
+                                         uint8_t* stage) {
+  using S = Stage<F, kRotates>;
+  const RowOfPage place = FindRow(pages, slot);
+  const int lane = threadIdx.x % kWarpLanes;
+#pragma unroll
+  for (int piece = 0; piece * kPieceBytes < S::kBytes; piece += kWarpLanes) {
+    const int at = (piece + lane) * kPieceBytes;
+    if (at >= S::kBytes) break;
+    const uint8_t* from = place.page + place.row * S::kLayout.data_bytes + at;
+    if (at >= S::kScaleBegin) {
+      const int scale_piece = place.row * S::kLayout.scale_bytes / kPieceBytes * kPieceBytes;
+      from = place.page + pages.scale_offset + scale_piece + (at - S::kScaleBegin);
+    }
+    if (kRotates && at >= S::kRopeBegin) {
+      from = reinterpret_cast<const uint8_t*>(rope) + (at - S::kRopeBegin);
+    }
+    asm volatile("cp.async.cg.shared.global [%0], [%1], %2;" ::"r"(SharedAddress(stage + at)),
+                 "l"(from), "n"(kPieceBytes)
+                 : "memory");
+  }
+}
+
+// The bf16 of chunk `index` of a staged row, as stored.
+template <RowFormat F, bool kRotates>
+__device__ __forceinline__ uint4 DecodeChunk(const PlanePages& pages, int32_t slot,
+                                             const uint8_t* stage, int index) {
+  using S = Stage<F, kRotates>;
+  constexpr int kBytes = RowShape<F>::kE2m1 ? kChunkChannels / 2 : kChunkChannels;
+  uint4 chunk;
+  if (index >= S::kQuantizedChunks) {
+    std::memcpy(&chunk,
+                __builtin_assume_aligned(stage + S::kQuantizedChunks * kBytes +
+                                             (index - S::kQuantizedChunks) * sizeof(chunk),
+                                         sizeof(chunk)),
+                sizeof(chunk));
+    return chunk;
+  }
+  alignas(8) uint8_t codes[kBytes];
+  std::memcpy(codes, __builtin_assume_aligned(stage + index * kBytes, kBytes), kBytes);
+  const int scale_row = FindRow(pages, slot).row * S::kLayout.scale_bytes % kPieceBytes;
+  const uint32_t scale = LoadScale<F>(stage + S::kScaleBegin + scale_row, index / S::kGroupChunks);
+  float values[kChunkChannels];
+  alignas(16) uint16_t channels[kChunkChannels];
+  DecodeValues<F, kChunkChannels>(codes, values);
+  ScaleUp<F, kChunkChannels>(values, ScaleValue<F>(scale), pages.global_scale);
+  RoundToBf16<kChunkChannels>(values, channels);
+  std::memcpy(&chunk, channels, sizeof(chunk));
+  return chunk;
+}
+
+// The chunk rotated by the staged row of the rope table. REQUIRES: index >= kFirstRopeChunk.
+template <RowFormat F>
+__device__ __forceinline__ uint4 RotateChunk(uint4 chunk, const uint8_t* stage, int index) {
+  using S = Stage<F, true>;
+  constexpr int kPairs = kChunkChannels / 2;
+  const float* cosines =
+      reinterpret_cast<const float*>(stage + S::kRopeBegin) + (index - S::kFirstRopeChunk) * kPairs;
+  alignas(16) float rope[2][kPairs];
+  alignas(16) uint16_t channels[kChunkChannels];
+  std::memcpy(rope[0], __builtin_assume_aligned(cosines, 16), sizeof(rope[0]));
+  std::memcpy(rope[1], __builtin_assume_aligned(cosines + kRopePairs, 16), sizeof(rope[1]));
+  std::memcpy(channels, &chunk, sizeof(chunk));
+  RotatePairs<kPairs>(channels, rope[0], rope[1]);
+  std::memcpy(&chunk, channels, sizeof(chunk));
+  return chunk;
+}
+
+// Stores `count` rows of bf16, at most kRows, that the warp has put one after the other into `rows`
+// in shared memory; row i goes to out + i * pitch. From SM90 on the copy engine writes each row as
+// a whole, and reads shared memory until AwaitStores. REQUIRES: out and pitch are multiples of 16.
+template <int kRows, int kRowBytes>
+__device__ __forceinline__ void StoreRows(const uint8_t* rows, int count, uint8_t* out,
+                                          int64_t pitch) {
+  const int lane = threadIdx.x % kWarpLanes;
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  __syncwarp();
+  if (lane < kRows && lane < count) {
+    asm volatile(
+        "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(out + lane * pitch),
+        "r"(SharedAddress(rows + lane * kRowBytes)), "n"(kRowBytes)
+        : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+  }
+#else
+  __syncwarp();
+#pragma unroll
+  for (int i = lane; i < kRows * kRowBytes / kPieceBytes; i += kWarpLanes) {
+    const int row = i * kPieceBytes / kRowBytes;
+    if (row >= count) break;
+    *reinterpret_cast<uint4*>(out + row * pitch + i * kPieceBytes % kRowBytes) =
+        *reinterpret_cast<const uint4*>(rows + i * kPieceBytes);
+  }
+#endif
+}
+__device__ __forceinline__ void AwaitStores() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+#endif
+  __syncwarp();
+}
+
+}  // namespace terrace
+
+#endif  // TERRACE_KERNELS_COMMON_STAGE_CUH_

@@ -1,0 +1,199 @@
+// Compress, CSA. Grid: blocks for one or several lanes, then a block an entry. An entry's block has
+// a thread for two channels: 8 warps for the latent's, and two, where there is one, for the indexer
+// key's. All 8 rows of the entry are on their way at once.
+//
+// A lane's threads keep its rings, two warps a token. In a step of at most D + 1 tokens it
+// overwrites nothing that an entry of the step reads. In a longer one their block pools those that
+// reach back to the rings itself, before they are written: there are two at most.
+
+#include "kernels/common/launch.cuh"
+#include "kernels/compress.h"
+#include "kernels/compress/csa_rings.cuh"
+#include "kernels/compress/csa_tokens.cuh"
+#include "kernels/compress/entry.cuh"
+#include "terrace/counters.h"
+
+namespace terrace {
+namespace {
+
+// Entries whose rows are put on their way to the L2 while the kernel before this one runs: those of
+// a decode step, one for each multiprocessor of an H100. More would take the memory from the rows
+// that are wanted first.
+constexpr int32_t kEarlyEntries = 132;
+
+TERRACE_HOST_DEVICE int BlockThreads(const CompressParams& params) {
+  return kLatentThreads + (params.num_planes > 1 ? kIndexerThreads : 0);
+}
+// With a token for each lane a group of threads has a lane: the fewer blocks, the more room is
+// there for those of the next launch. With more tokens a lane has a block, whose groups take turns.
+TERRACE_HOST_DEVICE int LanesPerBlock(const CompressParams& params) {
+  return params.max_token_rows > params.max_lanes ? 1 : BlockThreads(params) / kGroupThreads;
+}
+TERRACE_HOST_DEVICE int32_t LaneBlocks(const CompressParams& params) {
+  const int32_t lanes = LanesPerBlock(params);
+  return (params.max_lanes + lanes - 1) / lanes;
+}
+
+// LaneOfEntryRow (expand.h) by a warp: 32 records at a time.
+__device__ __forceinline__ int32_t FindLane(const CompressParams& params, int32_t num_lanes,
+                                            int32_t entry_row) {
+  const LaneRecord* const lanes = LanesOf(*params.step.header);
+  int32_t low = 0;
+  for (int32_t left = num_lanes; left > 1;) {
+    const int32_t stride = (left + kWarpLanes - 1) / kWarpLanes;
+    const int32_t at = static_cast<int32_t>(threadIdx.x) % kWarpLanes * stride;
+    const bool begun = at < left && lanes[low + at].entry_row[params.pool_index] <= entry_row;
+    const int32_t skipped = (__popc(__ballot_sync(kAllLanes, begun)) - 1) * stride;
+    low += skipped;
+    left = min(stride, left - skipped);
+  }
+  return low;
+}
+
+// Pools and stores a plane of an entry. Called by the plane's threads.
+template <int kPlane, bool kBf16>
+__device__ __forceinline__ void DoPlane(const Tokens<kBf16>& tokens, int32_t entry,
+                                        EntryPlace place, int thread, RowShared& shared) {
+  constexpr int kChannels = ChannelsOf(kPlane);
+  const CompressParams& params = tokens.params;
+  const CompressPlane& plane = params.planes[kPlane];
+  Pair kv[kCsaRows];
+  Pair score[kCsaRows];
+  tokens.template LoadWindows<kPlane>((entry - 1) * kCsaRatio, 2 * thread, kv, score);
+  const EntryFactors factors = LoadFactors<kChannels>(plane, place, thread);
+  float kvs[2][kCsaRows];
+  float scores[2][kCsaRows];
+#pragma unroll
+  for (int j = 0; j < kCsaRows; ++j) {
+    const int column = 2 * thread + j / kCsaRatio * kChannels;
+    const Pair ape = LoadPair<false>(plane.ape, j % kCsaRatio * (2 * kChannels) + column);
+    scores[0][j] = AddRn(score[j].even, ape.even);
+    scores[1][j] = AddRn(score[j].odd, ape.odd);
+    kvs[0][j] = kv[j].even;
+    kvs[1][j] = kv[j].odd;
+  }
+  int bad = 0;
+  float pooled[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    float sum;
+    float weighted;
+    PoolWindow<kCsaRows>(scores[i], kvs[i], sum, weighted);
+    pooled[i] = Pooled(sum, weighted, bad);
+  }
+  CountRare(bad, &params.step.counters->nonfinite_values);
+  StoreEntry<kChannels>(plane, {pooled[0], pooled[1]}, factors, place, thread, shared,
+                        params.step.counters);
+}
+
+// Called by all threads.
+template <bool kBf16>
+__device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t entry,
+                                        EntryPlace place, RowShared (&shared)[kMaxPlanes]) {
+  const int thread = OpaqueThread();
+  if (thread < kLatentThreads) {
+    DoPlane<0>(tokens, entry, place, thread, shared[0]);
+  } else {
+    DoPlane<1>(tokens, entry, place, thread - kLatentThreads, shared[1]);
+  }
+}
+
+// Whether a lane's block may have to read its rings before it writes them.
+__device__ __forceinline__ bool ReadsRings(const CompressParams& params, int32_t record) {
+  const PlanHeader& header = *params.step.header;
+  const StepCheckpoints checkpoints = CheckpointsOf(header, record);
+  return LanesOf(header)[record].count > params.max_drafts + 1 ||
+         checkpoints.begin < checkpoints.end;
+}
+
+// Pools the entries of a lane that reach back to its rings. Called by all threads of the block.
+template <bool kBf16>
+__device__ __forceinline__ void DoEntriesOfLane(const CompressParams& params, int32_t record,
+                                                RowShared (&shared)[kMaxPlanes]) {
+  if (record >= params.step.header->num_lanes) return;
+  const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
+  if (tokens.state == nullptr) return;
+  const int32_t first_row = tokens.lane.entry_row;
+  const int32_t end_row = first_row + tokens.EntriesOfLane();
+  for (int32_t row = first_row; row < end_row; ++row) {
+    const EntryPlace place = PlaceOfEntry(params, row);
+    if (place.slot != kNoSlot) DoEntry(tokens, tokens.EntryOfRow(row), place, shared);
+    __syncthreads();  // before the warps share anything else
+  }
+}
+
+template <bool kBf16>
+__device__ __forceinline__ void DoLanes(const CompressParams& params, int32_t block,
+                                        RowShared (&shared)[kMaxPlanes]) {
+  const PlanHeader& header = *params.step.header;
+  const int lanes = LanesPerBlock(params);
+  const int groups = static_cast<int>(blockDim.x) / kGroupThreads;
+  const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
+  const bool is_shared = lanes == 1;
+  const int32_t first_record = block * lanes;
+  const int32_t record = first_record + (is_shared ? 0 : group);
+  const bool has_lane = record < header.num_lanes;
+  const Share of_group = is_shared ? Share{group, groups} : Share{0, 1};
+  if (has_lane) {
+    const int thread = static_cast<int>(threadIdx.x) % kGroupThreads;
+    PrefetchRings(TokensOf<kBf16>(params, record),
+                  {of_group.first * kGroupThreads + thread, of_group.stride * kGroupThreads});
+  }
+  if (__syncthreads_or(has_lane && ReadsRings(params, record))) {
+    AwaitPrecedingKernel();
+    for (int i = 0; i < lanes; ++i) DoEntriesOfLane<kBf16>(params, first_record + i, shared);
+    if (has_lane) {
+      const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
+      if (tokens.state != nullptr) {
+        TakeCheckpoints(tokens, CheckpointsOf(header, record), of_group);
+      }
+    }
+    __syncthreads();  // the rings are read
+  }
+  if (!has_lane) return;
+  const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
+  if (tokens.state != nullptr) {
+    UpdateRings(tokens, of_group);
+  } else if (threadIdx.x % (is_shared ? blockDim.x : kGroupThreads) == 0) {
+    AddToCounter(&params.step.counters->skipped_slots, 1);
+  }
+}
+
+template <bool kBf16>
+__device__ __forceinline__ void DoEntryOfRow(const CompressParams& params, int32_t row,
+                                             RowShared (&shared)[kMaxPlanes]) {
+  const PlanHeader& header = *params.step.header;
+  if (row >= min(params.max_entry_rows, header.num_entry_rows[params.pool_index])) return;
+  const Tokens<kBf16> tokens = TokensOf<kBf16>(params, FindLane(params, header.num_lanes, row));
+  const EntryPlace place = PlaceOfEntry(params, row);
+  const bool of_lane = row - tokens.lane.entry_row < tokens.EntriesOfLane();
+  if (of_lane || tokens.state == nullptr || place.slot == kNoSlot) return;
+  const int32_t entry = tokens.EntryOfRow(row);
+  if (row < kEarlyEntries && threadIdx.x < kWarpLanes) PrefetchEntry(tokens, entry);
+  AwaitPrecedingKernel();
+  DoEntry(tokens, entry, place, shared);
+}
+
+template <bool kBf16>
+__global__ void __launch_bounds__(kLatentThreads + kIndexerThreads, 3)
+    CompressCsaKernel(const __grid_constant__ CompressParams params) {
+  __shared__ RowShared shared[kMaxPlanes];
+  const int32_t block = blockIdx.x;
+  if (block < LaneBlocks(params)) {
+    DoLanes<kBf16>(params, block, shared);
+  } else {
+    DoEntryOfRow<kBf16>(params, block - LaneBlocks(params), shared);
+  }
+  AwaitPrecedingKernel();
+}
+
+}  // namespace
+
+int LaunchCompressCsa(const CompressParams& params, LaunchTarget target) {
+  const int64_t blocks = int64_t{LaneBlocks(params)} + params.max_entry_rows;
+  return LaunchAwaiting(
+      params.planes[0].bf16_rows ? CompressCsaKernel<true> : CompressCsaKernel<false>,
+      {blocks, 1, BlockThreads(params)}, target, params);
+}
+
+}  // namespace terrace

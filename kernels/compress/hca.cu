@@ -1,0 +1,311 @@
+// Compress, HCA. A thread has two channels. Grid: a block a lane, with a whole row, then the whole
+// windows: those whose tokens are all fed and final in the step, which need no state. A window is
+// folded by slices of 64 channels, a warp for each segment of its tokens. From SM90 on a window has
+// a cluster, a block for each slice; elsewhere one block folds them one after the other.
+//
+// A lane's block folds the rest into its state, token after token: of a decoding lane its token, of
+// a chunk the end of the window that it finds open and the beginning of the one that it leaves
+// open.
+
+#include "kernels/common/cluster.cuh"
+#include "kernels/common/launch.cuh"
+#include "kernels/compress.h"
+#include "kernels/compress/entry.cuh"
+#include "kernels/compress/hca_sums.cuh"
+#include "terrace/counters.h"
+
+namespace terrace {
+namespace {
+
+constexpr int kThreads = kLatentThreads;
+constexpr int kSliceChannels = 2 * kWarpLanes;
+constexpr int kSlices = kLatentChannels / kSliceChannels;
+static_assert(kThreads == kHcaSegments * kWarpLanes, "a warp for each segment");
+
+struct Shared {
+  RowShared row;
+  alignas(16) float pooled[kLatentChannels];
+  alignas(16) Sums<kSliceChannels> segments[kHcaSegments];  // of a slice
+  Inbox inbox;
+};
+
+__device__ __forceinline__ bool IsWhole(const CompressLane& lane, int32_t entry) {
+  return entry * kHcaRatio >= lane.first && (entry + 1) * kHcaRatio <= lane.length() - lane.drafts;
+}
+
+// A window as it fills, up to a position.
+struct Window {
+  PairSums finished;  // its finished segments
+  PairSums open;
+
+  // Called when the tokens before `position` are in.
+  __device__ __forceinline__ void FinishSegment(int32_t position) {
+    if (position % kHcaSegmentTokens != 0) return;
+    finished.AddPart(open);
+    open = {};
+  }
+};
+
+// What a lane's block goes through.
+template <bool kBf16>
+struct LaneWork {
+  const CompressParams& params;
+  const CompressLane lane;
+  float* const state;
+  Shared& shared;
+
+  __device__ __forceinline__ const CompressPlane& plane() const { return params.planes[0]; }
+  __device__ __forceinline__ static int channel() { return 2 * static_cast<int>(threadIdx.x); }
+  __device__ __forceinline__ RowSums& finished() const {
+    return *reinterpret_cast<RowSums*>(state + HcaStateLayout::kFinished);
+  }
+  __device__ __forceinline__ RowSums& open() const {
+    return *reinterpret_cast<RowSums*>(state + HcaStateLayout::kOpen);
+  }
+  __device__ __forceinline__ float* ring_row(int32_t position) const {
+    return state + HcaStateLayout{params.max_drafts}.row_offset(position) + channel();
+  }
+
+  // Called when the tokens before `position` are in: finishes the segment and the window that end
+  // there. Windows that ended before the step have their entry already.
+  __device__ __forceinline__ void Finish(int32_t position, Window& window) const {
+    window.FinishSegment(position);
+    if (position % kHcaRatio != 0) return;
+    if (position > lane.first) {
+      const int32_t row = lane.entry_row + position / kHcaRatio - 1 - lane.first / kHcaRatio;
+      const EntryPlace place = PlaceOfEntry(params, row);
+      if (place.slot != kNoSlot) {
+        const int thread = OpaqueThread();
+        const EntryFactors factors = LoadFactors<kLatentChannels>(plane(), place, thread);
+        int bad = 0;
+        const Pair pooled = window.finished.Pool(bad);
+        CountRare(bad, &params.step.counters->nonfinite_values);
+        StoreEntry<kLatentChannels>(plane(), pooled, factors, place, thread, shared.row,
+                                    params.step.counters);
+        __syncthreads();  // before another entry shares anything
+      }
+    }
+    window = {};
+  }
+
+  // Keeps the window as it is before `end`, which is final. `ends_segment`: one has ended since the
+  // state was kept last.
+  __device__ __forceinline__ void Save(const Window& window, int32_t end, bool ends_segment) const {
+    if (ends_segment) StoreSums(window.finished, finished(), channel());
+    StoreSums(window.open, open(), channel());
+    __syncthreads();  // all threads have read it
+    if (threadIdx.x == 0) *reinterpret_cast<int32_t*>(state) = end;
+  }
+
+  // A draft of this step, which goes to the ring, or of the one before, which comes from there.
+  __device__ __forceinline__ void AddDraft(int32_t position, PairSums& open) const {
+    Token token;
+    if (position < lane.first) {
+      token.kv = LoadPair<false>(ring_row(position), 0);
+      token.score = LoadPair<false>(ring_row(position), kLatentChannels);
+    } else {
+      token = LoadInput<kBf16>(plane(), lane, position, channel());
+      StorePair(token.kv, ring_row(position));
+      StorePair(token.score, ring_row(position) + kLatentChannels);
+    }
+    open.AddToken(token.kv, token.score, LoadApe(plane(), position, channel()));
+  }
+
+  // The drafts of the step before, which are final by now; the step's tokens but those of whole
+  // windows; then its drafts.
+  __device__ __forceinline__ void Run() const {
+    const int32_t length = lane.length();
+    const int32_t final_end = length - lane.drafts;
+    int32_t folded = *reinterpret_cast<const int32_t*>(state);
+    // Loaded whether it goes on from them or not, which is only known when `folded` is there.
+    Window window = {.finished = {}, .open = LoadSums(open(), channel())};
+    Batch<1> first;
+    Inputs<kBf16> inputs(plane(), lane, lane.first, channel());
+    inputs.Load(first);
+    // Nothing but a state that a missed step left behind is elsewhere.
+    if (folded > lane.first || folded < max(lane.first - params.max_drafts, 0)) {
+      folded = lane.first;
+    }
+    const bool goes_on = folded % kHcaRatio != 0;
+    const auto ends_segment = [&](int32_t end) {
+      return end / kHcaSegmentTokens != folded / kHcaSegmentTokens;
+    };
+    if (!goes_on) {
+      window.open = {};
+    } else if (ends_segment(length)) {
+      window.finished = LoadSums(finished(), channel());
+    }
+    for (int32_t t = folded;;) {
+      if (t == final_end) Save(window, t, !goes_on || ends_segment(t));
+      if (t == length) break;
+      if (t < lane.first || t >= final_end) {
+        AddDraft(t, window.open);
+        ++t;
+      } else if (t % kHcaRatio == 0 && IsWhole(lane, t / kHcaRatio)) {
+        t = final_end / kHcaRatio * kHcaRatio;  // so are all up to the last
+        continue;
+      } else {
+        const int32_t end = min(final_end, (t / kHcaSegmentTokens + 1) * kHcaSegmentTokens);
+        if (t == lane.first) {
+          first.AddTo(window.open);
+          ++t;
+        } else {
+          inputs = Inputs<kBf16>(plane(), lane, t, channel());
+        }
+        AddTokens(inputs, end - t, window.open);
+        t = end;
+      }
+      Finish(t, window);
+    }
+  }
+};
+
+// Puts what the lane's block folds on its way to the L2: how far it is, its open segment, and its
+// tokens of no whole window.
+template <bool kBf16>
+__device__ __forceinline__ void PrefetchLane(const CompressParams& params, const CompressLane& lane,
+                                             const float* state) {
+  const int32_t length = lane.length();
+  const int32_t window_end = (lane.first + kHcaRatio - 1) / kHcaRatio * kHcaRatio;
+  const int32_t head_end = min(length, window_end);
+  const int32_t tail = max(head_end, (length - lane.drafts) / kHcaRatio * kHcaRatio);
+  const int32_t thread = threadIdx.x;
+  if (thread == 0 && state != nullptr) {
+    PrefetchL2(state);
+    PrefetchL2(state + HcaStateLayout::kOpen, sizeof(RowSums));
+  }
+  for (int32_t t = lane.first + thread; t < head_end; t += kThreads) {
+    PrefetchToken<kBf16>(params.planes[0], lane, t);
+  }
+  for (int32_t t = tail + thread; t < length; t += kThreads) {
+    PrefetchToken<kBf16>(params.planes[0], lane, t);
+  }
+}
+
+template <bool kBf16>
+__device__ __forceinline__ void DoLane(const CompressParams& params, const CompressLane& lane,
+                                       Shared& shared) {
+  float* const state = StateOf(params, lane);
+  PrefetchLane<kBf16>(params, lane, state);
+  AwaitPrecedingKernel();
+  if (state == nullptr) {
+    if (threadIdx.x == 0) AddToCounter(&params.step.counters->skipped_slots, 1);
+    return;
+  }
+  LaneWork<kBf16>{params, lane, state, shared}.Run();
+}
+
+// Pools channels of a slice of the whole window that begins at `begin`, one in each of the first
+// kSliceChannels threads. Called by all of them.
+template <bool kBf16>
+__device__ __forceinline__ float PoolSlice(const CompressParams& params, const CompressLane& lane,
+                                           int32_t begin, int slice, Shared& shared) {
+  const int segment = static_cast<int>(threadIdx.x) / kWarpLanes;
+  const int channel_of_slice = 2 * (static_cast<int>(threadIdx.x) % kWarpLanes);
+  begin += segment * kHcaSegmentTokens;
+  PairSums open;
+  AddSegment(
+      Inputs<kBf16>(params.planes[0], lane, begin, slice * kSliceChannels + channel_of_slice),
+      open);
+  StoreSums(open, shared.segments[segment], channel_of_slice);
+  __syncthreads();
+  if (threadIdx.x >= kSliceChannels) return 0.0f;
+  SoftmaxSum finished = kEmptySoftmaxSum;
+#pragma unroll
+  for (int i = 0; i < kHcaSegments; ++i) {
+    const Sums<kSliceChannels>& part = shared.segments[i];
+    Accumulate({part.max[threadIdx.x], part.sum[threadIdx.x], part.weighted[threadIdx.x]},
+               finished);
+  }
+  int bad = 0;
+  const float pooled = Pooled(finished.sum, finished.weighted, bad);
+  CountRare(bad, &params.step.counters->nonfinite_values);
+  return pooled;
+}
+
+// Pools all slices of the whole window that begins at `begin` into shared.pooled. With a cluster
+// each of its blocks does one; only the first has all of them in the end, and the others are done.
+template <bool kBf16, bool kCluster>
+__device__ __forceinline__ bool PoolWhole(const CompressParams& params, const CompressLane& lane,
+                                          int32_t begin, Shared& shared) {
+  if constexpr (!kCluster) {
+    AwaitPrecedingKernel();
+    for (int slice = 0; slice < kSlices; ++slice) {
+      const float pooled = PoolSlice<kBf16>(params, lane, begin, slice, shared);
+      if (threadIdx.x < kSliceChannels) {
+        shared.pooled[slice * kSliceChannels + threadIdx.x] = pooled;
+      }
+      __syncthreads();
+    }
+    return true;
+  } else {
+#if __CUDA_ARCH__ >= 900
+    shared.inbox.Open(sizeof(shared.pooled));
+    const int slice = Inbox::BlockRank();
+    AwaitPrecedingKernel();
+    const float pooled = PoolSlice<kBf16>(params, lane, begin, slice, shared);
+    shared.inbox.AwaitOpening();
+    if (threadIdx.x < kSliceChannels) {
+      shared.inbox.Send(pooled, shared.pooled + slice * kSliceChannels + threadIdx.x);
+    }
+    if (slice != 0) return false;
+    shared.inbox.AwaitAll();
+#endif
+    return true;
+  }
+}
+
+// A whole window has 128 consecutive token rows, so just one whose number divides by 128.
+template <bool kBf16, bool kCluster>
+__device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t token_row,
+                                         Shared& shared) {
+  if (token_row >= min(params.max_token_rows, params.step.header->num_token_rows)) return;
+  const CompressLane lane = LoadLane(params, params.step.token_record[token_row]);
+  const int32_t entry = (lane.first + token_row - lane.token_row) / kHcaRatio;
+  if (!IsWhole(lane, entry)) return;
+  const EntryPlace place = PlaceOfEntry(params, lane.entry_row + entry - lane.first / kHcaRatio);
+  if (place.slot == kNoSlot) return;
+  if (!PoolWhole<kBf16, kCluster>(params, lane, entry * kHcaRatio, shared)) return;
+  const CompressPlane& plane = params.planes[0];
+  const int thread = threadIdx.x;
+  const EntryFactors factors = LoadFactors<kLatentChannels>(plane, place, thread);
+  StoreEntry<kLatentChannels>(plane, LoadPair<false>(shared.pooled, 2 * thread), factors, place,
+                              thread, shared.row, params.step.counters);
+}
+
+// kCluster: blocks of whole windows come in clusters of kSlices, and so do all others.
+template <bool kBf16, bool kCluster>
+__global__ void __launch_bounds__(kThreads, 3)
+    CompressHcaKernel(const __grid_constant__ CompressParams params) {
+  __shared__ Shared shared;
+  constexpr int32_t kCopies = kCluster ? kSlices : 1;
+  const int32_t block = blockIdx.x;
+  const int32_t lanes_end = (params.max_lanes + kCopies - 1) / kCopies * kCopies;
+  if (block < lanes_end) {
+    if (block < min(params.max_lanes, params.step.header->num_lanes)) {
+      DoLane<kBf16>(params, LoadLane(params, block), shared);
+    }
+  } else {
+    DoWindow<kBf16, kCluster>(params, (block - lanes_end) / kCopies * kHcaRatio, shared);
+  }
+  AwaitPrecedingKernel();
+}
+
+template <bool kCluster>
+int LaunchAs(const CompressParams& params, LaunchTarget target) {
+  constexpr int kCopies = kCluster ? kSlices : 1;
+  const int64_t blocks =
+      (CeilDiv(params.max_lanes, kCopies) + CeilDiv(params.max_token_rows, kHcaRatio)) * kCopies;
+  return LaunchAwaiting(
+      params.planes[0].bf16_rows ? CompressHcaKernel<true, kCluster>
+                                 : CompressHcaKernel<false, kCluster>,
+      {.blocks_x = blocks, .blocks_y = 1, .threads = kThreads, .cluster = kCopies}, target, params);
+}
+
+}  // namespace
+
+int LaunchCompressHca(const CompressParams& params, LaunchTarget target) {
+  return target.early ? LaunchAs<true>(params, target) : LaunchAs<false>(params, target);
+}
+
+}  // namespace terrace

@@ -1,0 +1,238 @@
+#include "src/backend/host/host_backend.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/begin.h"
+#include "kernels/compress.h"
+#include "kernels/copy_blocks.h"
+#include "kernels/gather.h"
+#include "kernels/translate.h"
+#include "kernels/write.h"
+#include "src/backend/host/host_compress.h"
+#include "src/backend/host/host_rows.h"
+#include "src/plan/expand.h"
+#include "terrace/units.h"
+
+namespace terrace {
+namespace {
+
+// What one thread takes at a time: some tens of microseconds of work, so that waking a thread pays.
+constexpr int64_t kPieceRows = 128;
+constexpr int64_t kPieceSlots = 1 << 14;
+constexpr int64_t kPieceCopyBytes = 1 << 18;
+constexpr int64_t kPieceCsaEntries = 16;
+constexpr int64_t kPieceCsaLanes = 16;
+constexpr int64_t kPieceHcaLanes = 4;
+
+constexpr int64_t kMostBytes = int64_t{1} << 62;
+
+absl::Status OutOfMemory(int64_t bytes) {
+  const int64_t free = sysconf(_SC_AVPHYS_PAGES) * int64_t{sysconf(_SC_PAGESIZE)};
+  return absl::ResourceExhaustedError(absl::StrCat("cannot map ", FormatBytes(bytes),
+                                                   " of host memory: ", std::strerror(errno), " (",
+                                                   FormatBytes(free), " are free)"));
+}
+
+// Fills the rows of the step that lies at step.header.
+void Expand(const BeginParams& params) {
+  const Geometry& geometry = params.geometry;
+  const StepView& step = params.step;
+  const LaneRecord* const lanes = LanesOf(*step.header);
+  const int window = geometry.window_pool;
+  for (int32_t l = 0; l < params.header.num_lanes; ++l) {
+    const LaneRecord& lane = lanes[l];
+    const int32_t first_stored = FirstStoredPosition(geometry, lane);
+    for (int32_t i = 0; i < lane.count; ++i) {
+      step.tokens[lane.token_row + i] = {lane.lane, lane.first + i, lane.first, first_stored};
+      step.token_record[lane.token_row + i] = l;
+      step.token_position[lane.token_row + i] = lane.first + i;
+    }
+    for (int p = 0; p < geometry.num_pools; ++p) {
+      const PoolGeometry& pool = geometry.pools[p];
+      if (!HoldsRows(pool.kind)) continue;
+      const int32_t* blocks = step.block_table[p] + int64_t{lane.lane} * pool.blocks_per_lane;
+      if (p == window) {
+        int32_t* slots = step.slots[p] + lane.token_row;
+        for (int32_t i = 0; i < lane.count; ++i) {
+          const int32_t position = lane.first + i;
+          slots[i] = WindowRowWritten(geometry, *step.header, l, first_stored, position)
+                         ? SlotOf(pool, blocks, position)
+                         : kNoSlot;
+        }
+        continue;
+      }
+      const int32_t begin = EntriesClosed(pool, lane.first);
+      const int32_t end = EntriesClosed(pool, lane.first + lane.count);
+      for (int32_t entry = begin; entry < end; ++entry) {
+        const int32_t row = lane.entry_row[p] + entry - begin;
+        step.slots[p][row] = EntrySlot(pool, lane, blocks, entry);
+        step.entry_position[p][row] = entry * pool.ratio;
+      }
+    }
+  }
+  for (int32_t row = params.header.num_token_rows; row < params.padded_token_rows; ++row) {
+    step.tokens[row] = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
+    step.token_record[row] = -1;
+    step.token_position[row] = 0;
+    if (window >= 0) step.slots[window][row] = kNoSlot;
+  }
+}
+
+}  // namespace
+
+HostBackend::~HostBackend() {
+  for (const auto& [memory, bytes] : mapped_bytes_) munmap(memory, bytes);
+}
+
+absl::StatusOr<void*> HostBackend::Allocate(int64_t bytes) {
+  if (bytes < 0 || bytes > kMostBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes, " bytes"));
+  }
+  const int64_t page = sysconf(_SC_PAGESIZE);
+  const int64_t mapped = std::max(RoundUp(bytes, page), page);
+  void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return OutOfMemory(bytes);
+  // Rows lie at random: with small pages most would miss the TLB. A refusal costs speed alone.
+  madvise(memory, mapped, MADV_HUGEPAGE);
+  mapped_bytes_[memory] = mapped;
+  return memory;
+}
+
+void HostBackend::Free(void* memory) {
+  const auto found = mapped_bytes_.find(memory);
+  if (found == mapped_bytes_.end()) return;
+  munmap(memory, found->second);
+  mapped_bytes_.erase(found);
+}
+
+absl::Status HostBackend::Upload(void* to, const void* from, int64_t bytes, Stream /*stream*/) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::Download(void* to, const void* from, int64_t bytes, Stream stream) {
+  return Upload(to, from, bytes, stream);
+}
+
+absl::Status HostBackend::Synchronize(Stream /*stream*/) { return absl::OkStatus(); }
+
+absl::Status HostBackend::Begin(const BeginParams& params, Stream stream) {
+  std::memcpy(params.step.header, params.plan, BytesToBegin(params));
+  const BlockPatch* patches = reinterpret_cast<const BlockPatch*>(
+      reinterpret_cast<const std::byte*>(params.step.header) + params.header.patches_offset);
+  absl::Status status =
+      Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream);
+  if (!status.ok()) return status;
+  Expand(params);
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::Patch(const PatchParams& params, Stream /*stream*/) {
+  for (int32_t i = 0; i < params.count; ++i) {
+    const BlockPatch& patch = params.patches[i];
+    const int64_t lane_blocks = params.geometry.pools[patch.pool].blocks_per_lane;
+    params.step.block_table[patch.pool][patch.lane * lane_blocks + patch.index] = patch.block;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::Write(const WriteParams& params, Stream /*stream*/) {
+  int64_t ends[kMaxWriteSegments];  // of the segments' rows, one after the other
+  int64_t rows = 0;
+  for (int i = 0; i < params.num_segments; ++i) {
+    const WriteSegment& segment = params.segments[i];
+    rows +=
+        segment.count == nullptr ? segment.max_rows : std::min(segment.max_rows, *segment.count);
+    ends[i] = rows;
+  }
+  pool_.ParallelFor(rows, kPieceRows, [&](int64_t begin, int64_t end) {
+    int64_t first = 0;
+    for (int i = 0; i < params.num_segments; ++i) {
+      const int64_t from = std::max(begin, first);
+      const int64_t to = std::min(end, ends[i]);
+      if (from < to) {
+        WriteHostRows(params.segments[i], from - first, to - first, params.counters);
+      }
+      first = ends[i];
+    }
+  });
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::Translate(const TranslateParams& params, Stream /*stream*/) {
+  const int64_t queries = std::max<int64_t>(kPieceSlots / std::max(params.padded_rows, 1), 1);
+  pool_.ParallelFor(params.select.num_queries, queries,
+                    [&](int64_t begin, int64_t end) { TranslateHostQueries(params, begin, end); });
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::Gather(const GatherParams& params, Stream /*stream*/) {
+  const int64_t rows = int64_t{params.select.num_queries} * params.select.rows_per_query;
+  pool_.ParallelFor(rows, kPieceRows,
+                    [&](int64_t begin, int64_t end) { GatherHostRows(params, begin, end); });
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::CopyBlocks(const CopyParams& params, Stream /*stream*/) {
+  int64_t largest = 1;
+  for (const CopyPool& pool : params.pools) {
+    largest = std::max(largest, pool.pieces * pool.piece_bytes);
+  }
+  const int64_t copies = std::max<int64_t>(kPieceCopyBytes / largest, 1);
+  pool_.ParallelFor(params.count, copies, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const BlockCopy& copy = params.copies[i];
+      const CopyPool& pool = params.pools[copy.pool];
+      uint8_t* to = pool.base + copy.destination * pool.block_stride;
+      const uint8_t* from = pool.base + copy.source * pool.block_stride;
+      for (int32_t piece = 0; piece < pool.pieces; ++piece) {
+        std::memcpy(to, from, pool.piece_bytes);
+        to += pool.piece_stride;
+        from += pool.piece_stride;
+      }
+    }
+  });
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::Compress(const CompressParams& params, Stream /*stream*/) {
+  const bool csa = params.pool.ratio == kCsaRatio;
+  const PlanHeader& header = *params.step.header;
+  const int32_t entries = std::min(params.max_entry_rows, header.num_entry_rows[params.pool_index]);
+  pool_.ParallelFor(entries, csa ? kPieceCsaEntries : 1,
+                    [&](int64_t begin, int64_t end) { CompressHostEntries(params, begin, end); });
+  pool_.ParallelFor(header.num_lanes, csa ? kPieceCsaLanes : kPieceHcaLanes,
+                    [&](int64_t begin, int64_t end) { CompressHostLanes(params, begin, end); });
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::TakeOverlap(const TakeOverlapParams& params, Stream /*stream*/) {
+  TakeHostOverlap(params);
+  return absl::OkStatus();
+}
+
+absl::Status HostBackend::RestoreState(const RestoreStateParams& params, Stream /*stream*/) {
+  RestoreHostState(params);
+  return absl::OkStatus();
+}
+
+Counters HostBackend::ReadCounters() const {
+  const auto read = [](uint64_t& counter) {
+    return std::atomic_ref<uint64_t>(counter).load(std::memory_order_relaxed);
+  };
+  return {.nonfinite_values = read(counters_.nonfinite_values),
+          .skipped_slots = read(counters_.skipped_slots),
+          .skipped_entries = read(counters_.skipped_entries),
+          .skipped_positions = read(counters_.skipped_positions),
+          .truncated_queries = read(counters_.truncated_queries)};
+}
+
+}  // namespace terrace

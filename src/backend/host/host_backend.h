@@ -1,0 +1,54 @@
+// The host backend: pages in ordinary memory, kernels as loops over a few threads. Memory is
+// mapped zero-filled, with huge pages where the system gives them, and becomes resident page by
+// page as it is written, so a large pool costs what is used of it.
+//
+// Calls have run to their end when they return; the stream is ignored.
+
+#ifndef TERRACE_SRC_BACKEND_HOST_HOST_BACKEND_H_
+#define TERRACE_SRC_BACKEND_HOST_HOST_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/container/flat_hash_map.h"
+#include "src/base/thread_pool.h"
+#include "terrace/backend.h"
+
+namespace terrace {
+
+class HostBackend final : public Backend {
+ public:
+  // REQUIRES: threads >= 1, the caller included.
+  explicit HostBackend(int threads) : pool_(threads) {}
+  ~HostBackend() override;
+
+  absl::string_view name() const override { return "host"; }
+
+  absl::StatusOr<void*> Allocate(int64_t bytes) override;
+  void Free(void* memory) override;
+  absl::Status Upload(void* to, const void* from, int64_t bytes, Stream stream) override;
+  absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) override;
+  absl::Status Synchronize(Stream stream) override;
+
+  absl::Status Begin(const BeginParams& params, Stream stream) override;
+  absl::Status Patch(const PatchParams& params, Stream stream) override;
+  absl::Status Write(const WriteParams& params, Stream stream) override;
+  absl::Status Translate(const TranslateParams& params, Stream stream) override;
+  absl::Status Gather(const GatherParams& params, Stream stream) override;
+  absl::Status CopyBlocks(const CopyParams& params, Stream stream) override;
+  absl::Status Compress(const CompressParams& params, Stream stream) override;
+  absl::Status TakeOverlap(const TakeOverlapParams& params, Stream stream) override;
+  absl::Status RestoreState(const RestoreStateParams& params, Stream stream) override;
+
+  Counters* counters() override { return &counters_; }
+  Counters ReadCounters() const override;
+
+ private:
+  ThreadPool pool_;
+  absl::flat_hash_map<void*, int64_t> mapped_bytes_;
+  mutable Counters counters_;  // raised by several threads through std::atomic_ref
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_SRC_BACKEND_HOST_HOST_BACKEND_H_

@@ -1,0 +1,72 @@
+// What checkpoints keep of the compressor's state, and what resuming makes of it, on the host
+// (kernels/compress_state.cu on the device).
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "src/backend/host/host_compress.h"
+
+namespace terrace {
+namespace {
+
+float* PageOf(const LayerStatePages& layers, int32_t row, int32_t block) {
+  if (block < 0 || block >= layers.pages.num_blocks) return nullptr;
+  return reinterpret_cast<float*>(layers.pages.base + row * layers.layer_stride +
+                                  block * layers.pages.block_stride);
+}
+
+// A row that weighs nothing.
+void ClearCsaRow(const CsaStateLayout& layout, float* row) {
+  for (const int channels : {kLatentChannels, layout.indexer_channels}) {
+    row = std::fill_n(row, channels, 0.0f);
+    row = std::fill_n(row, channels, -std::numeric_limits<float>::infinity());
+  }
+}
+
+}  // namespace
+
+void TakeHostOverlap(const TakeOverlapParams& params) {
+  const int32_t floats = params.layout.row_floats();
+  for (int32_t i = 0; i < params.count; ++i) {
+    const CheckpointRecord& record = params.records[i];
+    for (int32_t layer = 0; layer < params.state.rows; ++layer) {
+      const float* const state = PageOf(params.state, layer, record.state_block);
+      float* const overlap = PageOf(params.overlap, layer, record.overlap_block);
+      if (state == nullptr || overlap == nullptr) continue;
+      for (int j = 0; j < kCsaRatio; ++j) {
+        std::memcpy(overlap + j * floats,
+                    state + params.layout.row_offset(0, record.position - kCsaRatio + j),
+                    floats * sizeof(float));
+      }
+    }
+  }
+}
+
+// An empty state is one whose rows weigh nothing.
+void RestoreHostState(const RestoreStateParams& params) {
+  const int32_t floats = params.csa_layout.row_floats();
+  for (int32_t i = 0; i < params.count; ++i) {
+    const RestoreRecord& record = params.records[i];
+    for (int32_t layer = 0; layer < params.hca_state.rows; ++layer) {
+      float* const state = PageOf(params.hca_state, layer, params.hca_table[record.lane]);
+      if (state != nullptr) std::memcpy(state, &record.position, sizeof(record.position));
+    }
+    if (record.position < kCsaRatio) continue;
+    for (int32_t layer = 0; layer < params.csa_state.rows; ++layer) {
+      float* const state = PageOf(params.csa_state, layer, params.csa_table[record.lane]);
+      const float* const overlap = PageOf(params.overlap, layer, record.overlap_block);
+      if (state == nullptr) continue;
+      for (int j = 0; j < kCsaRatio; ++j) {
+        float* const row = state + params.csa_layout.row_offset(0, record.position - kCsaRatio + j);
+        if (overlap == nullptr) {
+          ClearCsaRow(params.csa_layout, row);
+        } else {
+          std::memcpy(row, overlap + j * floats, floats * sizeof(float));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace terrace

@@ -1,0 +1,51 @@
+#include "src/model/page_layout.h"
+
+#include "terrace/formats/row_format.h"
+#include "terrace/model.h"
+#include "terrace/units.h"
+
+namespace terrace {
+
+PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts) {
+  PagePlace place;
+  place.rows = rows;
+  place.num_planes = HoldsRows(pool.kind) ? static_cast<int32_t>(pool.planes.size()) : 1;
+  place.blocks = blocks;
+
+  int64_t useful = 0;  // of one layer in one block
+  int64_t padded = 0;
+  const auto add_page = [&](int plane, int64_t bytes) {
+    place.page_bytes[plane] = bytes;
+    place.plane_offset[plane] = padded;
+    useful += bytes;
+    padded += RoundUp(bytes, pool.page_align);
+  };
+  for (int plane = 0; plane < static_cast<int>(pool.planes.size()); ++plane) {
+    add_page(plane, PageBytes(pool.planes[plane].format, pool.entries_per_block));
+  }
+  if (!HoldsRows(pool.kind)) {
+    add_page(0, pool.opaque_bytes + max_drafts * pool.opaque_bytes_per_draft);
+  }
+
+  int64_t reserved = 0;  // of all layers in one block
+  if (pool.layout == PoolLayout::kBlockMajor) {
+    reserved = RoundUp(rows * padded, pool.block_align);
+    place.layer_stride = padded;
+    place.block_stride = reserved;
+    place.copy_bytes = rows * padded;
+    place.copy_pieces = 1;
+  } else {
+    place.block_stride = RoundUp(padded, pool.block_align);
+    place.layer_stride = blocks * place.block_stride;
+    reserved = rows * place.block_stride;
+    place.copy_bytes = padded;
+    place.copy_pieces = rows;
+  }
+  place.total_bytes = blocks * reserved;
+  place.useful_bytes_per_block = rows * useful;
+  place.page_padding_bytes_per_block = rows * (padded - useful);
+  place.block_padding_bytes_per_block = reserved - rows * padded;
+  return place;
+}
+
+}  // namespace terrace

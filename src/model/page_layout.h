@@ -1,0 +1,19 @@
+// Lays the pages of a pool out in a store's memory.
+
+#ifndef TERRACE_SRC_MODEL_PAGE_LAYOUT_H_
+#define TERRACE_SRC_MODEL_PAGE_LAYOUT_H_
+
+#include <cstdint>
+
+#include "terrace/model.h"
+#include "terrace/page_view.h"
+
+namespace terrace {
+
+// `rows` layers of `pool` in `blocks` blocks; `max_drafts` of Limits says how large pages of a
+// state pool are.   REQUIRES: a pool that ValidateModel accepts; rows, blocks, max_drafts >= 0.
+PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts = 0);
+
+}  // namespace terrace
+
+#endif  // TERRACE_SRC_MODEL_PAGE_LAYOUT_H_

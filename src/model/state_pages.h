@@ -1,0 +1,84 @@
+// What the compressor keeps of a sequence between steps: the pages of the state pools and of the
+// overlap pool (docs/formats.md section 5). All numbers are float32, unless said otherwise.
+//
+// CSA (ratio 4): an entry pools columns [:d] of the 4 tokens of the window before and columns [d:]
+// of its own 4, so each half of a token's raw row has a ring of its own, for as long as it may be
+// read:
+//   half 0, columns [:d]: of the last 8 + D tokens; token t is row t % (8 + D)
+//   half 1, columns [d:]: of the last 4 + D tokens; token t is row t % (4 + D)
+//   row:     latent kv [d], score [d], then indexer kv [e], score [e];    d = 512, e = 128 or 0
+//   overlap: half 0 of each of the 4 tokens before a checkpoint
+// An entry that closes at token t reaches back to t - 7 and t - 3, so of D + 1 tokens, as a step of
+// decoding feeds, none overwrites what an entry of the step reads, and D drafts can be taken back.
+//
+// HCA (ratio 128): the running softmax of the window's finished segments, and of the open one, over
+// the tokens before `folded`; and a ring of D raw rows of tokens that may be taken back, token t in
+// row t % D. Tokens below the first of a step are final: the step folds them before its own.
+//   page:    folded (int32), 28 bytes unused; finished max [d], sum [d], weighted [d]; open the
+//   same row:     kv [d], score [d]
+
+#ifndef TERRACE_SRC_MODEL_STATE_PAGES_H_
+#define TERRACE_SRC_MODEL_STATE_PAGES_H_
+
+#include <cstdint>
+
+#include "terrace/formats/host_device.h"
+#include "terrace/formats/row_format.h"
+
+namespace terrace {
+
+inline constexpr int kCsaRatio = 4;
+inline constexpr int kHcaRatio = 128;
+inline constexpr int kCsaRows = 2 * kCsaRatio;  // of an entry: the window before, and its own
+inline constexpr int kHcaSegmentTokens = 16;
+inline constexpr int kHcaSegments = kHcaRatio / kHcaSegmentTokens;
+
+// Offsets and sizes are counted in float32.
+struct CsaStateLayout {
+  int32_t indexer_channels;  // 128, or 0 without an indexer plane
+  int32_t max_drafts;
+
+  TERRACE_HOST_DEVICE constexpr int32_t rows(int half) const {
+    return (half == 0 ? kCsaRows : kCsaRatio) + max_drafts;
+  }
+  TERRACE_HOST_DEVICE constexpr int32_t row_floats() const {
+    return 2 * (kLatentChannels + indexer_channels);
+  }
+  TERRACE_HOST_DEVICE constexpr int32_t ring_offset(int half) const {
+    return half == 0 ? 0 : rows(0) * row_floats();
+  }
+  TERRACE_HOST_DEVICE constexpr int32_t row_offset(int half, int32_t position) const {
+    return ring_offset(half) + position % rows(half) * row_floats();
+  }
+  // Of plane 0 (latent) or 1 (indexer) in a row; its scores follow its kv.
+  TERRACE_HOST_DEVICE static constexpr int32_t plane_offset(int plane) {
+    return plane * 2 * kLatentChannels;
+  }
+  TERRACE_HOST_DEVICE constexpr int64_t page_bytes() const {
+    return (int64_t{rows(0)} + rows(1)) * row_floats() * int64_t{sizeof(float)};
+  }
+  TERRACE_HOST_DEVICE constexpr int64_t overlap_page_bytes() const {
+    return int64_t{kCsaRatio} * row_floats() * int64_t{sizeof(float)};
+  }
+};
+
+struct HcaStateLayout {
+  int32_t max_drafts;
+
+  static constexpr int32_t kFinished = 8;  // offsets of max, sum and weighted sum
+  static constexpr int32_t kOpen = kFinished + 3 * kLatentChannels;
+  static constexpr int32_t kRows = kOpen + 3 * kLatentChannels;
+  static constexpr int32_t kRowFloats = 2 * kLatentChannels;
+
+  // REQUIRES: max_drafts > 0.
+  TERRACE_HOST_DEVICE constexpr int32_t row_offset(int32_t position) const {
+    return kRows + position % max_drafts * kRowFloats;
+  }
+  TERRACE_HOST_DEVICE constexpr int64_t page_bytes() const {
+    return (kRows + int64_t{max_drafts} * kRowFloats) * int64_t{sizeof(float)};
+  }
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_SRC_MODEL_STATE_PAGES_H_

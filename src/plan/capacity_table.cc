@@ -1,0 +1,115 @@
+// The capacity plan as people read it.
+
+#include <cstddef>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "src/base/text_table.h"
+#include "terrace/capacity.h"
+#include "terrace/formats/row_format.h"
+#include "terrace/units.h"
+
+namespace terrace {
+namespace {
+
+std::string PoolTable(const CapacityPlan& plan) {
+  std::vector<Row> rows = {{"pool", "kind", "rows of", "layers", "tokens/row", "rows/block",
+                            "bytes/block", "blocks", "size"}};
+  for (size_t p = 0; p < plan.pools.size(); ++p) {
+    const PoolBudget& budget = plan.pools[p];
+    const PoolSpec& spec = plan.model.pools[p];
+    const bool opaque = !HoldsRows(budget.kind);
+    rows.push_back({budget.name, std::string(PoolKindName(budget.kind)),
+                    opaque ? absl::StrCat(Grouped(budget.place.page_bytes[0]), " B")
+                           : absl::StrJoin(spec.planes, " + ",
+                                           [](std::string* out, const PlaneSpec& plane) {
+                                             absl::StrAppend(out, RowFormatName(plane.format));
+                                           }),
+                    Grouped(budget.place.rows), opaque ? "-" : Grouped(spec.ratio),
+                    Grouped(spec.entries_per_block),
+                    Grouped(budget.place.reserved_bytes_per_block()), Grouped(budget.blocks),
+                    FormatBytes(budget.place.total_bytes)});
+  }
+  return Align(rows, 3);
+}
+
+std::string MemoryTable(const CapacityPlan& plan) {
+  int64_t useful = 0;
+  int64_t page_padding = 0;
+  int64_t block_padding = 0;
+  for (const PoolBudget& pool : plan.pools) {
+    useful += pool.blocks * pool.place.useful_bytes_per_block;
+    page_padding += pool.blocks * pool.place.page_padding_bytes_per_block;
+    block_padding += pool.blocks * pool.place.block_padding_bytes_per_block;
+  }
+  std::vector<Row> rows = {{"memory", "bytes", "", "share"}};
+  const auto add = [&](const std::string& what, int64_t bytes) {
+    rows.push_back({what, Grouped(bytes), FormatBytes(bytes),
+                    absl::StrFormat("%.2f %%", 100.0 * static_cast<double>(bytes) /
+                                                   static_cast<double>(plan.memory_bytes))});
+  };
+  add("useful rows", useful);
+  add("page padding", page_padding);
+  add("block padding", block_padding);
+  add("tables and step buffers", plan.table_bytes);
+  add("unused", plan.unused_bytes);
+  add("total", useful + page_padding + block_padding + plan.table_bytes + plan.unused_bytes);
+  return Align(rows, 1);
+}
+
+std::string CostTable(const CapacityPlan& plan) {
+  const auto per_token = [](double bytes) { return absl::StrFormat("%.2f B", bytes); };
+  std::vector<Row> rows = {
+      {"cost", "useful", "reserved"},
+      {"one more sequence (window)", FormatBytes(plan.useful_fixed_bytes_per_sequence),
+       FormatBytes(plan.fixed_bytes_per_sequence - plan.state_bytes_per_sequence)}};
+  if (plan.state_bytes_per_sequence != 0) {
+    rows.push_back({"one more sequence (state)", FormatBytes(plan.useful_state_bytes_per_sequence),
+                    FormatBytes(plan.state_bytes_per_sequence)});
+  }
+  if (plan.prefix_reuse) {
+    rows.push_back({"one more checkpoint", FormatBytes(plan.useful_checkpoint_bytes),
+                    FormatBytes(plan.checkpoint_bytes)});
+  }
+  rows.push_back({"one more token (full pools)", per_token(plan.useful_bytes_per_token),
+                  per_token(plan.marginal_bytes_per_token)});
+  return Align(rows, 1);
+}
+
+std::string FitTable(const CapacityPlan& plan) {
+  std::vector<Row> rows = {{"context", "sequences", "held back by"}};
+  for (const int64_t context : kQuotedContexts) {
+    const int64_t sequences = SequencesThatFit(plan, context);
+    rows.push_back(
+        {context >= 1 << 20 ? absl::StrCat(context >> 20, "M") : absl::StrCat(context >> 10, "K"),
+         Grouped(sequences),
+         context > plan.geometry.max_context_tokens ? "max_context_tokens"
+         : sequences == plan.geometry.max_sequences ? "max_sequences"
+                                                    : "memory"});
+  }
+  return Align(rows, 1);
+}
+
+}  // namespace
+
+std::string ToTable(const CapacityPlan& plan) {
+  const Geometry& geometry = plan.geometry;
+  return absl::StrCat(
+      plan.model.name, ": ", plan.model.layers.size(), " layers, window of ",
+      Grouped(geometry.window_tokens), " tokens, chunks of ", Grouped(geometry.chunk_tokens), "\n",
+      FormatBytes(plan.memory_bytes), " for ", Grouped(geometry.max_sequences),
+      " sequences of up to ", Grouped(geometry.max_context_tokens), " tokens; steps of up to ",
+      Grouped(geometry.max_step_tokens), " tokens, ", Grouped(geometry.max_drafts), " drafts each",
+      geometry.store_whole_chunk != 0 ? ", whole chunks stored" : "",
+      plan.in_flight_plans != 0
+          ? absl::StrCat(", ", Grouped(plan.in_flight_plans), " plans in flight")
+          : "",
+      "\n\n", PoolTable(plan), "\n", MemoryTable(plan), "\n", CostTable(plan), "\n",
+      plan.prefix_reuse ? absl::StrCat("room for ", Grouped(plan.checkpoints),
+                                       " checkpoints of prefixes that no sequence uses\n")
+                        : "",
+      "room for ", Grouped(plan.max_tokens), " tokens in all\n", FitTable(plan));
+}
+
+}  // namespace terrace

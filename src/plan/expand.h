@@ -1,0 +1,148 @@
+// The arithmetic of a step: from lane and checkpoint records to positions, visible entries, stored
+// window rows and slots. One set of functions for host and device; the ledger, both backends and
+// the tests' oracle-free parts call them.
+//
+// A slot is block * entries_per_block + offset; -1 means "store nothing / read nothing".
+
+#ifndef TERRACE_SRC_PLAN_EXPAND_H_
+#define TERRACE_SRC_PLAN_EXPAND_H_
+
+#include <cstdint>
+
+#include "terrace/formats/host_device.h"
+#include "terrace/geometry.h"
+#include "terrace/plan_format.h"
+
+namespace terrace {
+
+inline constexpr int32_t kNoSlot = -1;
+
+// Entries that exist once `length` tokens have arrived.
+TERRACE_HOST_DEVICE int32_t EntriesClosed(const PoolGeometry& pool, int32_t length) {
+  return pool.rule == EntryRule::kPooled ? length / pool.ratio
+                                         : (length + pool.ratio - 1) / pool.ratio;
+}
+
+// Entries that a query at `position` sees: 0 .. result - 1.
+TERRACE_HOST_DEVICE int32_t EntriesVisible(const PoolGeometry& pool, int32_t position) {
+  return EntriesClosed(pool, position + 1);
+}
+
+// First position of the step from which on the window pool holds every row. Rows before it can be
+// seen by no later step, not even after all drafts are taken back.
+TERRACE_HOST_DEVICE int32_t FirstStoredPosition(const Geometry& geometry, const LaneRecord& lane) {
+  if (geometry.store_whole_chunk != 0) return lane.first;
+  const int32_t begin = lane.first + lane.count - lane.drafts - (geometry.window_tokens - 1);
+  return begin > lane.first ? begin : lane.first;
+}
+
+// Oldest position that the window of a query at `position` holds; never negative.
+TERRACE_HOST_DEVICE int32_t WindowBegin(int32_t window_tokens, int32_t position) {
+  const int32_t begin = position - (window_tokens - 1);
+  return begin > 0 ? begin : 0;
+}
+TERRACE_HOST_DEVICE int32_t WindowBegin(const Geometry& geometry, int32_t position) {
+  return WindowBegin(geometry.window_tokens, position);
+}
+
+// Whether a query of this step finds the row of `position`, one of its window, in the window pool:
+// the rows of earlier steps are kept, and of a prefill chunk its end. Rows that the step stores for
+// a checkpoint alone do not count: what a query reads does not depend on checkpoints.
+TERRACE_HOST_DEVICE bool WindowRowStored(int32_t first, int32_t first_stored, int32_t position) {
+  return position < first || position >= first_stored;
+}
+TERRACE_HOST_DEVICE bool WindowRowStored(const Geometry& geometry, const LaneRecord& lane,
+                                         int32_t position) {
+  return WindowRowStored(lane.first, FirstStoredPosition(geometry, lane), position);
+}
+
+// The plan's lane records. REQUIRES: they lie behind its header.
+TERRACE_HOST_DEVICE const LaneRecord* LanesOf(const PlanHeader& header) {
+  return reinterpret_cast<const LaneRecord*>(&header + 1);
+}
+
+// The checkpoint records inside the step of one lane record, ascending by position.
+struct StepCheckpoints {
+  const CheckpointRecord* begin;
+  const CheckpointRecord* end;
+};
+// REQUIRES: the plan lies behind its header; 0 <= record < num_lanes.
+TERRACE_HOST_DEVICE StepCheckpoints CheckpointsOf(const PlanHeader& header, int32_t record) {
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(&header);
+  const auto* const checkpoints =
+      reinterpret_cast<const CheckpointRecord*>(bytes + header.checkpoints_offset);
+  const LaneRecord* const lanes = LanesOf(header);
+  const int32_t end =
+      record + 1 < header.num_lanes ? lanes[record + 1].checkpoint_begin : header.num_checkpoints;
+  return {checkpoints + lanes[record].checkpoint_begin, checkpoints + end};
+}
+
+// Whether this step writes the window row of `position`, one of lane record `record`: a later step
+// can see it, or it is one of the window_tokens - 1 before a checkpoint inside the step.
+// Cost: one comparison, and for rows that no later step can see O(log checkpoints of the lane).
+TERRACE_HOST_DEVICE bool WindowRowWritten(const Geometry& geometry, const PlanHeader& header,
+                                          int32_t record, int32_t first_stored, int32_t position) {
+  if (position >= first_stored) return true;
+  const StepCheckpoints checkpoints = CheckpointsOf(header, record);
+  const CheckpointRecord* low = checkpoints.begin;  // the first one above `position`, in the end
+  const CheckpointRecord* high = checkpoints.end;
+  while (low < high) {
+    const CheckpointRecord* const middle = low + (high - low) / 2;
+    if (middle->position > position) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low < checkpoints.end && low->position - position < geometry.window_tokens;
+}
+
+// Slot of entry `entry` (window pool: of position `entry`) in `block`, the one that holds it; none
+// where there is none.
+TERRACE_HOST_DEVICE int32_t SlotInBlock(const PoolGeometry& pool, int32_t block, int32_t entry) {
+  return block < 0
+             ? kNoSlot
+             : (block << pool.log2_entries_per_block) | (entry & (pool.entries_per_block - 1));
+}
+
+// The same given the lane's row of the block table.
+TERRACE_HOST_DEVICE int32_t SlotOf(const PoolGeometry& pool, const int32_t* lane_blocks,
+                                   int32_t entry) {
+  return SlotInBlock(pool, lane_blocks[entry >> pool.log2_entries_per_block], entry);
+}
+
+// Slot that a step writes entry `entry` of a full pool to: none in a shared block.
+TERRACE_HOST_DEVICE int32_t EntrySlot(const PoolGeometry& pool, const LaneRecord& lane,
+                                      const int32_t* lane_blocks, int32_t entry) {
+  return entry * pool.ratio < lane.write_from ? kNoSlot : SlotOf(pool, lane_blocks, entry);
+}
+
+// Index of the lane record that row `token_row` of the step belongs to: the last one that starts at
+// or before it. REQUIRES: 0 <= token_row < num_token_rows.   Cost: O(log num_lanes).
+TERRACE_HOST_DEVICE int32_t LaneOfTokenRow(const LaneRecord* lanes, int32_t num_lanes,
+                                           int32_t token_row) {
+  int32_t low = 0;
+  int32_t high = num_lanes;
+  while (high - low > 1) {
+    const int32_t middle = (low + high) / 2;
+    (lanes[middle].token_row <= token_row ? low : high) = middle;
+  }
+  return low;
+}
+
+// The same for row `entry_row` of a full pool's compact inputs. Lanes that close no entry are
+// passed over.
+TERRACE_HOST_DEVICE int32_t LaneOfEntryRow(const LaneRecord* lanes, int32_t num_lanes, int32_t pool,
+                                           int32_t entry_row) {
+  int32_t low = 0;
+  int32_t high = num_lanes;
+  while (high - low > 1) {
+    const int32_t middle = (low + high) / 2;
+    (lanes[middle].entry_row[pool] <= entry_row ? low : high) = middle;
+  }
+  return low;
+}
+
+}  // namespace terrace
+
+#endif  // TERRACE_SRC_PLAN_EXPAND_H_

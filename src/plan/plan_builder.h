@@ -1,0 +1,71 @@
+// PlanBuilder writes a plan in place: one allocation of exactly the plan's size, then one call a
+// record. The ledger builds its steps with it; tests build plans of their own.
+
+#ifndef TERRACE_SRC_PLAN_PLAN_BUILDER_H_
+#define TERRACE_SRC_PLAN_PLAN_BUILDER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "src/plan/expand.h"
+#include "terrace/geometry.h"
+#include "terrace/plan.h"
+#include "terrace/plan_format.h"
+
+namespace terrace {
+
+class PlanBuilder {
+ public:
+  // `geometry` must outlive the builder.   REQUIRES: counts >= 0 of less than 2^31 bytes together.
+  PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCounts& counts);
+
+  // Sequence order is row order: the builder fills in token_row, entry_row and checkpoint_begin.
+  void AddLane(const LaneRecord& lane);
+  // Before the first AddLane: of a position that settled since its step. After it: inside the step
+  // of the lane added last, ascending.
+  void AddCheckpoint(const CheckpointRecord& checkpoint);
+  void AddRestore(const RestoreRecord& restore);
+  void AddPatch(const BlockPatch& patch);
+  void AddCopy(const BlockCopy& copy);
+
+  // REQUIRES: as many records were added as the constructor was told.
+  Plan Build(uint64_t epoch, PlanNumber number) &&;
+
+ private:
+  const Geometry& geometry_;
+  std::vector<std::byte> bytes_;
+  PlanHeader* header_;  // counts what was announced; rows grow with each lane
+  LaneRecord* next_lane_;
+  CheckpointRecord* first_checkpoint_;
+  CheckpointRecord* next_checkpoint_;
+  RestoreRecord* next_restore_;
+  BlockPatch* next_patch_;
+  BlockCopy* next_copy_;
+};
+
+inline void PlanBuilder::AddLane(const LaneRecord& lane) {
+  LaneRecord& record = *next_lane_++;
+  record = lane;
+  record.token_row = header_->num_token_rows;
+  record.checkpoint_begin = static_cast<int32_t>(next_checkpoint_ - first_checkpoint_);
+  header_->num_token_rows += lane.count;
+  for (int p = 0; p < geometry_.num_pools; ++p) {
+    const PoolGeometry& pool = geometry_.pools[p];
+    if (pool.kind != PoolKind::kFull) continue;
+    record.entry_row[p] = header_->num_entry_rows[p];
+    header_->num_entry_rows[p] +=
+        EntriesClosed(pool, lane.first + lane.count) - EntriesClosed(pool, lane.first);
+  }
+}
+
+inline void PlanBuilder::AddCheckpoint(const CheckpointRecord& checkpoint) {
+  *next_checkpoint_++ = checkpoint;
+}
+inline void PlanBuilder::AddRestore(const RestoreRecord& restore) { *next_restore_++ = restore; }
+inline void PlanBuilder::AddPatch(const BlockPatch& patch) { *next_patch_++ = patch; }
+inline void PlanBuilder::AddCopy(const BlockCopy& copy) { *next_copy_++ = copy; }
+
+}  // namespace terrace
+
+#endif  // TERRACE_SRC_PLAN_PLAN_BUILDER_H_

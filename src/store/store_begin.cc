@@ -1,0 +1,162 @@
+// Begin and CopyBlocks: what changes tables and whole blocks.
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/begin.h"
+#include "kernels/copy_blocks.h"
+#include "src/plan/block_copies.h"
+#include "src/plan/expand.h"
+#include "src/store/store_impl.h"
+
+namespace terrace {
+
+absl::Status Store::Impl::ResetTables(Stream stream) {
+  constexpr int64_t kPiece = 1 << 16;
+  const std::vector<int32_t> none(std::min(kPiece, block_tables_entries_), kNoSlot);
+  for (int64_t at = 0; at < block_tables_entries_; at += kPiece) {
+    const int64_t entries = std::min(kPiece, block_tables_entries_ - at);
+    absl::Status status = backend_->Upload(block_tables_ + at, none.data(),
+                                           entries * int64_t{sizeof(int32_t)}, stream);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+template <typename Record, typename Enqueue>
+absl::Status Store::Impl::UploadInPieces(int64_t offset, const Record* records, int64_t count,
+                                         Stream stream, const Enqueue& enqueue) {
+  const int64_t piece = (plan_bytes_ - offset) / int64_t{sizeof(Record)};
+  Record* const room = reinterpret_cast<Record*>(tables_ + offset);
+  for (int64_t at = 0; at < count; at += piece) {
+    const int64_t size = std::min(piece, count - at);
+    absl::Status status =
+        backend_->Upload(room, records + at, size * int64_t{sizeof(Record)}, stream);
+    if (!status.ok()) return status;
+    status = enqueue(room, static_cast<int32_t>(size));
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Store::Impl::CopyInPieces(int64_t offset, absl::Span<const BlockCopy> copies,
+                                       Stream stream) {
+  return UploadInPieces(offset, copies.data(), static_cast<int64_t>(copies.size()), stream,
+                        [&](const BlockCopy* records, int32_t count) {
+                          return EnqueueCopies(records, count, stream);
+                        });
+}
+
+absl::Status Store::Impl::EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream) {
+  CopyParams params{};
+  params.copies = copies;
+  params.count = count;
+  for (int p = 0; p < geometry_.num_pools; ++p) {
+    const PagePlace& place = pools_[p].place;
+    if (place.rows == 0) continue;  // no pieces
+    params.pools[p] = {pools_[p].base, place.block_stride, place.layer_stride, place.copy_bytes,
+                       place.copy_pieces};
+  }
+  return backend_->CopyBlocks(params, stream);
+}
+
+absl::Status Store::Impl::CheckOrder(const Plan& plan) const {
+  const PlanHeader& header = plan.header();
+  if (header.fingerprint != fingerprint_) {
+    return Invalid("plan ", header.number, " was made for another geometry");
+  }
+  if (!begun_) {
+    if (plan.is_snapshot() || header.number == 1) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "plan ", header.number, " is the first this store sees: begin with plan 1 or a snapshot"));
+  }
+  if (header.epoch != epoch_) {
+    return absl::FailedPreconditionError(absl::StrCat("plan ", header.number, " is of epoch ",
+                                                      header.epoch, ", this store follows epoch ",
+                                                      epoch_));
+  }
+  // A snapshot brings the tables to its step but no rows: it may be repeated, and that step run.
+  const bool after_snapshot = step_.kind == PlanKind::kSnapshot;
+  const uint64_t oldest = plan.is_snapshot() || after_snapshot ? last_number_ : last_number_ + 1;
+  if (header.number < oldest) {
+    return Invalid("plan ", header.number, " comes after plan ", last_number_,
+                   ": it was seen before");
+  }
+  if (header.number > last_number_ + 1 && !plan.is_snapshot()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("plan ", header.number, " comes after plan ", last_number_,
+                     ": plans are missing, ask the ledger for a snapshot"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
+  Impl& impl = *impl_;
+  const PlanHeader& header = plan.header();
+  if (absl::Status status = impl.CheckOrder(plan); !status.ok()) return status;
+  if (padded_token_rows < 0 || padded_token_rows > impl.geometry_.max_step_tokens ||
+      (padded_token_rows > 0 && padded_token_rows < header.num_token_rows)) {
+    return Invalid("padded_token_rows is ", padded_token_rows, ", not in ", header.num_token_rows,
+                   "..", impl.geometry_.max_step_tokens, " (the plan's rows, max_step_tokens)");
+  }
+  // What kernels find from the header must fit; patches and copies are read by Begin alone and can
+  // go in pieces, each into the room behind the rest. A snapshot's always do.
+  const int64_t room = impl.plan_bytes_ - header.patches_offset;
+  if (room < int64_t{sizeof(BlockPatch)}) {
+    return Invalid(
+        "plan ", header.number, " has ", header.patches_offset,
+        " bytes before its patches, more than a step of this geometry: ", impl.plan_bytes_);
+  }
+  const bool in_pieces = plan.is_snapshot() || header.total_bytes > impl.plan_bytes_;
+
+  // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
+  Backend& backend = *impl.backend_;
+  const int32_t padded = std::max(padded_token_rows, header.num_token_rows);
+  absl::Status status = plan.is_snapshot() ? impl.ResetTables(stream) : absl::OkStatus();
+  if (status.ok() && in_pieces) {
+    status = impl.UploadInPieces(
+        header.patches_offset, plan.patches().data(), header.num_patches, stream,
+        [&](const BlockPatch* patches, int32_t count) {
+          return backend.Patch({impl.geometry_, impl.view_, patches, count}, stream);
+        });
+  }
+  if (status.ok()) {
+    status = backend.Begin(
+        {impl.geometry_, impl.view_, header, plan.bytes().data(), in_pieces, padded}, stream);
+  }
+  // What checkpoints keep of the state goes before the copies: one of them may write to a block
+  // that a sequence had until now.
+  if (status.ok() && header.num_checkpoints > 0) {
+    status = impl.EnqueueTakeOverlap(
+        reinterpret_cast<const CheckpointRecord*>(impl.tables_ + header.checkpoints_offset),
+        plan.lanes()[0].checkpoint_begin, stream);
+  }
+  if (status.ok() && in_pieces) {
+    status = impl.CopyInPieces(header.patches_offset, plan.copies(), stream);
+  } else if (status.ok() && header.num_copies > 0) {
+    status =
+        impl.EnqueueCopies(reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
+                           header.num_copies, stream);
+  }
+  if (status.ok() && header.num_restores > 0) {
+    status = impl.EnqueueRestoreState(
+        reinterpret_cast<const RestoreRecord*>(impl.tables_ + header.restores_offset),
+        header.num_restores, stream);
+  }
+  if (!status.ok()) return status;
+  impl.step_ = header;
+  impl.padded_token_rows_ = padded;
+  impl.begun_ = true;
+  impl.epoch_ = header.epoch;
+  impl.last_number_ = header.number;
+  return absl::OkStatus();
+}
+
+absl::Status Store::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
+  if (absl::Status status = ValidateCopies(copies, impl_->geometry_); !status.ok()) return status;
+  // Behind what kernels read of the current step; nobody reads its patches after Begin.
+  const int64_t offset = std::max<int64_t>(impl_->step_.patches_offset, sizeof(PlanHeader));
+  return impl_->CopyInPieces(offset, copies, stream);
+}
+
+}  // namespace terrace

@@ -1,0 +1,197 @@
+// Translate and Gather: the rows that the step's queries read, as slots or as bf16.
+
+#include <algorithm>
+
+#include "kernels/gather.h"
+#include "kernels/translate.h"
+#include "src/store/store_impl.h"
+#include "terrace/units.h"
+
+namespace terrace {
+namespace {
+
+constexpr int32_t kSlotsMultiple = 64;         // consumers want whole tiles of slots
+constexpr int32_t kMaxRowsPerQuery = 1 << 30;  // rounded up it is still an int32
+
+}  // namespace
+
+absl::StatusOr<Selection> Store::Impl::Select(SelectKind kind, const Row& row,
+                                              const Queries& queries,
+                                              int32_t rows_per_query) const {
+  if (absl::Status status = CheckStepBegun(); !status.ok()) return status;
+  if (queries.count < 0) return Invalid("the number of queries is ", queries.count, ", negative");
+  if (!IsAligned(queries.token_rows, 4)) return Invalid("token_rows is not 4-byte aligned");
+  Selection select{};
+  select.kind = kind;
+  SelectFromStep(geometry_, view_, row.pool, select);
+  select.num_queries =
+      queries.token_rows == nullptr && queries.count == 0 ? padded_token_rows_ : queries.count;
+  select.rows_per_query = rows_per_query;
+  select.query_rows = queries.token_rows;
+  return select;
+}
+
+absl::StatusOr<Selection> Store::Impl::SelectTopK(int layer_index, const Queries& queries,
+                                                  const TopK& top_k) const {
+  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kFull);
+  if (!row.ok()) return row.status();
+  if (top_k.k < 1 || top_k.k > kMaxRowsPerQuery) {
+    return Invalid("k is ", top_k.k, ", not in 1..", kMaxRowsPerQuery);
+  }
+  const int64_t pitch = top_k.pitch == 0 ? top_k.k : top_k.pitch;
+  if (pitch < top_k.k || pitch > kMaxPitch) {
+    return Invalid("the pitch of the entries is ", pitch, ", not in ", top_k.k, " (k)..",
+                   kMaxPitch);
+  }
+  absl::StatusOr<Selection> select = Select(SelectKind::kTopK, *row, queries, top_k.k);
+  if (!select.ok()) return select;
+  if (top_k.entries == nullptr && select->num_queries > 0) return Invalid("the entries are null");
+  if (!IsAligned(top_k.entries, 4)) return Invalid("the entries are not 4-byte aligned");
+  select->entries = top_k.entries;
+  select->entries_pitch = pitch;
+  return select;
+}
+
+absl::StatusOr<Selection> Store::Impl::SelectVisible(int layer_index, const Queries& queries,
+                                                     int32_t max_entries) const {
+  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kFull);
+  if (!row.ok()) return row.status();
+  if (max_entries < 1 || max_entries > kMaxRowsPerQuery) {
+    return Invalid("max_entries is ", max_entries, ", not in 1..", kMaxRowsPerQuery);
+  }
+  return Select(SelectKind::kVisible, *row, queries, max_entries);
+}
+
+absl::StatusOr<Selection> Store::Impl::SelectWindow(int layer_index, const Queries& queries) const {
+  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kWindow);
+  if (!row.ok()) return row.status();
+  return Select(SelectKind::kWindow, *row, queries, geometry_.window_tokens);
+}
+
+absl::Status Store::Impl::Translate(const absl::StatusOr<Selection>& select, const SlotsOut& out,
+                                    Stream stream) {
+  if (!select.ok()) return select.status();
+  const int32_t rows = select->rows_per_query;
+  const int64_t padded = RoundUp(rows, kSlotsMultiple);
+  const int64_t pitch = out.pitch == 0 ? padded : out.pitch;
+  if (pitch < rows || pitch > kMaxPitch) {
+    return Invalid("the pitch of the slots is ", pitch, ", not in ", rows, " (rows a query)..",
+                   kMaxPitch);
+  }
+  if (!IsAligned(out.slots, 4) || !IsAligned(out.lengths, 4)) {
+    return Invalid("the slots or lengths are not 4-byte aligned");
+  }
+  if (select->num_queries == 0) return absl::OkStatus();
+  if (out.slots == nullptr) return Invalid("the slots are null");
+  return backend_->Translate({.select = *select,
+                              .slots = out.slots,
+                              .slots_pitch = pitch,
+                              .padded_rows = static_cast<int32_t>(std::min(padded, pitch)),
+                              .lengths = out.lengths},
+                             stream);
+}
+
+absl::Status Store::Impl::Gather(int layer_index, const Row& row, int plane,
+                                 const absl::StatusOr<Selection>& select, const RowsOut& out,
+                                 Stream stream) {
+  if (!select.ok()) return select.status();
+  if (absl::Status status = CheckPlane(row, plane); !status.ok()) return status;
+  GatherParams params{};
+  params.select = *select;
+  params.pages = PagesOf(row, plane);
+  const int32_t channels = LayoutOf(params.pages.format).channels;
+  const int64_t rows = select->rows_per_query;
+  params.out_row_pitch = out.row_pitch == 0 ? channels : out.row_pitch;
+  if (params.out_row_pitch < channels || params.out_row_pitch % 8 != 0 ||
+      params.out_row_pitch > kMaxPitch / std::max<int64_t>(rows, 1)) {
+    return Invalid("row_pitch is ", params.out_row_pitch, ", not a multiple of 8 from ", channels,
+                   " on");
+  }
+  params.out_query_pitch = out.query_pitch == 0 ? rows * params.out_row_pitch : out.query_pitch;
+  const int64_t span = rows == 0 ? 0 : (rows - 1) * params.out_row_pitch + channels;
+  if (params.out_query_pitch < span || params.out_query_pitch % 8 != 0 ||
+      params.out_query_pitch > kMaxPitch) {
+    return Invalid("query_pitch is ", params.out_query_pitch, ", not a multiple of 8 from ", span,
+                   " on");
+  }
+  if (!IsAligned(out.data, 16)) return Invalid("the rows are not 16-byte aligned");
+  if (out.rotate) {
+    if (plane_spec(row, plane).rope_before_store) {
+      return Invalid("pool ", model_.pools[row.pool].name,
+                     " stores rotated rows: they cannot be rotated again");
+    }
+    absl::StatusOr<RopeTableView> rope = RopeOf(layer_index);
+    if (!rope.ok()) return rope.status();
+    if (select->kind == SelectKind::kSlots && select->positions == nullptr && rows > 0) {
+      return Invalid("rows rotate here, but their positions are null");
+    }
+    params.rope = *rope;
+  }
+  if (select->num_queries == 0 || rows == 0) return absl::OkStatus();
+  if (out.data == nullptr) return Invalid("the rows are null");
+  params.out = static_cast<uint16_t*>(out.data);
+  return backend_->Gather(params, stream);
+}
+
+absl::Status Store::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
+                                  const SlotsOut& out, Stream stream) {
+  return impl_->Translate(impl_->SelectTopK(layer, queries, top_k), out, stream);
+}
+
+absl::Status Store::TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
+                                     const SlotsOut& out, Stream stream) {
+  return impl_->Translate(impl_->SelectVisible(layer, queries, max_entries), out, stream);
+}
+
+absl::Status Store::TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
+                                    Stream stream) {
+  return impl_->Translate(impl_->SelectWindow(layer, queries), out, stream);
+}
+
+absl::Status Store::GatherTopK(int layer, const Queries& queries, const TopK& top_k,
+                               const RowsOut& out, Stream stream, PlaneKind plane) {
+  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, PoolKind::kFull);
+  if (!row.ok()) return row.status();
+  return impl_->Gather(layer, *row, static_cast<int>(plane),
+                       impl_->SelectTopK(layer, queries, top_k), out, stream);
+}
+
+absl::Status Store::GatherVisible(int layer, const Queries& queries, int32_t max_entries,
+                                  const RowsOut& out, Stream stream, PlaneKind plane) {
+  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, PoolKind::kFull);
+  if (!row.ok()) return row.status();
+  return impl_->Gather(layer, *row, static_cast<int>(plane),
+                       impl_->SelectVisible(layer, queries, max_entries), out, stream);
+}
+
+absl::Status Store::GatherWindow(int layer, const Queries& queries, const RowsOut& out,
+                                 Stream stream) {
+  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, PoolKind::kWindow);
+  if (!row.ok()) return row.status();
+  return impl_->Gather(layer, *row, 0, impl_->SelectWindow(layer, queries), out, stream);
+}
+
+absl::Status Store::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
+                              const int32_t* positions, int32_t count, const RowsOut& out,
+                              Stream stream) {
+  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, pool);
+  if (!row.ok()) return row.status();
+  if (count < 0 || count > kMaxRowsPerQuery) {
+    return Invalid("count is ", count, ", not in 0..", kMaxRowsPerQuery);
+  }
+  if (count > 0 && slots == nullptr) return Invalid("the slots are null");
+  if (!IsAligned(slots, 4) || !IsAligned(positions, 4)) {
+    return Invalid("the slots or positions are not 4-byte aligned");
+  }
+  Selection select{};  // one query that reads `count` rows
+  select.kind = SelectKind::kSlots;
+  SelectFromStep(impl_->geometry_, impl_->view_, row->pool, select);
+  select.num_queries = 1;
+  select.rows_per_query = count;
+  select.entries = slots;
+  select.entries_pitch = count;
+  select.positions = positions;
+  return impl_->Gather(layer, *row, static_cast<int>(plane), select, out, stream);
+}
+
+}  // namespace terrace

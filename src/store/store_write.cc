@@ -1,0 +1,142 @@
+// Write and WriteSlots: one launch for what a layer stores.
+
+#include "src/store/store_impl.h"
+
+namespace terrace {
+
+absl::Status Store::Impl::AddSegment(int layer_index, const Row& row, int plane, const RowsIn& rows,
+                                     const RowSource& source, WriteParams* params) const {
+  const PoolSpec& pool = model_.pools[row.pool];
+  if (absl::Status status = CheckPlane(row, plane); !status.ok()) return status;
+  if (!row.writes) {
+    return Invalid("layer ", layer_index, " only reads pool ", pool.name,
+                   ": another layer writes its rows");
+  }
+  const int32_t channels = LayoutOf(pool.planes[plane].format).channels;
+  const int64_t pitch = rows.pitch == 0 ? channels : rows.pitch;
+  if (pitch < channels || pitch % 8 != 0 || pitch > kMaxPitch) {
+    return Invalid("pool ", pool.name, ": the pitch of the rows is ", pitch,
+                   ", not a multiple of 8 in ", channels, "..", kMaxPitch);
+  }
+  if (!IsAligned(rows.data, 16)) {
+    return Invalid("pool ", pool.name, ": the rows are not 16-byte aligned");
+  }
+  WriteSegment segment{};
+  if (plane_spec(row, plane).rope_before_store && !rows.rotated) {
+    absl::StatusOr<RopeTableView> rope = RopeOf(layer_index);
+    if (!rope.ok()) return rope.status();
+    if (source.positions == nullptr) {
+      return Invalid("pool ", pool.name, ": rows rotate here, but their positions are null");
+    }
+    segment.rope = *rope;
+    segment.positions = source.positions;
+  }
+  if (source.max_rows == 0) return absl::OkStatus();
+  segment.rows = static_cast<const uint16_t*>(rows.data);
+  segment.row_pitch = pitch;
+  segment.count = source.count;
+  segment.max_rows = source.max_rows;
+  segment.slots = source.slots;
+  segment.of_step = source.of_step;
+  segment.pages = PagesOf(row, plane);
+  params->segments[params->num_segments++] = segment;
+  return absl::OkStatus();
+}
+
+namespace {
+
+// Rows to launch for: the step's, or the capacity that the caller asks for.
+absl::StatusOr<int32_t> LaunchRows(int32_t capacity, int32_t step_rows, int64_t most) {
+  if (capacity == 0) return step_rows;
+  if (capacity < step_rows || capacity > most) {
+    return Invalid("capacity is ", capacity, ", not in ", step_rows, "..", most,
+                   " (the step's rows, the most of any step)");
+  }
+  return capacity;
+}
+
+}  // namespace
+
+absl::Status Store::Impl::AddTokenRows(int layer_index, const RowsIn& rows,
+                                       WriteParams* params) const {
+  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kWindow);
+  if (!row.ok()) return row.status();
+  absl::StatusOr<int32_t> max_rows =
+      LaunchRows(rows.capacity, step_.num_token_rows, geometry_.max_step_tokens);
+  if (!max_rows.ok()) return max_rows.status();
+  return AddSegment(layer_index, *row, 0, rows,
+                    {.count = &view_.header->num_token_rows,
+                     .max_rows = *max_rows,
+                     .slots = view_.slots[row->pool],
+                     .positions = view_.token_position,
+                     .of_step = true},
+                    params);
+}
+
+absl::Status Store::Impl::AddEntryRows(int layer_index, int plane, const RowsIn& rows,
+                                       WriteParams* params) const {
+  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kFull);
+  if (!row.ok()) return row.status();
+  absl::StatusOr<int32_t> max_rows = LaunchRows(rows.capacity, step_.num_entry_rows[row->pool],
+                                                MaxEntryRows(geometry_, row->pool));
+  if (!max_rows.ok()) return max_rows.status();
+  return AddSegment(layer_index, *row, plane, rows,
+                    {.count = &view_.header->num_entry_rows[row->pool],
+                     .max_rows = *max_rows,
+                     .slots = view_.slots[row->pool],
+                     .positions = view_.entry_position[row->pool],
+                     .of_step = true},
+                    params);
+}
+
+absl::Status Store::Impl::EnqueueWrite(const WriteParams& params, Stream stream) {
+  if (params.num_segments == 0) return absl::OkStatus();
+  return backend_->Write(params, stream);
+}
+
+absl::Status Store::Write(int layer, const LayerRows& rows, Stream stream) {
+  if (absl::Status status = impl_->CheckStepBegun(); !status.ok()) return status;
+  if (absl::Status status = impl_->CheckLayer(layer); !status.ok()) return status;
+  WriteParams params{};
+  params.counters = impl_->view_.counters;
+  if (rows.swa.data != nullptr) {
+    absl::Status status = impl_->AddTokenRows(layer, rows.swa, &params);
+    if (!status.ok()) return status;
+  }
+  for (const PlaneKind plane : {PlaneKind::kLatent, PlaneKind::kIndexer}) {
+    const RowsIn& plane_rows = plane == PlaneKind::kLatent ? rows.entries : rows.indexer;
+    if (plane_rows.data == nullptr) continue;
+    absl::Status status = impl_->AddEntryRows(layer, static_cast<int>(plane), plane_rows, &params);
+    if (!status.ok()) return status;
+  }
+  if (absl::Status status = impl_->EnqueueWrite(params, stream); !status.ok()) return status;
+  const Impl::Layer& place = impl_->layer(layer);
+  if (rows.swa.data != nullptr) impl_->MarkWritten(place.row(PoolKind::kWindow));
+  if (rows.entries.data != nullptr) impl_->MarkWritten(place.row(PoolKind::kFull));
+  return absl::OkStatus();
+}
+
+absl::Status Store::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
+                               const int32_t* slots, const int32_t* positions, int32_t count,
+                               Stream stream) {
+  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, pool);
+  if (!row.ok()) return row.status();
+  if (count < 0) return Invalid("count is ", count, ", negative");
+  if (count > 0 && (rows.data == nullptr || slots == nullptr)) {
+    return Invalid("the rows or their slots are null");
+  }
+  if (!IsAligned(slots, 4) || !IsAligned(positions, 4)) {
+    return Invalid("the slots or positions are not 4-byte aligned");
+  }
+  WriteParams params{};
+  params.counters = impl_->view_.counters;
+  absl::Status status =
+      impl_->AddSegment(layer, *row, static_cast<int>(plane), rows,
+                        {.max_rows = count, .slots = slots, .positions = positions}, &params);
+  if (!status.ok()) return status;
+  status = impl_->EnqueueWrite(params, stream);
+  if (status.ok() && plane == PlaneKind::kLatent && count > 0) impl_->MarkWritten(*row);
+  return status;
+}
+
+}  // namespace terrace

@@ -1,0 +1,125 @@
+// PrefixTrial runs instructions on a ledger that reuses prefixes and on a twin, and has a
+// PrefixModel look at all that comes out. Instructions are drawn at random by prefix_model_test.cc
+// and read from bytes by fuzz/ledger_fuzz.cc.
+//
+// Prompts are texts of a small tree under two salts, so that sequences meet, part and follow each
+// other. Some calls are first made to run short at every place where they take blocks: what fails
+// must change nothing, and the twin, which never saw those failures, goes on making the same plans,
+// byte for byte.
+
+#ifndef TERRACE_TESTS_MODEL_PREFIX_TRIAL_H_
+#define TERRACE_TESTS_MODEL_PREFIX_TRIAL_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "terrace/ledger.h"
+#include "tests/model/prefix_model.h"
+
+namespace terrace {
+
+inline constexpr int kNumTexts = 16;
+inline constexpr int kNumSalts = 2;
+
+struct Instruction {
+  enum class Kind {
+    kAllocate,
+    kProbe,
+    kExtend,
+    kFork,
+    kAppend,
+    kCommit,
+    kTruncate,
+    kFree,
+    kRetire,
+    kSetTime,
+    kClear
+  };
+  Kind kind = Kind::kProbe;
+  SequenceId id = {};
+  int64_t number = 0;        // allocate, commit: tokens; truncate: length; retire: plan
+  int32_t variant = 0;       // allocate, probe: of the text
+  int32_t salt = 0;          // allocate, probe
+  ReplayLimits replay = {};  // allocate, probe
+  Priority priority = Priority::kNormal;
+  int64_t time_to_live_ms = 0;
+  bool inject = false;                  // append, commit: run it short first
+  uint32_t wrong = 0;                   // append: bit i: draft i is not what the text says next
+  std::vector<StepRequest> batch = {};  // append
+
+  std::string ToString() const;
+};
+
+class PrefixTrial {
+ public:
+  // Sets record_events and inject_shortage itself.
+  explicit PrefixTrial(LedgerOptions options);
+
+  // One operation; the first fault found so far, or nothing.
+  std::string Execute(const Instruction& instruction);
+  // Ends every sequence and forgets all prefixes: then every block must be free.
+  std::string Finish();
+
+  const PrefixModel& model() const { return model_; }
+  PrefixFigures figures() const { return ledger_->prefix_figures(); }
+  std::string History() const;  // the last instructions, one a line
+  // What a run met.
+  struct Counts {
+    int64_t steps = 0;
+    int64_t short_of_blocks = 0;
+    int64_t injected = 0;
+    int64_t resumed = 0;
+    int64_t replays = 0;
+    int64_t extended = 0;
+  };
+  const Counts& counts() const { return counts_; }
+
+ private:
+  using Kind = Instruction::Kind;
+  using Call = std::function<absl::Status(Ledger&)>;
+
+  std::string Fault() const { return fault_.empty() ? model_.fault() : fault_; }
+  void Run(const Instruction& in);
+  SequenceRequest RequestOf(const Instruction& in);
+  void Allocate(const Instruction& in);
+  void Probe(const Instruction& in);
+  void Extend(const Instruction& in);
+  void Fork(const Instruction& in);
+  void Append(const Instruction& in);
+  void Commit(const Instruction& in);
+  void Truncate(const Instruction& in);
+  void Free(const Instruction& in);
+  void Retire(const Instruction& in);
+  void GuessTokens(const StepRequest& request, uint32_t wrong);
+  // Makes the call run short at its first, second, ... place that takes blocks, until it has fewer
+  // places or does without. `call` then runs on the twin too; returns how it ended.
+  absl::Status WithShortages(bool inject, const Call& call);
+  bool Injected(int& countdown, int pool);
+  std::string Dump() const;
+  bool Expect(bool condition, absl::string_view what);
+
+  static constexpr int kNever = -1;
+
+  const LedgerOptions options_;
+  PrefixModel model_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<Ledger> twin_;
+  std::map<int32_t, int32_t> texts_;  // by lane
+  std::vector<int32_t> prompt_;
+  std::deque<std::string> history_;
+  std::string fault_;
+  Counts counts_;
+  int countdown_ = kNever;  // calls of the hook until it says yes
+  int twin_countdown_ = kNever;
+  int injected_pool_ = -1;  // where it did
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_TESTS_MODEL_PREFIX_TRIAL_H_

@@ -1,0 +1,101 @@
+#include "tools/terrace/commands/capacity_command.h"
+
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "terrace/capacity.h"
+#include "tools/terrace/commands/capacity_json.h"
+#include "tools/terrace/commands/options.h"
+
+namespace terrace {
+namespace {
+
+constexpr char kExamples[] = R"(Examples:
+  terrace plan --model deepseek-v4-flash --memory 40GiB --sequences 64
+  terrace plan --model deepseek-v4-pro --memory 80GB --sequences 256 --drafts 3
+  terrace plan --memory 40GiB --sequences 64 --checkpoint-count 500
+  terrace plan --memory 40GiB --latent-format mxfp8_v41 --indexer-format indexer_mxfp4
+  terrace plan --memory 40GiB --json - | jq .model > model.json
+  terrace plan --model model.json --memory 40GiB --json plan.json)";
+
+struct PlanArguments {
+  ModelArguments model;
+  CapacityRequest request;
+  std::string json_file;  // "-": standard output, and no table
+};
+
+absl::Status Run(PlanArguments& arguments) {
+  absl::StatusOr<ModelSpec> model = LoadModel(arguments.model);
+  if (!model.ok()) return model.status();
+  arguments.request.model = *std::move(model);
+  const absl::StatusOr<CapacityPlan> plan = PlanCapacity(arguments.request);
+  if (!plan.ok()) return plan.status();
+
+  if (arguments.json_file == "-") {
+    std::cout << CapacityToJson(*plan).dump(2) << std::endl;
+  } else {
+    std::cout << ToTable(*plan) << std::flush;
+    if (!arguments.json_file.empty()) {
+      std::ofstream file(arguments.json_file, std::ios::binary);
+      file << CapacityToJson(*plan).dump(2) << std::endl;
+      if (!file) {
+        return absl::UnavailableError(absl::StrCat("cannot write ", arguments.json_file,
+                                                   "; check the folder and its rights"));
+      }
+    }
+  }
+  return std::cout ? absl::OkStatus() : absl::UnavailableError("cannot write to standard output");
+}
+
+}  // namespace
+
+void AddPlanCommand(CLI::App& app, int* exit_code) {
+  CLI::App& command = *app.add_subcommand(
+      "plan", "Divide a byte budget over a model's pools and say what it holds");
+  command.footer(kExamples);
+  const auto arguments = std::make_shared<PlanArguments>();
+  Limits& limits = arguments->request.limits;
+  AddModelOptions(command, &arguments->model);
+  AddBytesOption(command, "--memory", &arguments->request.memory_bytes,
+                 "what to divide, e.g. 40GiB or 80GB")
+      ->required();
+  const auto add_count = [&](const std::string& name, int32_t* value, const std::string& help) {
+    command.add_option(name, *value, help)->type_name("N")->capture_default_str();
+  };
+  add_count("--sequences", &limits.max_sequences, "sequences that are live at one time");
+  add_count("--prefill-sequences", &arguments->request.prefill_sequences,
+            "of them, those whose last step may be a prefill chunk; 0 = all");
+  add_count("--drafts", &limits.max_drafts, "speculative tokens of one sequence in one step");
+  add_count("--step-tokens", &limits.max_step_tokens, "tokens of one step, all sequences");
+  add_count("--context", &limits.max_context_tokens,
+            "longest context of one sequence; 0 = the model's");
+  add_count("--checkpoint-count", &arguments->request.checkpoints,
+            "checkpoints to keep of prefixes that no sequence uses; -1 = an eighth of the memory");
+  add_count("--in-flight", &arguments->request.in_flight_plans,
+            "plans that may run before they are retired");
+  command.add_flag("!--no-reuse", arguments->request.prefix_reuse,
+                   "charge nothing for checkpoints");
+  command.add_flag("--whole-chunk", limits.store_whole_chunk,
+                   "store every window row of a prefill chunk until the next step");
+  command
+      .add_option("--json", arguments->json_file,
+                  "write the plan as JSON too; - = to standard output, without the table")
+      ->type_name("FILE");
+
+  command.callback([arguments, exit_code] {
+    const absl::Status status = Run(*arguments);
+    if (status.ok()) {
+      *exit_code = 0;
+      return;
+    }
+    std::cerr << "terrace plan: " << std::string(status.message()) << std::endl;
+    const bool bad_usage = absl::IsInvalidArgument(status) || absl::IsNotFound(status);
+    *exit_code = bad_usage ? 2 : 1;
+  });
+}
+
+}  // namespace terrace

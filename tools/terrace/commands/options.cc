@@ -1,0 +1,123 @@
+#include "tools/terrace/commands/options.h"
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <system_error>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "terrace/units.h"
+#include "tools/terrace/commands/model_json.h"
+
+namespace terrace {
+namespace {
+
+// The value of `parsed`, or an error of the option.
+template <typename T>
+T ValueOrThrow(const std::string& option, const absl::StatusOr<T>& parsed) {
+  if (!parsed.ok()) throw CLI::ValidationError(option, std::string(parsed.status().message()));
+  return *parsed;
+}
+
+bool ChangesModel(const ModelArguments& arguments) {
+  return arguments.latent_format || arguments.indexer_format || arguments.layout ||
+         arguments.swa_block_tokens || arguments.no_state;
+}
+
+absl::StatusOr<ModelSpec> MakeChanged(LayeredModelOptions options,
+                                      const ModelArguments& arguments) {
+  options.latent_format = arguments.latent_format.value_or(options.latent_format);
+  options.indexer_format = arguments.indexer_format.value_or(options.indexer_format);
+  options.layout = arguments.layout.value_or(options.layout);
+  options.swa_block_tokens = arguments.swa_block_tokens.value_or(options.swa_block_tokens);
+  if (arguments.no_state) options.state = false;
+  return MakeModel(options);
+}
+
+absl::StatusOr<ModelSpec> LoadFile(const ModelArguments& arguments) {
+  std::ifstream file(arguments.model, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    return absl::InvalidArgumentError(absl::StrCat(arguments.model, " cannot be read or is empty"));
+  }
+  const absl::StatusOr<ModelFile> parsed = ParseModelJson(text.str());
+  if (!parsed.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(arguments.model, ": ", parsed.status().message()));
+  }
+  if (const auto* options = std::get_if<LayeredModelOptions>(&*parsed)) {
+    return MakeChanged(*options, arguments);
+  }
+  if (ChangesModel(arguments)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(arguments.model,
+                     " lists its pools: change formats, layout, blocks and state there, "
+                     "not on the command line"));
+  }
+  return std::get<ModelSpec>(*parsed);
+}
+
+}  // namespace
+
+CLI::Option* AddBytesOption(CLI::App& command, const std::string& name, int64_t* bytes,
+                            const std::string& help) {
+  return command
+      .add_option_function<std::string>(
+          name,
+          [name, bytes](const std::string& text) { *bytes = ValueOrThrow(name, ParseBytes(text)); },
+          help)
+      ->type_name("BYTES");
+}
+
+CLI::Option* AddFormatOption(CLI::App& command, const std::string& name,
+                             std::optional<RowFormat>* format, const std::string& help) {
+  return command
+      .add_option_function<std::string>(
+          name,
+          [name, format](const std::string& text) {
+            *format = ValueOrThrow(name, ParseRowFormat(text));
+          },
+          help)
+      ->type_name("FORMAT");
+}
+
+void AddModelOptions(CLI::App& command, ModelArguments* arguments) {
+  command
+      .add_option("--model", arguments->model,
+                  "deepseek-v4-flash, deepseek-v4-pro or a JSON file (docs/capacity.md)")
+      ->type_name("NAME|FILE")
+      ->capture_default_str();
+  AddFormatOption(command, "--latent-format", &arguments->latent_format,
+                  "row format of the latents, e.g. flashmla_v4 or mxfp8_v41");
+  AddFormatOption(command, "--indexer-format", &arguments->indexer_format,
+                  "row format of the indexer keys: indexer_fp8 or indexer_mxfp4");
+  command
+      .add_option_function<std::string>(
+          "--layout",
+          [arguments](const std::string& text) {
+            arguments->layout = ValueOrThrow("--layout", ParsePoolLayout(text));
+          },
+          "block-major (a block is one extent) or layer-major (a layer is one tensor)")
+      ->type_name("LAYOUT");
+  command
+      .add_option("--swa-block", arguments->swa_block_tokens,
+                  "tokens in a block of the window pool, a power of two")
+      ->type_name("TOKENS");
+  command.add_flag("--no-state", arguments->no_state,
+                   "sequences keep no compressor state, for engines that compress themselves; "
+                   "named models keep it otherwise");
+}
+
+absl::StatusOr<ModelSpec> LoadModel(const ModelArguments& arguments) {
+  const absl::StatusOr<LayeredModelOptions> named = ModelOptionsByName(arguments.model);
+  if (named.ok()) return MakeChanged(*named, arguments);
+  std::error_code error;
+  if (!std::filesystem::exists(arguments.model, error)) {
+    return absl::NotFoundError(
+        absl::StrCat(named.status().message(), ", and no file has that name"));
+  }
+  return LoadFile(arguments);
+}
+
+}  // namespace terrace

@@ -1,0 +1,59 @@
+// FillRows: makes the input rows of a step, for one plane of one layer at a time (host) or for all
+// of them in one launch (cuda). Rows that the store will not read, those of slot -1, are skipped.
+
+#ifndef TERRACE_TOOLS_TERRACE_CONTENTS_FILL_ROWS_H_
+#define TERRACE_TOOLS_TERRACE_CONTENTS_FILL_ROWS_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "src/plan/expand.h"
+#include "terrace/formats/host_device.h"
+#include "terrace/plan_format.h"
+#include "tools/terrace/contents/contents.h"
+
+struct CUstream_st;
+
+namespace terrace {
+
+// The rows of one plane in one step. All pointers are memory of the store's backend, and stay the
+// same from step to step.
+struct FillSegment {
+  uint16_t* rows;  // [*count, channels]
+  int32_t channels;
+  ContentPlane plane;
+  EntryRule rule;
+  int32_t ratio;
+  const PlanHeader* header;     // the step; its lane records follow it
+  const int32_t* count;         // rows of this step
+  const int32_t* slots;         // [*count]
+  const int32_t* positions;     // [*count] first token of the row
+  const int32_t* token_lanes;   // window pools: [*count] lane record of the row; full pools: null
+  const ContentLane* lanes;     // [header->num_lanes]
+  const uint64_t* prefix_keys;  // of all requests
+};
+static_assert(std::is_trivially_copyable_v<FillSegment>);
+
+TERRACE_HOST_DEVICE uint64_t SeedOfRow(const FillSegment& segment, int32_t row) {
+  const LaneRecord* records = LanesOf(*segment.header);
+  const int32_t index =
+      segment.token_lanes != nullptr
+          ? segment.token_lanes[row]
+          : LaneOfEntryRow(records, segment.header->num_lanes, segment.plane.pool, row);
+  const ContentLane& lane = segment.lanes[index];
+  const int32_t position = segment.positions[row];
+  const int32_t last = LastTokenOf(segment.rule, segment.ratio, position);
+  return ContentSeed(ContentKey(lane, segment.prefix_keys, last), position, segment.plane);
+}
+
+// Host: rows begin .. end - 1 of one segment.   Thread-safe: yes, on disjoint rows.
+void FillRows(const FillSegment& segment, int64_t begin, int64_t end);
+
+// CUDA: all rows of `num_segments` segments, which lie in device memory; `max_rows` sizes the grid:
+// at least every segment's count. Stream-ordered; returns a cudaError_t.
+int LaunchFillRows(const FillSegment* segments, int32_t num_segments, int32_t max_rows,
+                   CUstream_st* stream);
+
+}  // namespace terrace
+
+#endif  // TERRACE_TOOLS_TERRACE_CONTENTS_FILL_ROWS_H_

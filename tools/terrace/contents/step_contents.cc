@@ -1,0 +1,36 @@
+#include "tools/terrace/contents/step_contents.h"
+
+namespace terrace {
+
+absl::StatusOr<std::unique_ptr<StepContents>> StepContents::Create(Backend* backend,
+                                                                   int32_t max_sequences,
+                                                                   const PrefixKeys* keys) {
+  std::unique_ptr<StepContents> contents(new StepContents(backend, keys));
+  const absl::Span<const uint64_t> all = keys->all();
+  const int64_t count = static_cast<int64_t>(all.size());
+  absl::Status status = contents->lanes_.Allocate(*backend, max_sequences);
+  if (status.ok()) status = contents->prefix_keys_.Allocate(*backend, count);
+  if (status.ok()) {
+    status = backend->Upload(contents->prefix_keys_.data(), all.data(),
+                             count * int64_t{sizeof(uint64_t)}, {});
+  }
+  if (!status.ok()) return status;
+  return contents;
+}
+
+absl::Status StepContents::BeginStep(absl::Span<const StepLane> lanes, Stream stream) {
+  content_lanes_.clear();
+  for (const StepLane& lane : lanes) {
+    const PrefixKeys::Request& request = keys_.request(lane.request);
+    content_lanes_.push_back({.first_key = request.first_key,
+                              .own_key = request.own,
+                              .rejected_key = RejectedKey(request.own, lane.sequence, lane.first),
+                              .own_from = request.own_from,
+                              .keep_end = lane.keep_end()});
+  }
+  return backend_->Upload(lanes_.data(), content_lanes_.data(),
+                          static_cast<int64_t>(content_lanes_.size() * sizeof(ContentLane)),
+                          stream);
+}
+
+}  // namespace terrace

@@ -1,0 +1,45 @@
+// Progress shows how far a replay is: a bar that redraws itself on a terminal, else a plain line
+// every few seconds.
+
+#ifndef TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_
+#define TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "tools/terrace/engine/scheduler.h"
+
+namespace terrace {
+
+// 1234567 to "1,234,567".
+std::string WithCommas(int64_t number);
+
+class Progress {
+ public:
+  // `out` is borrowed. Total work is `requests` requests of `tokens` tokens, prompts and outputs.
+  Progress(std::FILE* out, bool is_terminal, int64_t requests, int64_t tokens);
+
+  // Shows `stats` if the last showing is long enough ago.   Cost: a clock reading.
+  void Update(const SchedulerStats& stats);
+
+  // Ends the bar, so that the next line is clean.
+  void Finish();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string Line(const SchedulerStats& stats, double seconds) const;
+
+  std::FILE* const out_;
+  const bool is_terminal_;
+  const int64_t requests_;
+  const int64_t tokens_;
+  const Clock::time_point start_;
+  Clock::time_point next_;
+  bool drawn_ = false;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_

@@ -1,0 +1,23 @@
+// What a replay found, as a table for people and as JSON for programs (docs/replay.md lists the
+// keys).
+
+#ifndef TERRACE_TOOLS_TERRACE_REPORT_REPORT_H_
+#define TERRACE_TOOLS_TERRACE_REPORT_REPORT_H_
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tools/terrace/engine/replay.h"
+
+namespace terrace {
+
+std::string ReplayTable(const ReplayResult& result);
+nlohmann::ordered_json ReplayJson(const ReplayResult& result);
+
+// Time inside ledger calls; 0 where there was no such step.
+double LedgerDecodeNsPerSequenceStep(const SchedulerStats& stats);
+double LedgerPrefillNsPerToken(const SchedulerStats& stats);
+
+}  // namespace terrace
+
+#endif  // TERRACE_TOOLS_TERRACE_REPORT_REPORT_H_

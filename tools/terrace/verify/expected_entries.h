@@ -1,0 +1,37 @@
+// CompareEntries: holds compressed entries that were read back against references that are computed
+// anew from the raw rows of the tokens they pool (reference_entry.h).
+
+#ifndef TERRACE_TOOLS_TERRACE_VERIFY_EXPECTED_ENTRIES_H_
+#define TERRACE_TOOLS_TERRACE_VERIFY_EXPECTED_ENTRIES_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "terrace/formats/row_format.h"
+#include "tools/terrace/contents/compressor_weights.h"
+#include "tools/terrace/contents/contents.h"
+#include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/trace/prefix_keys.h"
+#include "tools/terrace/verify/expected_rows.h"
+
+namespace terrace {
+
+// Entries of one plane of a layer.
+struct EntrySource {
+  RowFormat format = RowFormat::kBf16;
+  const float* rope_table = nullptr;  // [positions, 64], null where rows are stored unrotated
+  ContentPlane plane = {};
+  const CompressorWeights::Plane* weights = nullptr;
+};
+
+// As CompareRows: a Mismatch for each row that differs from what is expected by more than is
+// tolerated, or is not zero where nothing is. Returns the largest error, in units of that.
+// Thread-safe: yes, with a `mismatches` of its own.
+double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
+                      absl::Span<const StepLane> lanes, absl::Span<const ExpectedRow> expected,
+                      const uint16_t* rows, std::vector<Mismatch>* mismatches);
+
+}  // namespace terrace
+
+#endif  // TERRACE_TOOLS_TERRACE_VERIFY_EXPECTED_ENTRIES_H_

@@ -1,0 +1,58 @@
+// OverlapRows stands in for the compressor's state at checkpoints: where a plan takes a snapshot of
+// a sequence it fills the overlap block with a hash of the prefix that ends there, and where a plan
+// restores one it reads the block and compares.
+//
+// Stream: a restore waits for its copy to the host. Thread-safe: no.
+
+#ifndef TERRACE_TOOLS_TERRACE_VERIFY_OVERLAP_ROWS_H_
+#define TERRACE_TOOLS_TERRACE_VERIFY_OVERLAP_ROWS_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "terrace/plan.h"
+#include "terrace/store.h"
+#include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/trace/prefix_keys.h"
+#include "tools/terrace/verify/verifier.h"
+
+namespace terrace {
+
+class OverlapRows {
+ public:
+  // Both are borrowed. A store without an overlap pool has nothing to do.
+  OverlapRows(Store* store, const PrefixKeys* keys);
+
+  // Once a step, after Store::Begin. A snapshot fills the pages of all layers; a restore compares
+  // those of one, the next one each time.
+  absl::Status RunStep(const Plan& plan, absl::Span<const StepLane> lanes, Stream stream);
+
+  // Pages that were compared count as shared rows.
+  const VerifierStats& stats() const { return stats_; }
+
+ private:
+  struct LayerPages {
+    int32_t layer;
+    PageView pages;
+  };
+
+  uint64_t SeedOf(int32_t lane, int32_t position, int32_t layer) const;
+  absl::Status Take(absl::Span<const CheckpointRecord> checkpoints, Stream stream);
+  absl::Status Check(const RestoreRecord& restore, Stream stream);
+
+  Store* const store_;
+  const PrefixKeys& keys_;
+  std::vector<LayerPages> layers_;  // that have overlap pages
+  std::vector<int32_t> requests_;   // [lanes] whose rows a lane holds
+  std::vector<uint16_t> page_;      // scratch
+  std::vector<uint16_t> found_;     // scratch
+  int64_t restores_ = 0;
+  VerifierStats stats_;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_TOOLS_TERRACE_VERIFY_OVERLAP_ROWS_H_

@@ -1,0 +1,60 @@
+// Sampler chooses what a replay reads back: which queries of a step, which entries of a query, and
+// why. Everything is a hash of a seed, so a run can be repeated.
+
+#ifndef TERRACE_TOOLS_TERRACE_VERIFY_SAMPLER_H_
+#define TERRACE_TOOLS_TERRACE_VERIFY_SAMPLER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "terrace/model.h"
+#include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/verify/expected_rows.h"
+
+namespace terrace {
+
+struct SampledQuery {
+  int32_t token_row = 0;  // of the step
+  int32_t lane = 0;       // index into the step's lanes
+  int32_t position = 0;
+};
+
+class Sampler {
+ public:
+  static constexpr int32_t kMostQueries = 6;
+
+  Sampler(const ModelSpec& model, double rate, uint64_t seed)
+      : model_(model), rate_(rate), seed_(seed) {}
+
+  // Moves to the next step. Whether it is to be sampled.
+  bool NextStep();
+
+  // The first and the last query of the step, and up to four more: any of a lane taken by chance,
+  // the first and last of one that had rows taken back, and the first of one that resumes here.
+  void PickQueries(absl::Span<const StepLane> lanes, std::vector<SampledQuery>* queries);
+
+  // Up to entries.size() entries that `query` sees, none twice, then -1. The oldest and the newest,
+  // those next to the last rollback and to where the shared chunks end, one in those, and as many
+  // on chunk borders as anywhere.
+  void PickEntries(const PoolSpec& pool, const StepLane& lane, const SampledQuery& query,
+                   absl::Span<int32_t> entries);
+
+  RowClass ClassOfWindowRow(const PoolSpec& pool, const StepLane& lane, const SampledQuery& query,
+                            int32_t position) const;
+  RowClass ClassOfEntry(const PoolSpec& pool, const StepLane& lane, int32_t entry) const;
+
+ private:
+  // Uniform in 0 .. count - 1.
+  int32_t Draw(int32_t count);
+
+  const ModelSpec& model_;
+  const double rate_;
+  const uint64_t seed_;
+  uint64_t step_ = 0;
+  uint64_t draws_ = 0;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_TOOLS_TERRACE_VERIFY_SAMPLER_H_
