@@ -93,7 +93,7 @@ class BenchPool {
   }
 
   PlanePages Pages(RowFormat format, int call, PoolLayout layout = PoolLayout::kBlockMajor) const {
-    const PagePlace& place = layout == PoolLayout::kBlockMajor ? block_major_ : layer_major_;
+    const PoolPages& place = layout == PoolLayout::kBlockMajor ? block_major_ : layer_major_;
     return {.base = base_ + call % kLayers * place.layer_stride,
             .block_stride = place.block_stride,
             .scale_offset = int64_t{64} * LayoutOf(format).data_bytes,
@@ -108,37 +108,37 @@ class BenchPool {
   int64_t block_bytes() const { return block_major_.block_stride; }
 
  private:
-  static PagePlace Place(PoolLayout layout, int64_t blocks) {
+  static PoolPages Place(PoolLayout layout, int64_t blocks) {
     PoolSpec pool = DeepSeekV4Flash().pools[kCsaPool];
     pool.layout = layout;
     return PlacePages(pool, 21, blocks);
   }
 
   int32_t blocks_;
-  PagePlace block_major_;
-  PagePlace layer_major_;
+  PoolPages block_major_;
+  PoolPages layer_major_;
   uint8_t* base_ = nullptr;
 };
 
-// A step of `lanes` sequences that end at kContext tokens, `tokens` of them in the step, expanded
-// on the device.
+// A step of `sequences` sequences that end at kContext tokens, `tokens` of them in the step,
+// expanded on the device.
 class BenchStep {
  public:
-  BenchStep(Backend& backend, int32_t blocks, int32_t lanes, int32_t tokens) {
+  BenchStep(Backend& backend, int32_t blocks, int32_t sequences, int32_t tokens) {
     const ModelSpec model = DeepSeekV4Flash();
     Limits limits;
-    limits.max_sequences = lanes;
+    limits.max_sequences = sequences;
     limits.max_context_tokens = kContext;
     auto geometry = MakeGeometry(model, limits, std::vector<int32_t>(model.pools.size(), blocks));
     Require(geometry.status());
     begin.geometry = *geometry;
 
     PlanHeader header{};
-    header.num_lanes = lanes;
-    header.num_token_rows = lanes * tokens;
-    std::vector<LaneRecord> records(lanes);
-    for (int32_t l = 0; l < lanes; ++l) {
-      records[l].lane = l;
+    header.num_sequences = sequences;
+    header.num_token_rows = sequences * tokens;
+    std::vector<SequenceStep> records(sequences);
+    for (int32_t l = 0; l < sequences; ++l) {
+      records[l].sequence_index = l;
       records[l].first = kContext - tokens;
       records[l].count = tokens;
       records[l].token_row = l * tokens;
@@ -147,20 +147,20 @@ class BenchStep {
         const int32_t closed =
             kContext / geometry->pools[p].ratio - (kContext - tokens) / geometry->pools[p].ratio;
         records[l].entry_row[p] = l * closed;
-        header.num_entry_rows[p] = lanes * closed;
+        header.num_entry_rows[p] = sequences * closed;
       }
     }
     // Most steps of 256 decoding sequences take some blocks.
     const std::vector<BlockPatch> patches(8, BlockPatch{kWindowPool, 0, 0, 0});
     header.num_patches = static_cast<int32_t>(patches.size());
-    header.patches_offset = static_cast<int32_t>(sizeof(header) + lanes * sizeof(LaneRecord));
+    header.patches_offset = static_cast<int32_t>(sizeof(header) + sequences * sizeof(SequenceStep));
     header.total_bytes =
         header.patches_offset + header.num_patches * static_cast<int32_t>(sizeof(BlockPatch));
     plan.resize(header.total_bytes);
     uint8_t* to = plan.data();
     std::memcpy(to, &header, sizeof(header));
-    std::memcpy(to += sizeof(header), records.data(), lanes * sizeof(LaneRecord));
-    std::memcpy(to += lanes * sizeof(LaneRecord), patches.data(),
+    std::memcpy(to += sizeof(header), records.data(), sequences * sizeof(SequenceStep));
+    std::memcpy(to += sequences * sizeof(SequenceStep), patches.data(),
                 patches.size() * sizeof(BlockPatch));
 
     StepView& view = begin.step;
@@ -171,7 +171,7 @@ class BenchStep {
     view.token_position = OnDevice<int32_t>(backend, header.num_token_rows);
     std::mt19937_64 random(2);
     for (int p = 0; p < geometry->num_pools; ++p) {
-      std::vector<int32_t> table(int64_t{lanes} * geometry->pools[p].blocks_per_lane);
+      std::vector<int32_t> table(int64_t{sequences} * geometry->pools[p].blocks_per_sequence);
       const std::vector<int32_t> order = RandomDistinct(random, blocks, blocks);
       for (size_t i = 0; i < table.size(); ++i) table[i] = order[i % order.size()];
       view.block_table[p] = OnDevice(backend, table);

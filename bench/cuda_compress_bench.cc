@@ -178,7 +178,7 @@ class CompressBench {
     Require(plan.status());
     Require(store_->Begin(*plan, Stream{}));
     Require(backend_->Synchronize(Stream{}));
-    return plan->header().num_checkpoints - plan->lanes()[0].checkpoint_begin;
+    return plan->header().num_checkpoints - plan->sequences()[0].checkpoint_begin;
   }
 
   static CompressPlaneIn From(const Projection& projection, int64_t row) {

@@ -90,14 +90,14 @@ absl::Status Worker::WriteLayer(int layer, const Plan& plan) {
   std::vector<uint16_t> tokens;
   std::vector<uint16_t> entries;
   const int pool = 1 + layer % 2;  // CSA and HCA in turn
-  for (const LaneRecord& lane : plan.lanes()) {
-    for (int32_t t = lane.first; t < lane.first + lane.count; ++t) {
+  for (const SequenceStep& part : plan.sequences()) {
+    for (int32_t t = part.first; t < part.first + part.count; ++t) {
       const std::vector<uint16_t> row = RowOf(layer, t);
       tokens.insert(tokens.end(), row.begin(), row.end());
     }
     const PoolGeometry& geometry = store_->geometry().pools[pool];
-    const int32_t end = EntriesClosed(geometry, lane.first + lane.count);
-    for (int32_t e = EntriesClosed(geometry, lane.first); e < end; ++e) {
+    const int32_t end = EntriesClosed(geometry, part.first + part.count);
+    for (int32_t e = EntriesClosed(geometry, part.first); e < end; ++e) {
       const std::vector<uint16_t> row = RowOf(layer, e);
       entries.insert(entries.end(), row.begin(), row.end());
     }

@@ -98,7 +98,7 @@ class ServingLoop {
   std::vector<Result> results_;
   std::deque<Waiting> waiting_;
   std::vector<Running> running_;
-  std::vector<Running*> in_step_;  // in the order of the plan's lanes
+  std::vector<Running*> in_step_;  // in the order of the plan's sequences
   int preemptions_ = 0;
   int steps_ = 0;
 };
@@ -142,8 +142,8 @@ inline absl::StatusOr<std::vector<Result>> ServingLoop::Run(absl::Span<const Req
 }
 
 inline absl::Status ServingLoop::Admit() {
-  const size_t lanes = cache_.ledger().geometry().max_sequences;
-  while (!waiting_.empty() && running_.size() < lanes) {
+  const size_t sequences = cache_.ledger().geometry().max_sequences;
+  while (!waiting_.empty() && running_.size() < sequences) {
     const Waiting next = waiting_.front();
     absl::StatusOr<Admission> sequence = cache_.AllocateSequence(
         {.tokens = absl::MakeConstSpan(requests_[next.request].tokens).first(next.known)});
@@ -211,13 +211,13 @@ inline absl::Status ServingLoop::WriteRows(const Plan& plan) {
   const PoolGeometry& pool = cache_.store().geometry().pools[full_pool_];
   std::vector<uint16_t> latents;
   std::vector<uint16_t> entries;
-  for (size_t i = 0; i < plan.lanes().size(); ++i) {
-    const LaneRecord& lane = plan.lanes()[i];
-    for (int32_t t = lane.first; t < lane.first + lane.count; ++t) {
+  for (size_t i = 0; i < plan.sequences().size(); ++i) {
+    const SequenceStep& part = plan.sequences()[i];
+    for (int32_t t = part.first; t < part.first + part.count; ++t) {
       AppendRow(*in_step_[i], t, latents);
     }
-    const int32_t end = EntriesClosed(pool, lane.first + lane.count);
-    for (int32_t e = EntriesClosed(pool, lane.first); e < end; ++e) {
+    const int32_t end = EntriesClosed(pool, part.first + part.count);
+    for (int32_t e = EntriesClosed(pool, part.first); e < end; ++e) {
       AppendRow(*in_step_[i], e * pool.ratio, entries);
     }
   }
@@ -251,10 +251,10 @@ inline absl::Status ServingLoop::ReadAndAttend(const Plan& plan) {
 
   int64_t query = 0;
   for (size_t i = 0; i < in_step_.size(); ++i) {
-    const LaneRecord& lane = plan.lanes()[i];
+    const SequenceStep& part = plan.sequences()[i];
     const Request& request = requests_[in_step_[i]->request];
     Result& result = results_[in_step_[i]->request];
-    for (int32_t t = lane.first; t < lane.first + lane.count; ++t, ++query) {
+    for (int32_t t = part.first; t < part.first + part.count; ++t, ++query) {
       const auto first = entries->begin() + query * max_entries_ * kLatentChannels;
       std::vector<uint16_t> rows(
           first, first + EntriesVisible(geometry.pools[full_pool_], t) * kLatentChannels);

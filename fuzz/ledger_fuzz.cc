@@ -139,8 +139,8 @@ class Decoder {
   static void Options(int32_t byte, Instruction* in) {
     in->salt = byte % 4 == 0;
     in->priority = static_cast<Priority>(byte / 4 % 3);
-    if (byte % 5 == 0) in->replay.max_tokens = byte * 2;
-    if (byte % 7 == 0) in->replay.approximate_tokens = 1 + byte;
+    if (byte % 5 == 0) in->refeed.max_tokens = byte * 2;
+    if (byte % 7 == 0) in->refeed.approximate_tokens = 1 + byte;
     if (byte % 11 == 0) in->time_to_live_ms = 1 + byte;
   }
 

@@ -22,8 +22,9 @@ constexpr int kThreads = 1024;
 constexpr int kRowsPerThread = 2;  // so that few blocks ask for the plan
 constexpr int kChunksPerThread = kMaxStagedPlanBytes / (kThreads * sizeof(uint4));
 static_assert(kMaxStagedPlanBytes % (kThreads * sizeof(uint4)) == 0);
-static_assert(sizeof(PlanHeader) % sizeof(uint4) == 0 && sizeof(LaneRecord) % sizeof(uint4) == 0 &&
-              sizeof(BlockPatch) == sizeof(uint4) && sizeof(BlockCopy) == sizeof(uint4));
+static_assert(sizeof(PlanHeader) % sizeof(uint4) == 0 &&
+              sizeof(SequenceStep) % sizeof(uint4) == 0 && sizeof(BlockPatch) == sizeof(uint4) &&
+              sizeof(BlockCopy) == sizeof(uint4));
 
 struct BeginLaunch {
   BeginParams params;
@@ -35,7 +36,7 @@ struct BeginLaunch {
 __device__ __forceinline__ void ApplyPatch(const Geometry& geometry, const StepView& step,
                                            uint4 chunk) {
   const int32_t pool = static_cast<int32_t>(chunk.x);
-  const int64_t row = int64_t{chunk.y} * geometry.pools[pool].blocks_per_lane;
+  const int64_t row = int64_t{chunk.y} * geometry.pools[pool].blocks_per_sequence;
   step.block_table[pool][row + chunk.z] = static_cast<int32_t>(chunk.w);
 }
 
@@ -47,10 +48,10 @@ __global__ void __launch_bounds__(kPatchThreads)
   __threadfence();
 }
 
-__device__ __forceinline__ const int32_t* LaneBlocks(const BeginParams& params, int pool,
-                                                     const LaneRecord& lane) {
+__device__ __forceinline__ const int32_t* SequenceBlocks(const BeginParams& params, int pool,
+                                                         const SequenceStep& sequence) {
   return params.step.block_table[pool] +
-         int64_t{lane.lane} * params.geometry.pools[pool].blocks_per_lane;
+         int64_t{sequence.sequence_index} * params.geometry.pools[pool].blocks_per_sequence;
 }
 
 // `plan` is the plan where this block reads it. Not step.header, which another block may be
@@ -59,20 +60,20 @@ __device__ __forceinline__ void ExpandTokenRow(const BeginParams& params, const 
                                                int32_t row) {
   const StepView& step = params.step;
   const int window = params.geometry.window_pool;
-  TokenRow token = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
+  TokenRow token = {.sequence_index = -1, .position = 0, .first = 0, .first_stored = 0};
   int32_t record = -1;
   int32_t slot = kNoSlot;
   if (row < params.header.num_token_rows) {
-    record = LaneOfTokenRow(LanesOf(plan), params.header.num_lanes, row);
-    const LaneRecord& lane = LanesOf(plan)[record];
-    token = {.lane = lane.lane,
-             .position = lane.first + row - lane.token_row,
-             .first = lane.first,
-             .first_stored = FirstStoredPosition(params.geometry, lane)};
+    record = StepOfTokenRow(StepsOf(plan), params.header.num_sequences, row);
+    const SequenceStep& sequence = StepsOf(plan)[record];
+    token = {.sequence_index = sequence.sequence_index,
+             .position = sequence.first + row - sequence.token_row,
+             .first = sequence.first,
+             .first_stored = FirstStoredPosition(params.geometry, sequence)};
     if (window >= 0 &&
         WindowRowWritten(params.geometry, plan, record, token.first_stored, token.position)) {
-      slot =
-          SlotOf(params.geometry.pools[window], LaneBlocks(params, window, lane), token.position);
+      slot = SlotOf(params.geometry.pools[window], SequenceBlocks(params, window, sequence),
+                    token.position);
     }
   }
   step.tokens[row] = token;
@@ -85,10 +86,11 @@ __device__ __forceinline__ void ExpandEntryRow(const BeginParams& params, const 
                                                int pool, int32_t row) {
   const StepView& step = params.step;
   const PoolGeometry& geometry = params.geometry.pools[pool];
-  const int32_t record = LaneOfEntryRow(LanesOf(plan), params.header.num_lanes, pool, row);
-  const LaneRecord& lane = LanesOf(plan)[record];
-  const int32_t entry = EntriesClosed(geometry, lane.first) + row - lane.entry_row[pool];
-  step.slots[pool][row] = EntrySlot(geometry, lane, LaneBlocks(params, pool, lane), entry);
+  const int32_t record = StepOfEntryRow(StepsOf(plan), params.header.num_sequences, pool, row);
+  const SequenceStep& sequence = StepsOf(plan)[record];
+  const int32_t entry = EntriesClosed(geometry, sequence.first) + row - sequence.entry_row[pool];
+  step.slots[pool][row] =
+      EntrySlot(geometry, sequence, SequenceBlocks(params, pool, sequence), entry);
   step.entry_position[pool][row] = entry * geometry.ratio;
 }
 

@@ -1,5 +1,5 @@
-// Begin: bring a plan to where kernels read it, apply its block-table patches, then expand its lane
-// records into the step's rows (StepView).
+// Begin: bring a plan to where kernels read it, apply its block-table patches, then expand its
+// sequence records into the step's rows (StepView).
 
 #ifndef TERRACE_KERNELS_BEGIN_H_
 #define TERRACE_KERNELS_BEGIN_H_
@@ -15,7 +15,7 @@ struct CUstream_st;
 
 namespace terrace {
 
-// block_table[pool][lane][index] = block for every patch.
+// block_table[pool][sequence][index] = block for every patch.
 struct PatchParams {
   Geometry geometry;
   StepView step;

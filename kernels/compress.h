@@ -1,8 +1,8 @@
 // Compress: from the raw kv and score rows of a step to the entries that close in it, and the state
-// that the next step goes on from (src/model/state_pages.h, terrace/formats/compress_math.h). One launch a
-// layer: the CSA latent with its indexer key, or HCA.
+// that the next step goes on from (src/model/state_pages.h, terrace/formats/compress_math.h). One
+// launch a layer: the CSA latent with its indexer key, or HCA.
 //
-// TakeOverlap and RestoreState: what checkpoints keep of the state, for all layers at once.
+// CaptureOverlap and RestoreState: what checkpoints keep of the state, for all layers at once.
 
 #ifndef TERRACE_KERNELS_COMPRESS_H_
 #define TERRACE_KERNELS_COMPRESS_H_
@@ -45,16 +45,17 @@ struct StatePages {
 struct CompressParams {
   CompressPlane planes[kMaxPlanes];
   int32_t num_planes;
-  int32_t pool_index;  // the layer's full pool: entry_row of the lanes
+  int32_t pool_index;  // the layer's full pool: entry_row of the sequences
   PoolGeometry pool;   // its ratio says which of the two it is
   int32_t max_drafts;
   int32_t max_token_rows;  // these size the grid; the plan's own counts are read where it runs
   int32_t max_entry_rows;
-  int32_t max_lanes;
+  int32_t max_sequences;
   StepView step;
-  const int32_t* slots;        // [max_entry_rows]; -1 is not written
-  const int32_t* positions;    // [max_entry_rows] of the entries' rotation
-  const int32_t* state_table;  // [max_sequences] the lane's block; -1: the lane is skipped, counted
+  const int32_t* slots;      // [max_entry_rows]; -1 is not written
+  const int32_t* positions;  // [max_entry_rows] of the entries' rotation
+  const int32_t*
+      state_table;  // [max_sequences] the sequence's block; -1: the sequence is skipped, counted
   StatePages state;
   StatePages overlap;  // CSA: where checkpoints inside the step go
 };
@@ -65,29 +66,29 @@ TERRACE_HOST_DEVICE CsaStateLayout CsaLayoutOf(const CompressParams& params) {
 
 // All layers' pages of a pool in this store: that of row r and block b is at
 // base + r * layer_stride + b * block_stride.
-struct LayerStatePages {
+struct PoolStatePages {
   StatePages pages;
   int64_t layer_stride;  // bytes
   int32_t rows;          // 0: the store has none
 };
 
 // Takes the overlap rows of positions that earlier steps reached, for the CSA layers. The plan
-// names the state block, because the lane may be another sequence's by now.
-struct TakeOverlapParams {
+// names the state block, because the sequence may be another sequence's by now.
+struct CaptureOverlapParams {
   CsaStateLayout layout;
-  LayerStatePages state;
-  LayerStatePages overlap;
+  PoolStatePages state;
+  PoolStatePages overlap;
   const CheckpointRecord* records;  // [count]
   int32_t count;
 };
 
-// Makes the state of lanes what it was at a checkpoint, or empty.
+// Makes the state of sequences what it was at a checkpoint, or empty.
 struct RestoreStateParams {
   CsaStateLayout csa_layout;
-  LayerStatePages csa_state;
-  LayerStatePages hca_state;
-  LayerStatePages overlap;
-  const int32_t* csa_table;  // [max_sequences] the lanes' blocks
+  PoolStatePages csa_state;
+  PoolStatePages hca_state;
+  PoolStatePages overlap;
+  const int32_t* csa_table;  // [max_sequences] the sequences' blocks
   const int32_t* hca_table;
   const RestoreRecord* records;  // [count]
   int32_t count;
@@ -97,7 +98,7 @@ struct RestoreStateParams {
 // REQUIRES: params.pool.ratio is kCsaRatio, or kHcaRatio.
 int LaunchCompressCsa(const CompressParams& params, LaunchTarget target);
 int LaunchCompressHca(const CompressParams& params, LaunchTarget target);
-int LaunchTakeOverlap(const TakeOverlapParams& params, LaunchTarget target);
+int LaunchCaptureOverlap(const CaptureOverlapParams& params, LaunchTarget target);
 int LaunchRestoreState(const RestoreStateParams& params, LaunchTarget target);
 
 }  // namespace terrace

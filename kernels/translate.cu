@@ -86,7 +86,8 @@ __global__ void __launch_bounds__(kThreads)
         if (!ListsRows(select) && first + j >= selected.rows) found[j].found = false;
         blocks[j] = kNoSlot;
         if (found[j].found) {
-          blocks[j] = selected.lane_blocks[found[j].entry >> select.pool.log2_entries_per_block];
+          blocks[j] =
+              selected.sequence_blocks[found[j].entry >> select.pool.log2_entries_per_block];
         }
       }
       Run<kSlots> slots;

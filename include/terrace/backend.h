@@ -27,7 +27,7 @@ struct TranslateParams;
 struct GatherParams;
 struct CopyParams;
 struct CompressParams;
-struct TakeOverlapParams;
+struct CaptureOverlapParams;
 struct RestoreStateParams;
 
 // A cudaStream_t, or nothing for the host backend and the default stream.
@@ -73,7 +73,7 @@ class Backend {
   virtual absl::Status Gather(const GatherParams& params, Stream stream) = 0;
   virtual absl::Status CopyBlocks(const CopyParams& params, Stream stream) = 0;
   virtual absl::Status Compress(const CompressParams& params, Stream stream) = 0;
-  virtual absl::Status TakeOverlap(const TakeOverlapParams& params, Stream stream) = 0;
+  virtual absl::Status CaptureOverlap(const CaptureOverlapParams& params, Stream stream) = 0;
   virtual absl::Status RestoreState(const RestoreStateParams& params, Stream stream) = 0;
 
   // Where kernels raise their counters, and what they read now, without waiting for the device:

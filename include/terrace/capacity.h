@@ -51,7 +51,7 @@ struct PoolBudget {
   std::string name;
   PoolKind kind = PoolKind::kFull;
   int32_t blocks = 0;
-  PagePlace place;  // with all layers of the model
+  PoolPages place;  // with all layers of the model
 };
 
 struct CapacityPlan {

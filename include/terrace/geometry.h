@@ -16,7 +16,7 @@ namespace terrace {
 // The most that a deployment may ask for at once. Sizes the tables, the plans and the staging
 // buffers.
 struct Limits {
-  int32_t max_sequences = 64;      // live at one time: lanes of the device tables
+  int32_t max_sequences = 64;      // live at one time: sequences of the device tables
   int32_t max_step_tokens = 8192;  // of one Append, drafts included
   int32_t max_drafts = 0;          // D: speculative tokens of one sequence in one step
   int32_t max_context_tokens = 0;  // of one sequence; 0 = the model's
@@ -38,11 +38,11 @@ struct PoolGeometry {
   int32_t log2_entries_per_block;
   int32_t tokens_per_block;  // ratio * entries_per_block; 0 in overlap and state pools
   int32_t capacity_blocks;
-  // Length of a lane's row in the block table. The index is absolute, position / tokens_per_block,
-  // in window pools too: a table that wrapped around would need room for the old and the new window
-  // of the longest prefill step, and this one costs 4 bytes a block. 1 in a state pool; 0 in the
-  // overlap pool: a lane has none of its blocks.
-  int32_t blocks_per_lane;
+  // Length of a sequence's row in the block table. The index is absolute, position /
+  // tokens_per_block, in window pools too: a table that wrapped around would need room for the old
+  // and the new window of the longest prefill step, and this one costs 4 bytes a block. 1 in a
+  // state pool; 0 in the overlap pool: a sequence has none of its blocks.
+  int32_t blocks_per_sequence;
 };
 
 struct Geometry {
@@ -77,8 +77,9 @@ int CsaStatePool(const Geometry& geometry);
 // end. 0 without a window pool.   REQUIRES: the window block divides the chunk.
 int32_t CheckpointWindowBlocks(const Geometry& geometry);
 
-// Most checkpoint records of one plan: one for each chunk that ends in the step, and for each lane
-// those of chunks that ended among its drafts, or with the token before them, and settled since.
+// Most checkpoint records of one plan: one for each chunk that ends in the step, and for each
+// sequence those of chunks that ended among its drafts, or with the token before them, and settled
+// since.
 int64_t MaxCheckpoints(const Geometry& geometry);
 
 // Most block-table patches that the tokens of one step need, over all pools: every block that a
@@ -86,8 +87,8 @@ int64_t MaxCheckpoints(const Geometry& geometry);
 // sequence that shares blocks announces those too and may have more.
 int64_t MaxPatches(const Geometry& geometry);
 
-// Room for the plan of any step: all its lanes, checkpoints and restores, and the patches that its
-// tokens need. A plan that announces shared blocks may be larger, and snapshots too: a store
+// Room for the plan of any step: all its sequences, checkpoints and restores, and the patches that
+// its tokens need. A plan that announces shared blocks may be larger, and snapshots too: a store
 // uploads their patches, and any copies, in pieces.
 int64_t MaxStepPlanBytes(const Geometry& geometry);
 

@@ -37,18 +37,19 @@ using BlockId = StrongId<struct BlockIdTag, int32_t>;
 // The number of a plan: 1 for a ledger's first, then one more each.
 using PlanNumber = StrongId<struct PlanNumberTag, uint64_t>;
 
-// A sequence's handle. `lane` is its row in the device tables for its whole life; `generation`
-// tells it from every earlier sequence of that lane, so a stale handle is an error and never
-// another request's memory. A default-constructed handle names no sequence.
+// A sequence's handle. `index` is its place in the device tables for its whole life, 0 ..
+// max_sequences - 1; `generation` tells it from every earlier sequence at that index, so a stale
+// handle is an error and never another request's memory. A default-constructed handle names no
+// sequence.
 struct SequenceId {
-  int32_t lane = -1;
+  int32_t index = -1;
   uint32_t generation = 0;
 
   friend constexpr bool operator==(SequenceId, SequenceId) = default;
 
   template <typename H>
   friend H AbslHashValue(H h, SequenceId id) {
-    return H::combine(std::move(h), id.lane, id.generation);
+    return H::combine(std::move(h), id.index, id.generation);
   }
 };
 

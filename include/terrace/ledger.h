@@ -57,7 +57,7 @@ struct SequenceRequest {
   // ChunkDigests(salt, tokens, chunk_tokens) if the caller kept them; empty: computed here. Only to
   // save time: wrong ones find nothing.
   absl::Span<const ChunkDigest> digests = {};
-  ReplayLimits replay = {};
+  RefeedLimits refeed = {};
   // Of the chunks and checkpoints that the sequence uses, when nobody uses them any more.
   Priority priority = Priority::kNormal;
   int64_t time_to_live_ms = 0;  // by the ledger's clock (SetTime), after the last use; 0 = no limit
@@ -77,7 +77,7 @@ struct StepRequest {
 };
 
 struct SequenceInfo {
-  int32_t lane = 0;
+  int32_t index = 0;
   int32_t length = 0;   // rows
   int32_t known = 0;    // token ids
   int32_t settled = 0;  // min(length, known)
@@ -117,8 +117,8 @@ class Ledger {
   static absl::StatusOr<std::unique_ptr<Ledger>> Create(const LedgerOptions& options);
   ~Ledger();
 
-  // Takes a lane, and references on all that it reuses; no new block yet.
-  // Errors: ResourceExhausted when all lanes are taken; InvalidArgument for a prompt beyond
+  // Takes a sequence, and references on all that it reuses; no new block yet.
+  // Errors: ResourceExhausted when all sequences are taken; InvalidArgument for a prompt beyond
   // max_context_tokens, negative limits or digests of another number than the prompt has whole
   // chunks; OutOfRange with a Shortage for a prompt that no pool can ever hold.
   // Cost: O(chunks matched), and a copy of the ids that did not match.
@@ -130,19 +130,19 @@ class Ledger {
 
   // Attaches what others published since, beyond what the sequence has: call it before a step of a
   // prompt that is still being fed. The answer counts from the rows it had; go on at Info().length.
-  // Limits of replay do not bind it: it never asks for more tokens than were to be fed anyway.
+  // Limits of refeed do not bind it: it never asks for more tokens than were to be fed anyway.
   // Errors: NotFound; FailedPrecondition for undecided drafts.
   absl::StatusOr<PrefixMatch> ExtendMatch(SequenceId id);
 
   // A second sequence with the same tokens and rows. Whole blocks are shared; one that is partly
   // filled is copied when either writes to it first, and the plan says so.
-  // Errors: NotFound; ResourceExhausted when all lanes are taken; FailedPrecondition for undecided
-  // drafts, or rows whose ids are not committed.   Cost: O(blocks).
+  // Errors: NotFound; ResourceExhausted when all sequences are taken; FailedPrecondition for
+  // undecided drafts, or rows whose ids are not committed.   Cost: O(blocks).
   absl::StatusOr<SequenceId> Fork(SequenceId id);
 
   // Feeds a batch of any mix of prefill chunks, decodes and decodes with drafts. Releases what the
   // windows left, takes the blocks that the new rows need, and says so in the plan. All or nothing
-  // over all sequences and pools. The batch's order is the order of the plan's lanes and rows.
+  // over all sequences and pools. The batch's order is the order of the plan's sequences and rows.
   // Errors: ResourceExhausted (wait and retry) or OutOfRange (never fits), both with a Shortage;
   // NotFound for a stale or unknown id; InvalidArgument for a duplicate, an empty batch, counts
   // beyond the limits; FailedPrecondition for undecided drafts or too many unretired plans.   Cost:

@@ -48,10 +48,11 @@ struct PoolSpec {
   friend bool operator==(const PoolSpec&, const PoolSpec&) = default;
 };
 
-// Where a layer finds its rows in one pool. Several layers may read a row; exactly one writes it.
+// Where a layer finds its pages in one pool: at `index` of the layers whose pages the pool holds.
+// Several layers may read them; exactly one writes them.
 struct LayerPool {
   int32_t pool = 0;
-  int32_t row = 0;
+  int32_t index = 0;
   bool writes = true;
 
   friend bool operator==(const LayerPool&, const LayerPool&) = default;
@@ -151,8 +152,8 @@ int StatePool(const ModelSpec& model, int32_t ratio);
 // "window", "full", "overlap" or "state".
 absl::string_view PoolKindName(PoolKind kind);
 
-// How many rows (writing layers) of `pool` lie in `layers`.
-int CountRows(const ModelSpec& model, int pool, LayerRange layers);
+// How many layers of `layers` write to `pool`: whose pages it holds.
+int CountLayers(const ModelSpec& model, int pool, LayerRange layers);
 
 }  // namespace terrace
 

@@ -1,4 +1,4 @@
-// Where bytes lie: of a whole pool in one store's memory (PagePlace), and of one layer and plane
+// Where bytes lie: of a whole pool in one store's memory (PoolPages), and of one layer and plane
 // (PageView), for kernels that read in place.
 
 #ifndef TERRACE_PAGE_VIEW_H_
@@ -20,8 +20,8 @@ namespace terrace {
 // Block-major: an extent [layer][plane][page] a block, rounded up once to block_align.
 // Layer-major: [layer][block][plane][page], the planes of one block rounded up to block_align.
 // Overlap and state pools have one plane, of opaque_bytes a page and more for each draft.
-struct PagePlace {
-  int32_t rows = 0;  // layers of this store that own a row
+struct PoolPages {
+  int32_t layers = 0;  // layers of this store whose pages the pool holds
   int32_t num_planes = 0;
   int64_t blocks = 0;
   int64_t block_stride = 0;  // bytes between two blocks of one layer

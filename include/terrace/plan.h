@@ -20,9 +20,9 @@ namespace terrace {
 class Plan {
  public:
   // Copies and checks `bytes`: magic, version, checksum, fingerprint and every record against
-  // `geometry` (lanes in range and distinct, positions and counts within the limits, row offsets
-  // consistent, checkpoints inside their steps, patches and copies naming tables and blocks that
-  // exist, nothing written twice). A plan that passes can drive a store to no place out of its
+  // `geometry` (sequences in range and distinct, positions and counts within the limits, row
+  // offsets consistent, checkpoints inside their steps, patches and copies naming tables and blocks
+  // that exist, nothing written twice). A plan that passes can drive a store to no place out of its
   // pools. Errors: InvalidArgument that says which field of which record is wrong;
   // FailedPrecondition for another deployment's plan.   Cost: O(bytes), and O(n log n) for n copies
   // or n patches that are not in order.
@@ -39,7 +39,7 @@ class Plan {
   PlanNumber number() const { return PlanNumber(header().number); }
   bool is_snapshot() const { return header().kind == PlanKind::kSnapshot; }
 
-  absl::Span<const LaneRecord> lanes() const;
+  absl::Span<const SequenceStep> sequences() const;
   absl::Span<const CheckpointRecord> checkpoints() const;
   absl::Span<const RestoreRecord> restores() const;
   absl::Span<const BlockPatch> patches() const;

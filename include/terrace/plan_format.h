@@ -1,13 +1,13 @@
 // The bytes of a plan: flat, trivially copyable records, the same on host and device,
 // little-endian.
 //
-//   PlanHeader | LaneRecord[num_lanes] | CheckpointRecord[num_checkpoints] |
+//   PlanHeader | SequenceStep[num_sequences] | CheckpointRecord[num_checkpoints] |
 //   RestoreRecord[num_restores] | BlockPatch[num_patches] | BlockCopy[num_copies]
 //
 // Arrays follow each other without gaps, at the offsets the header names, so that one
 // host-to-device copy of exactly total_bytes carries a step and kernels find everything from the
 // header. Rows are not listed one by one: positions, slots and closing entries are expanded from
-// the lane records where they are needed (expand.h).
+// the sequence steps where they are needed (expand.h).
 
 #ifndef TERRACE_PLAN_FORMAT_H_
 #define TERRACE_PLAN_FORMAT_H_
@@ -25,8 +25,8 @@ inline constexpr uint32_t kPlanVersion = 2;
 inline constexpr int32_t kNoBlock = -1;
 
 enum class PlanKind : uint32_t {
-  kStep = 0,      // lanes to advance, and the patches and copies they need
-  kSnapshot = 1,  // no lanes; patches that rebuild every block table from nothing
+  kStep = 0,      // sequences to advance, and the patches and copies they need
+  kSnapshot = 1,  // no sequences; patches that rebuild every block table from nothing
 };
 
 struct PlanHeader {
@@ -37,11 +37,11 @@ struct PlanHeader {
   uint64_t epoch;        // of the ledger: tells one ledger's plans from another's
   uint64_t number;       // PlanNumber; a snapshot has the number of the last step before it
   PlanKind kind;
-  int32_t num_lanes;
-  int32_t num_token_rows;  // sum of the lanes' counts
+  int32_t num_sequences;
+  int32_t num_token_rows;  // sum of the sequences' counts
   int32_t num_patches;     // over all pools
   int32_t num_copies;
-  int32_t patches_offset;  // bytes from the start; lanes start at sizeof(PlanHeader)
+  int32_t patches_offset;  // bytes from the start; sequences start at sizeof(PlanHeader)
   int32_t copies_offset;
   int32_t total_bytes;
   int32_t num_entry_rows[kMaxPools];  // full pools: entries that close in this step; others 0
@@ -54,8 +54,8 @@ struct PlanHeader {
 static_assert(std::is_trivially_copyable_v<PlanHeader> && sizeof(PlanHeader) == 128);
 
 // One sequence's part in a step. After it the sequence has first + count rows.
-struct LaneRecord {
-  int32_t lane;
+struct SequenceStep {
+  int32_t sequence_index;
   int32_t settled;    // rows after this step whose ids were final when the plan was made
   int32_t first;      // position of the step's first token
   int32_t count;      // tokens in this step, drafts included; at least 1
@@ -64,45 +64,46 @@ struct LaneRecord {
   // Entries whose first token is below it lie in shared blocks: they are never written, slot -1. A
   // multiple of the chunk's tokens; 0 where nothing is shared.
   int32_t write_from;
-  int32_t checkpoint_begin;      // first of the lane's checkpoint records inside this step
+  int32_t checkpoint_begin;      // first of the sequence's checkpoint records inside this step
   int32_t entry_row[kMaxPools];  // full pools: first row in that pool's compact inputs; others 0
 };
-static_assert(std::is_trivially_copyable_v<LaneRecord> && sizeof(LaneRecord) == 64);
+static_assert(std::is_trivially_copyable_v<SequenceStep> && sizeof(SequenceStep) == 64);
 
-// A checkpoint of `lane` before `position`, a multiple of the chunk's tokens: the window rows of
-// the 127 tokens before it are stored, and the compressor's overlap rows there are copied to
+// A checkpoint of `sequence` before `position`, a multiple of the chunk's tokens: the window rows
+// of the 127 tokens before it are stored, and the compressor's overlap rows there are copied to
 // `overlap_block`.
 //
-// Inside the step (`position` in first + 1 .. first + count of its lane record) they follow the
-// order of lanes, ascending by position: those of lane record i are checkpoint_begin of i .. of i
-// + 1. The records before the first lane's are of positions that earlier steps reached and that
+// Inside the step (`position` in first + 1 .. first + count of its sequence step) they follow the
+// order of sequences, ascending by position: those of sequence step i are checkpoint_begin of i ..
+// of i
+// + 1. The records before the first sequence's are of positions that earlier steps reached and that
 // settled since; their rows are stored already, and their snapshot is taken before the step changes
 // any state.
 struct CheckpointRecord {
-  int32_t lane;
+  int32_t sequence_index;
   int32_t position;
   int32_t overlap_block;  // -1: the model has no overlap pool
-  // Of positions that earlier steps reached: where the lane had its CSA state, whosever the lane is
-  // by now. -1 inside the step, or without a state pool.
+  // Of positions that earlier steps reached: where the sequence had its CSA state, whosever the
+  // sequence is by now. -1 inside the step, or without a state pool.
   int32_t state_block;
 };
 static_assert(std::is_trivially_copyable_v<CheckpointRecord> && sizeof(CheckpointRecord) == 16);
 
-// Before the step the compressor's state of `lane` becomes what `overlap_block` holds of the rows
-// before `position`, or empty (-1).
+// Before the step the compressor's state of `sequence` becomes what `overlap_block` holds of the
+// rows before `position`, or empty (-1).
 struct RestoreRecord {
-  int32_t lane;
-  int32_t position;  // the lane's first row in this step
+  int32_t sequence_index;
+  int32_t position;  // the sequence's first row in this step
   int32_t overlap_block;
   int32_t reserved;  // zero
 };
 static_assert(std::is_trivially_copyable_v<RestoreRecord> && sizeof(RestoreRecord) == 16);
 
-// block_table[pool][lane][index] = block. -1 in a window pool: nothing is stored there. No place
-// twice in one plan: a device applies them in any order.
+// block_table[pool][sequence][index] = block. -1 in a window pool: nothing is stored there. No
+// place twice in one plan: a device applies them in any order.
 struct BlockPatch {
   int32_t pool;
-  int32_t lane;
+  int32_t sequence_index;
   int32_t index;
   int32_t block;
 };
@@ -119,7 +120,7 @@ static_assert(std::is_trivially_copyable_v<BlockCopy> && sizeof(BlockCopy) == 16
 
 // How many records of each kind a plan has.
 struct PlanCounts {
-  int64_t lanes = 0;
+  int64_t sequences = 0;
   int64_t checkpoints = 0;
   int64_t restores = 0;
   int64_t patches = 0;
@@ -129,7 +130,7 @@ struct PlanCounts {
 // Where the arrays of such a plan begin, and where it ends. Bytes from its start; a plan is limited
 // to 2^31 - 1.
 struct PlanOffsets {
-  int64_t lanes;
+  int64_t sequences;
   int64_t checkpoints;
   int64_t restores;
   int64_t patches;
@@ -138,8 +139,8 @@ struct PlanOffsets {
 };
 constexpr PlanOffsets OffsetsOf(const PlanCounts& counts) {
   PlanOffsets at{};
-  at.lanes = sizeof(PlanHeader);
-  at.checkpoints = at.lanes + counts.lanes * int64_t{sizeof(LaneRecord)};
+  at.sequences = sizeof(PlanHeader);
+  at.checkpoints = at.sequences + counts.sequences * int64_t{sizeof(SequenceStep)};
   at.restores = at.checkpoints + counts.checkpoints * int64_t{sizeof(CheckpointRecord)};
   at.patches = at.restores + counts.restores * int64_t{sizeof(RestoreRecord)};
   at.copies = at.patches + counts.patches * int64_t{sizeof(BlockPatch)};

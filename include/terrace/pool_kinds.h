@@ -7,7 +7,7 @@
 
 namespace terrace {
 
-inline constexpr int kMaxPools = 8;   // of one model; fixes the size of a lane record
+inline constexpr int kMaxPools = 8;   // of one model; fixes the size of a sequence step
 inline constexpr int kMaxPlanes = 2;  // of one pool: the latent, and the indexer key
 
 enum class PoolKind : int32_t {
@@ -15,11 +15,12 @@ enum class PoolKind : int32_t {
   kWindow = 0,
   // One entry per `ratio` tokens, kept for the sequence's life; one block a chunk.
   kFull = 1,
-  // The compressor's rows at a checkpoint, one block each. No lane has a table of it, and no layer
+  // The compressor's rows at a checkpoint, one block each. No sequence has a table of it, and no
+  // layer
   // writes it but through plans.
   kOverlap = 2,
   // What the compressor keeps of a live sequence between steps, one block each: index 0 of its
-  // lane's table. One pool for each ratio of the full pools that it fills.
+  // sequence's table. One pool for each ratio of the full pools that it fills.
   kState = 3,
 };
 inline constexpr int kNumPoolKinds = 4;

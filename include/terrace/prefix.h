@@ -42,23 +42,23 @@ struct PrefixOptions {
 };
 
 // How a sequence may rebuild its window where a match ends and no checkpoint is.
-struct ReplayLimits {
+struct RefeedLimits {
   static constexpr int32_t kUnlimited = std::numeric_limits<int32_t>::max();
   // Most tokens to feed again for a match; beyond, the match falls back to the last checkpoint.
   int32_t max_tokens = kUnlimited;
-  // 0: exact replay. Above: feed only so many tokens again where exact replay would take more. What
+  // 0: exact refeed. Above: feed only so many tokens again where exact refeed would take more. What
   // such a sequence computes is approximate: it is never published and leaves no checkpoint.
   int32_t approximate_tokens = 0;
 };
 
-// What a prompt finds. Token counts; matched = resumed + skipped + replayed.
+// What a prompt finds. Token counts; matched = resumed + skipped + refed.
 struct PrefixMatch {
-  int32_t matched = 0;   // tokens whose chunks are shared, beyond the rows that were there
-  int32_t resumed = 0;   // of them, before a checkpoint: never fed again
-  int32_t skipped = 0;   // of them, before a replay without checkpoint: never fed again
-  int32_t replayed = 0;  // of them, to be fed again for their window rows
+  int32_t matched = 0;  // tokens whose chunks are shared, beyond the rows that were there
+  int32_t resumed = 0;  // of them, before a checkpoint: never fed again
+  int32_t skipped = 0;  // of them, before a refeed without checkpoint: never fed again
+  int32_t refed = 0;    // of them, to be fed again for their window rows
   bool approximate = false;
-  int32_t saved() const { return matched - replayed; }
+  int32_t saved() const { return matched - refed; }
 
   friend bool operator==(const PrefixMatch&, const PrefixMatch&) = default;
 };
@@ -85,11 +85,11 @@ struct PrefixFigures {
   int64_t lookups = 0;         // sequences allocated with at least one whole chunk that could match
   int64_t hits = 0;            // of them, those that matched
   int64_t prompt_tokens = 0;   // of all sequences allocated
-  int64_t matched_tokens = 0;  // = resumed + skipped + replayed
+  int64_t matched_tokens = 0;  // = resumed + skipped + refed
   int64_t resumed_tokens = 0;
   int64_t skipped_tokens = 0;
-  int64_t replayed_tokens = 0;
-  int64_t saved_tokens() const { return matched_tokens - replayed_tokens; }
+  int64_t refed_tokens = 0;
+  int64_t saved_tokens() const { return matched_tokens - refed_tokens; }
 
   int64_t stored_chunks = 0;     // = indexed_chunks + evicted + expired + cleared
   int64_t duplicate_chunks = 0;  // settled when an equal one was stored already

@@ -16,19 +16,19 @@ namespace terrace {
 
 // What a query needs to know of its token row, in one 16-byte load.
 struct alignas(16) TokenRow {
-  int32_t lane;  // -1: no token, for padded rows
+  int32_t sequence_index;  // -1: no token, for padded rows
   int32_t position;
-  int32_t first;         // position of the lane's first token in this step
+  int32_t first;         // position of the sequence's first token in this step
   int32_t first_stored;  // the window pool stores the step's rows from here on (expand.h)
 };
 static_assert(sizeof(TokenRow) == 16);
 
 struct StepView {
-  PlanHeader* header;               // the uploaded plan; its lane records follow it
+  PlanHeader* header;               // the uploaded plan; its sequence steps follow it
   TokenRow* tokens;                 // [max_step_tokens]
-  int32_t* token_record;            // [max_step_tokens] index of the row's lane record
+  int32_t* token_record;            // [max_step_tokens] index of the row's sequence step
   int32_t* token_position;          // [max_step_tokens]
-  int32_t* block_table[kMaxPools];  // [max_sequences, blocks_per_lane]
+  int32_t* block_table[kMaxPools];  // [max_sequences, blocks_per_sequence]
   int32_t* slots[kMaxPools];        // window: [max_step_tokens]; full: [MaxEntryRows]
   int32_t*
       entry_position[kMaxPools];  // full: [MaxEntryRows] first token of the entry; window: null

@@ -4,8 +4,8 @@
 //   Begin(plan) once a step, then per layer: Write, then any Translate..., Gather..., Pages.
 //
 // Rows are bf16. Token rows follow the plan's order; a full pool's rows are compact: the entries
-// that close in the step, lane by lane, ascending. Counts come from the plan, where the kernels
-// run, so a captured CUDA graph stays valid.
+// that close in the step, sequence by sequence, ascending. Counts come from the plan, where the
+// kernels run, so a captured CUDA graph stays valid.
 //
 // Stream: every call is ordered on the caller's stream; none synchronizes or allocates. One stream
 // at a time. Thread-safe: no. Errors: InvalidArgument for a layer, plane, pitch, alignment or
@@ -154,8 +154,8 @@ class Store {
                                Stream stream);
 
   // From the model's kv and scores to the entries that close in the step, in one launch: pools,
-  // norms, rotates, quantizes and stores them in the layer's full pool, and brings the lanes' state
-  // to where the next step goes on from. Once a layer and step, for models with state pools
+  // norms, rotates, quantizes and stores them in the layer's full pool, and brings the sequences'
+  // state to where the next step goes on from. Once a layer and step, for models with state pools
   // (docs/formats.md section 5); others write finished entries. Whatever the chunks, drafts and
   // rejections on the way, one backend makes the same bytes. Errors: InvalidArgument too for a
   // layer without a state pool; nothing was enqueued then.

@@ -154,7 +154,7 @@ struct RowPlace {
 template <RowFormat F>
 __device__ __forceinline__ RowPlace PlaceOfSlot(const PlanePages& pages, int32_t slot) {
   constexpr RowLayout kLayout = LayoutOf(F);
-  const RowOfPage place = FindRow(pages, slot);
+  const RowAddress place = FindRow(pages, slot);
   return {place.page + place.row * kLayout.data_bytes,
           place.page + pages.scale_offset + place.row * kLayout.scale_bytes};
 }

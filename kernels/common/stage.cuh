@@ -49,7 +49,7 @@ template <RowFormat F, bool kRotates>
 __device__ __forceinline__ void StartRow(const PlanePages& pages, int32_t slot, const float* rope,
                                          uint8_t* stage) {
   using S = Stage<F, kRotates>;
-  const RowOfPage place = FindRow(pages, slot);
+  const RowAddress place = FindRow(pages, slot);
   const int lane = threadIdx.x % kWarpLanes;
 #pragma unroll
   for (int piece = 0; piece * kPieceBytes < S::kBytes; piece += kWarpLanes) {

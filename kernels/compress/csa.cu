@@ -26,23 +26,23 @@ TERRACE_HOST_DEVICE int BlockThreads(const CompressParams& params) {
 }
 // With a token for each lane a group of threads has a lane: the fewer blocks, the more room is
 // there for those of the next launch. With more tokens a lane has a block, whose groups take turns.
-TERRACE_HOST_DEVICE int LanesPerBlock(const CompressParams& params) {
-  return params.max_token_rows > params.max_lanes ? 1 : BlockThreads(params) / kGroupThreads;
+TERRACE_HOST_DEVICE int SequencesPerCta(const CompressParams& params) {
+  return params.max_token_rows > params.max_sequences ? 1 : BlockThreads(params) / kGroupThreads;
 }
-TERRACE_HOST_DEVICE int32_t LaneBlocks(const CompressParams& params) {
-  const int32_t lanes = LanesPerBlock(params);
-  return (params.max_lanes + lanes - 1) / lanes;
+TERRACE_HOST_DEVICE int32_t SequenceBlocks(const CompressParams& params) {
+  const int32_t sequences = SequencesPerCta(params);
+  return (params.max_sequences + sequences - 1) / sequences;
 }
 
-// LaneOfEntryRow (expand.h) by a warp: 32 records at a time.
-__device__ __forceinline__ int32_t FindLane(const CompressParams& params, int32_t num_lanes,
-                                            int32_t entry_row) {
-  const LaneRecord* const lanes = LanesOf(*params.step.header);
+// StepOfEntryRow (expand.h) by a warp: 32 records at a time.
+__device__ __forceinline__ int32_t FindSequence(const CompressParams& params, int32_t num_sequences,
+                                                int32_t entry_row) {
+  const SequenceStep* const sequences = StepsOf(*params.step.header);
   int32_t low = 0;
-  for (int32_t left = num_lanes; left > 1;) {
+  for (int32_t left = num_sequences; left > 1;) {
     const int32_t stride = (left + kWarpLanes - 1) / kWarpLanes;
     const int32_t at = static_cast<int32_t>(threadIdx.x) % kWarpLanes * stride;
-    const bool begun = at < left && lanes[low + at].entry_row[params.pool_index] <= entry_row;
+    const bool begun = at < left && sequences[low + at].entry_row[params.pool_index] <= entry_row;
     const int32_t skipped = (__popc(__ballot_sync(kAllLanes, begun)) - 1) * stride;
     low += skipped;
     left = min(stride, left - skipped);
@@ -102,19 +102,19 @@ __device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t ent
 __device__ __forceinline__ bool ReadsRings(const CompressParams& params, int32_t record) {
   const PlanHeader& header = *params.step.header;
   const StepCheckpoints checkpoints = CheckpointsOf(header, record);
-  return LanesOf(header)[record].count > params.max_drafts + 1 ||
+  return StepsOf(header)[record].count > params.max_drafts + 1 ||
          checkpoints.begin < checkpoints.end;
 }
 
 // Pools the entries of a lane that reach back to its rings. Called by all threads of the block.
 template <bool kBf16>
-__device__ __forceinline__ void DoEntriesOfLane(const CompressParams& params, int32_t record,
-                                                RowShared (&shared)[kMaxPlanes]) {
-  if (record >= params.step.header->num_lanes) return;
+__device__ __forceinline__ void DoEntriesOfSequence(const CompressParams& params, int32_t record,
+                                                    RowShared (&shared)[kMaxPlanes]) {
+  if (record >= params.step.header->num_sequences) return;
   const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
   if (tokens.state == nullptr) return;
-  const int32_t first_row = tokens.lane.entry_row;
-  const int32_t end_row = first_row + tokens.EntriesOfLane();
+  const int32_t first_row = tokens.sequence.entry_row;
+  const int32_t end_row = first_row + tokens.EntriesOfSequence();
   for (int32_t row = first_row; row < end_row; ++row) {
     const EntryPlace place = PlaceOfEntry(params, row);
     if (place.slot != kNoSlot) DoEntry(tokens, tokens.EntryOfRow(row), place, shared);
@@ -123,26 +123,26 @@ __device__ __forceinline__ void DoEntriesOfLane(const CompressParams& params, in
 }
 
 template <bool kBf16>
-__device__ __forceinline__ void DoLanes(const CompressParams& params, int32_t block,
-                                        RowShared (&shared)[kMaxPlanes]) {
+__device__ __forceinline__ void DoSequences(const CompressParams& params, int32_t block,
+                                            RowShared (&shared)[kMaxPlanes]) {
   const PlanHeader& header = *params.step.header;
-  const int lanes = LanesPerBlock(params);
+  const int lanes = SequencesPerCta(params);
   const int groups = static_cast<int>(blockDim.x) / kGroupThreads;
   const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
   const bool is_shared = lanes == 1;
   const int32_t first_record = block * lanes;
   const int32_t record = first_record + (is_shared ? 0 : group);
-  const bool has_lane = record < header.num_lanes;
+  const bool has_sequence = record < header.num_sequences;
   const Share of_group = is_shared ? Share{group, groups} : Share{0, 1};
-  if (has_lane) {
+  if (has_sequence) {
     const int thread = static_cast<int>(threadIdx.x) % kGroupThreads;
     PrefetchRings(TokensOf<kBf16>(params, record),
                   {of_group.first * kGroupThreads + thread, of_group.stride * kGroupThreads});
   }
-  if (__syncthreads_or(has_lane && ReadsRings(params, record))) {
+  if (__syncthreads_or(has_sequence && ReadsRings(params, record))) {
     AwaitPrecedingKernel();
-    for (int i = 0; i < lanes; ++i) DoEntriesOfLane<kBf16>(params, first_record + i, shared);
-    if (has_lane) {
+    for (int i = 0; i < lanes; ++i) DoEntriesOfSequence<kBf16>(params, first_record + i, shared);
+    if (has_sequence) {
       const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
       if (tokens.state != nullptr) {
         TakeCheckpoints(tokens, CheckpointsOf(header, record), of_group);
@@ -150,7 +150,7 @@ __device__ __forceinline__ void DoLanes(const CompressParams& params, int32_t bl
     }
     __syncthreads();  // the rings are read
   }
-  if (!has_lane) return;
+  if (!has_sequence) return;
   const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
   if (tokens.state != nullptr) {
     UpdateRings(tokens, of_group);
@@ -164,10 +164,11 @@ __device__ __forceinline__ void DoEntryOfRow(const CompressParams& params, int32
                                              RowShared (&shared)[kMaxPlanes]) {
   const PlanHeader& header = *params.step.header;
   if (row >= min(params.max_entry_rows, header.num_entry_rows[params.pool_index])) return;
-  const Tokens<kBf16> tokens = TokensOf<kBf16>(params, FindLane(params, header.num_lanes, row));
+  const Tokens<kBf16> tokens =
+      TokensOf<kBf16>(params, FindSequence(params, header.num_sequences, row));
   const EntryPlace place = PlaceOfEntry(params, row);
-  const bool of_lane = row - tokens.lane.entry_row < tokens.EntriesOfLane();
-  if (of_lane || tokens.state == nullptr || place.slot == kNoSlot) return;
+  const bool of_sequence = row - tokens.sequence.entry_row < tokens.EntriesOfSequence();
+  if (of_sequence || tokens.state == nullptr || place.slot == kNoSlot) return;
   const int32_t entry = tokens.EntryOfRow(row);
   if (row < kEarlyEntries && threadIdx.x < kWarpLanes) PrefetchEntry(tokens, entry);
   AwaitPrecedingKernel();
@@ -179,10 +180,10 @@ __global__ void __launch_bounds__(kLatentThreads + kIndexerThreads, 3)
     CompressCsaKernel(const __grid_constant__ CompressParams params) {
   __shared__ RowShared shared[kMaxPlanes];
   const int32_t block = blockIdx.x;
-  if (block < LaneBlocks(params)) {
-    DoLanes<kBf16>(params, block, shared);
+  if (block < SequenceBlocks(params)) {
+    DoSequences<kBf16>(params, block, shared);
   } else {
-    DoEntryOfRow<kBf16>(params, block - LaneBlocks(params), shared);
+    DoEntryOfRow<kBf16>(params, block - SequenceBlocks(params), shared);
   }
   AwaitPrecedingKernel();
 }
@@ -190,7 +191,7 @@ __global__ void __launch_bounds__(kLatentThreads + kIndexerThreads, 3)
 }  // namespace
 
 int LaunchCompressCsa(const CompressParams& params, LaunchTarget target) {
-  const int64_t blocks = int64_t{LaneBlocks(params)} + params.max_entry_rows;
+  const int64_t blocks = int64_t{SequenceBlocks(params)} + params.max_entry_rows;
   return LaunchAwaiting(
       params.planes[0].bf16_rows ? CompressCsaKernel<true> : CompressCsaKernel<false>,
       {blocks, 1, BlockThreads(params)}, target, params);

@@ -29,8 +29,8 @@ struct Share {
 // the lane, `share` being this one's.
 template <bool kBf16>
 __device__ __forceinline__ void PrefetchRings(const Tokens<kBf16>& tokens, Share share) {
-  const int32_t length = tokens.lane.length();
-  const int32_t begin = max(tokens.lane.first, length - CsaLayoutOf(tokens.params).rows(0));
+  const int32_t length = tokens.sequence.length();
+  const int32_t begin = max(tokens.sequence.first, length - CsaLayoutOf(tokens.params).rows(0));
   const int rows_of_token = 2 * tokens.params.num_planes;  // kv and score of each plane
   for (int i = share.first; i < (length - begin) * rows_of_token; i += share.stride) {
     const int plane = i % rows_of_token / 2;
@@ -105,15 +105,15 @@ struct RowInputs {
 template <bool kBf16>
 __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share share) {
   const CompressParams& params = tokens.params;
-  const CompressLane& lane = tokens.lane;
+  const CompressSequence& sequence = tokens.sequence;
   const CsaStateLayout layout = CsaLayoutOf(params);
-  const int32_t begin[2] = {max(lane.first, lane.length() - layout.rows(0)),
-                            max(lane.first, lane.length() - layout.rows(1))};
+  const int32_t begin[2] = {max(sequence.first, sequence.length() - layout.rows(0)),
+                            max(sequence.first, sequence.length() - layout.rows(1))};
   int32_t position = begin[0] + share.first;
   int32_t row[2] = {position % layout.rows(0), position % layout.rows(1)};
   RowInputs<kBf16> inputs(tokens, position);
   AwaitPrecedingKernel();
-  while (position < lane.length()) {
+  while (position < sequence.length()) {
     RowFours halves[2];
     inputs.Load(0, halves[0]);
     if (position >= begin[1]) inputs.Load(1, halves[1]);
@@ -125,7 +125,7 @@ __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share s
           params.num_planes);
     }
     position += share.stride;
-    if (position >= lane.length()) break;
+    if (position >= sequence.length()) break;
     inputs = RowInputs<kBf16>(tokens, position);
     for (int half = 0; half < 2; ++half) row[half] = position % layout.rows(half);
   }
@@ -149,7 +149,7 @@ __device__ __forceinline__ void TakeCheckpoints(const Tokens<kBf16>& tokens,
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         const int32_t position = at->position - kCsaRatio + begin + i;
-        if (position >= tokens.lane.first) {
+        if (position >= tokens.sequence.first) {
           RowInputs<kBf16>(tokens, position).Load(0, rows[i]);
         } else {
           rows[i].LoadPage(tokens.state + layout.row_offset(0, position), params.num_planes);

@@ -31,7 +31,7 @@ struct Part {
 template <bool kBf16>
 struct Tokens {
   const CompressParams& params;
-  const CompressLane lane;
+  const CompressSequence sequence;
   float* const state;
 
   static constexpr int kInputBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
@@ -39,7 +39,7 @@ struct Tokens {
   // REQUIRES: position is of the step.
   __device__ __forceinline__ const uint8_t* Input(int32_t position, const Part& part) const {
     const CompressPlane& in = params.planes[part.plane];
-    const int64_t at = lane.row_of(position) * (part.is_score ? in.score_pitch : in.kv_pitch) +
+    const int64_t at = sequence.row_of(position) * (part.is_score ? in.score_pitch : in.kv_pitch) +
                        part.half * ChannelsOf(part.plane) + part.channel;
     return static_cast<const uint8_t*>(part.is_score ? in.score : in.kv) + at * kInputBytes;
   }
@@ -68,7 +68,7 @@ struct Tokens {
       kv[j] = LoadPair<kBf16>(input_kv + j / kCsaRatio * kHalfBytes, 0);
       score[j] = LoadPair<kBf16>(input_score + j / kCsaRatio * kHalfBytes, 0);
     };
-    if (begin >= lane.first) {
+    if (begin >= sequence.first) {
 #pragma unroll
       for (int j = 0; j < kCsaRows; ++j) {
         load_input(j);
@@ -92,10 +92,10 @@ struct Tokens {
       if (j < kCsaRatio && begin < 0) {  // nothing is before the first window
         kv[j] = {0.0f, 0.0f};
         score[j] = {-INFINITY, -INFINITY};
-      } else if (kBf16 && begin + j >= lane.first) {
+      } else if (kBf16 && begin + j >= sequence.first) {
         load_input(j);
       } else {
-        const bool is_kept = begin + j < lane.first;
+        const bool is_kept = begin + j < sequence.first;
         const int half_bytes = half * kChannels * kInputBytes;
         kv[j] = LoadPair<false>(
             is_kept ? kept : reinterpret_cast<const float*>(input_kv + half_bytes), 0);
@@ -110,21 +110,21 @@ struct Tokens {
   }
 
   __device__ __forceinline__ int32_t EntryOfRow(int32_t row) const {
-    return lane.first / kCsaRatio + row - lane.entry_row;
+    return sequence.first / kCsaRatio + row - sequence.entry_row;
   }
   // Of the entries that close in the step, those that the lane's block pools: they read rows of the
   // rings that the step overwrites.
-  __device__ __forceinline__ int32_t EntriesOfLane() const {
-    if (lane.count <= params.max_drafts + 1 || lane.first == 0) return 0;
-    const int32_t reaching_back = lane.first % kCsaRatio == 0 ? 1 : 2;
-    return min(reaching_back, lane.length() / kCsaRatio - lane.first / kCsaRatio);
+  __device__ __forceinline__ int32_t EntriesOfSequence() const {
+    if (sequence.count <= params.max_drafts + 1 || sequence.first == 0) return 0;
+    const int32_t reaching_back = sequence.first % kCsaRatio == 0 ? 1 : 2;
+    return min(reaching_back, sequence.length() / kCsaRatio - sequence.first / kCsaRatio);
   }
 };
 
 template <bool kBf16>
 __device__ __forceinline__ Tokens<kBf16> TokensOf(const CompressParams& params, int32_t record) {
-  const CompressLane lane = LoadLane(params, record);
-  return {params, lane, StateOf(params, lane)};
+  const CompressSequence sequence = LoadLane(params, record);
+  return {params, sequence, StateOf(params, sequence)};
 }
 
 // Puts all that an entry pools on its way to the L2. Called by one warp: a lane for the kv or the
@@ -141,7 +141,7 @@ __device__ __forceinline__ void PrefetchEntry(const Tokens<kBf16>& tokens, int32
                      .channel = 0};
   if (part.plane >= tokens.params.num_planes || position < 0) return;
   const int channels = ChannelsOf(part.plane);
-  if (position >= tokens.lane.first) {
+  if (position >= tokens.sequence.first) {
     PrefetchL2(tokens.Input(position, part), channels * Tokens<kBf16>::kInputBytes);
   } else if (tokens.state != nullptr) {
     PrefetchL2(tokens.Kept(position, part), channels * sizeof(float));

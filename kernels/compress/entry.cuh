@@ -30,8 +30,8 @@ __device__ __forceinline__ int OpaqueThread() {
 }
 
 // What Compress needs of a lane record, in registers.
-struct CompressLane {
-  int32_t lane;
+struct CompressSequence {
+  int32_t sequence_index;
   int32_t first;
   int32_t count;
   int32_t drafts;
@@ -44,15 +44,16 @@ struct CompressLane {
   }
 };
 
-__device__ __forceinline__ CompressLane LoadLane(const CompressParams& params, int32_t record) {
-  const LaneRecord& lane = LanesOf(*params.step.header)[record];
-  return {lane.lane,   lane.first,     lane.count,
-          lane.drafts, lane.token_row, lane.entry_row[params.pool_index]};
+__device__ __forceinline__ CompressSequence LoadLane(const CompressParams& params, int32_t record) {
+  const SequenceStep& sequence = StepsOf(*params.step.header)[record];
+  return {sequence.sequence_index, sequence.first,     sequence.count,
+          sequence.drafts,         sequence.token_row, sequence.entry_row[params.pool_index]};
 }
 
 // The lane's page of the state pool, or null.
-__device__ __forceinline__ float* StateOf(const CompressParams& params, const CompressLane& lane) {
-  const int32_t block = params.state_table[lane.lane];
+__device__ __forceinline__ float* StateOf(const CompressParams& params,
+                                          const CompressSequence& sequence) {
+  const int32_t block = params.state_table[sequence.sequence_index];
   if (block < 0 || block >= params.state.num_blocks) return nullptr;
   return reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
 }

@@ -29,8 +29,9 @@ struct Shared {
   Inbox inbox;
 };
 
-__device__ __forceinline__ bool IsWhole(const CompressLane& lane, int32_t entry) {
-  return entry * kHcaRatio >= lane.first && (entry + 1) * kHcaRatio <= lane.length() - lane.drafts;
+__device__ __forceinline__ bool IsWhole(const CompressSequence& sequence, int32_t entry) {
+  return entry * kHcaRatio >= sequence.first &&
+         (entry + 1) * kHcaRatio <= sequence.length() - sequence.drafts;
 }
 
 // A window as it fills, up to a position.
@@ -48,9 +49,9 @@ struct Window {
 
 // What a lane's block goes through.
 template <bool kBf16>
-struct LaneWork {
+struct SequenceWork {
   const CompressParams& params;
-  const CompressLane lane;
+  const CompressSequence sequence;
   float* const state;
   Shared& shared;
 
@@ -71,8 +72,9 @@ struct LaneWork {
   __device__ __forceinline__ void Finish(int32_t position, Window& window) const {
     window.FinishSegment(position);
     if (position % kHcaRatio != 0) return;
-    if (position > lane.first) {
-      const int32_t row = lane.entry_row + position / kHcaRatio - 1 - lane.first / kHcaRatio;
+    if (position > sequence.first) {
+      const int32_t row =
+          sequence.entry_row + position / kHcaRatio - 1 - sequence.first / kHcaRatio;
       const EntryPlace place = PlaceOfEntry(params, row);
       if (place.slot != kNoSlot) {
         const int thread = OpaqueThread();
@@ -100,11 +102,11 @@ struct LaneWork {
   // A draft of this step, which goes to the ring, or of the one before, which comes from there.
   __device__ __forceinline__ void AddDraft(int32_t position, PairSums& open) const {
     Token token;
-    if (position < lane.first) {
+    if (position < sequence.first) {
       token.kv = LoadPair<false>(ring_row(position), 0);
       token.score = LoadPair<false>(ring_row(position), kLatentChannels);
     } else {
-      token = LoadInput<kBf16>(plane(), lane, position, channel());
+      token = LoadInput<kBf16>(plane(), sequence, position, channel());
       StorePair(token.kv, ring_row(position));
       StorePair(token.score, ring_row(position) + kLatentChannels);
     }
@@ -114,17 +116,17 @@ struct LaneWork {
   // The drafts of the step before, which are final by now; the step's tokens but those of whole
   // windows; then its drafts.
   __device__ __forceinline__ void Run() const {
-    const int32_t length = lane.length();
-    const int32_t final_end = length - lane.drafts;
+    const int32_t length = sequence.length();
+    const int32_t final_end = length - sequence.drafts;
     int32_t folded = *reinterpret_cast<const int32_t*>(state);
     // Loaded whether it goes on from them or not, which is only known when `folded` is there.
     Window window = {.finished = {}, .open = LoadSums(open(), channel())};
     Batch<1> first;
-    Inputs<kBf16> inputs(plane(), lane, lane.first, channel());
+    Inputs<kBf16> inputs(plane(), sequence, sequence.first, channel());
     inputs.Load(first);
     // Nothing but a state that a missed step left behind is elsewhere.
-    if (folded > lane.first || folded < max(lane.first - params.max_drafts, 0)) {
-      folded = lane.first;
+    if (folded > sequence.first || folded < max(sequence.first - params.max_drafts, 0)) {
+      folded = sequence.first;
     }
     const bool goes_on = folded % kHcaRatio != 0;
     const auto ends_segment = [&](int32_t end) {
@@ -138,19 +140,19 @@ struct LaneWork {
     for (int32_t t = folded;;) {
       if (t == final_end) Save(window, t, !goes_on || ends_segment(t));
       if (t == length) break;
-      if (t < lane.first || t >= final_end) {
+      if (t < sequence.first || t >= final_end) {
         AddDraft(t, window.open);
         ++t;
-      } else if (t % kHcaRatio == 0 && IsWhole(lane, t / kHcaRatio)) {
+      } else if (t % kHcaRatio == 0 && IsWhole(sequence, t / kHcaRatio)) {
         t = final_end / kHcaRatio * kHcaRatio;  // so are all up to the last
         continue;
       } else {
         const int32_t end = min(final_end, (t / kHcaSegmentTokens + 1) * kHcaSegmentTokens);
-        if (t == lane.first) {
+        if (t == sequence.first) {
           first.AddTo(window.open);
           ++t;
         } else {
-          inputs = Inputs<kBf16>(plane(), lane, t, channel());
+          inputs = Inputs<kBf16>(plane(), sequence, t, channel());
         }
         AddTokens(inputs, end - t, window.open);
         t = end;
@@ -163,49 +165,51 @@ struct LaneWork {
 // Puts what the lane's block folds on its way to the L2: how far it is, its open segment, and its
 // tokens of no whole window.
 template <bool kBf16>
-__device__ __forceinline__ void PrefetchLane(const CompressParams& params, const CompressLane& lane,
-                                             const float* state) {
-  const int32_t length = lane.length();
-  const int32_t window_end = (lane.first + kHcaRatio - 1) / kHcaRatio * kHcaRatio;
+__device__ __forceinline__ void PrefetchSequence(const CompressParams& params,
+                                                 const CompressSequence& sequence,
+                                                 const float* state) {
+  const int32_t length = sequence.length();
+  const int32_t window_end = (sequence.first + kHcaRatio - 1) / kHcaRatio * kHcaRatio;
   const int32_t head_end = min(length, window_end);
-  const int32_t tail = max(head_end, (length - lane.drafts) / kHcaRatio * kHcaRatio);
+  const int32_t tail = max(head_end, (length - sequence.drafts) / kHcaRatio * kHcaRatio);
   const int32_t thread = threadIdx.x;
   if (thread == 0 && state != nullptr) {
     PrefetchL2(state);
     PrefetchL2(state + HcaStateLayout::kOpen, sizeof(RowSums));
   }
-  for (int32_t t = lane.first + thread; t < head_end; t += kThreads) {
-    PrefetchToken<kBf16>(params.planes[0], lane, t);
+  for (int32_t t = sequence.first + thread; t < head_end; t += kThreads) {
+    PrefetchToken<kBf16>(params.planes[0], sequence, t);
   }
   for (int32_t t = tail + thread; t < length; t += kThreads) {
-    PrefetchToken<kBf16>(params.planes[0], lane, t);
+    PrefetchToken<kBf16>(params.planes[0], sequence, t);
   }
 }
 
 template <bool kBf16>
-__device__ __forceinline__ void DoLane(const CompressParams& params, const CompressLane& lane,
-                                       Shared& shared) {
-  float* const state = StateOf(params, lane);
-  PrefetchLane<kBf16>(params, lane, state);
+__device__ __forceinline__ void DoSequence(const CompressParams& params,
+                                           const CompressSequence& sequence, Shared& shared) {
+  float* const state = StateOf(params, sequence);
+  PrefetchSequence<kBf16>(params, sequence, state);
   AwaitPrecedingKernel();
   if (state == nullptr) {
     if (threadIdx.x == 0) AddToCounter(&params.step.counters->skipped_slots, 1);
     return;
   }
-  LaneWork<kBf16>{params, lane, state, shared}.Run();
+  SequenceWork<kBf16>{params, sequence, state, shared}.Run();
 }
 
 // Pools channels of a slice of the whole window that begins at `begin`, one in each of the first
 // kSliceChannels threads. Called by all of them.
 template <bool kBf16>
-__device__ __forceinline__ float PoolSlice(const CompressParams& params, const CompressLane& lane,
-                                           int32_t begin, int slice, Shared& shared) {
+__device__ __forceinline__ float PoolSlice(const CompressParams& params,
+                                           const CompressSequence& sequence, int32_t begin,
+                                           int slice, Shared& shared) {
   const int segment = static_cast<int>(threadIdx.x) / kWarpLanes;
   const int channel_of_slice = 2 * (static_cast<int>(threadIdx.x) % kWarpLanes);
   begin += segment * kHcaSegmentTokens;
   PairSums open;
   AddSegment(
-      Inputs<kBf16>(params.planes[0], lane, begin, slice * kSliceChannels + channel_of_slice),
+      Inputs<kBf16>(params.planes[0], sequence, begin, slice * kSliceChannels + channel_of_slice),
       open);
   StoreSums(open, shared.segments[segment], channel_of_slice);
   __syncthreads();
@@ -226,12 +230,13 @@ __device__ __forceinline__ float PoolSlice(const CompressParams& params, const C
 // Pools all slices of the whole window that begins at `begin` into shared.pooled. With a cluster
 // each of its blocks does one; only the first has all of them in the end, and the others are done.
 template <bool kBf16, bool kCluster>
-__device__ __forceinline__ bool PoolWhole(const CompressParams& params, const CompressLane& lane,
-                                          int32_t begin, Shared& shared) {
+__device__ __forceinline__ bool PoolWhole(const CompressParams& params,
+                                          const CompressSequence& sequence, int32_t begin,
+                                          Shared& shared) {
   if constexpr (!kCluster) {
     AwaitPrecedingKernel();
     for (int slice = 0; slice < kSlices; ++slice) {
-      const float pooled = PoolSlice<kBf16>(params, lane, begin, slice, shared);
+      const float pooled = PoolSlice<kBf16>(params, sequence, begin, slice, shared);
       if (threadIdx.x < kSliceChannels) {
         shared.pooled[slice * kSliceChannels + threadIdx.x] = pooled;
       }
@@ -243,7 +248,7 @@ __device__ __forceinline__ bool PoolWhole(const CompressParams& params, const Co
     shared.inbox.Open(sizeof(shared.pooled));
     const int slice = Inbox::BlockRank();
     AwaitPrecedingKernel();
-    const float pooled = PoolSlice<kBf16>(params, lane, begin, slice, shared);
+    const float pooled = PoolSlice<kBf16>(params, sequence, begin, slice, shared);
     shared.inbox.AwaitOpening();
     if (threadIdx.x < kSliceChannels) {
       shared.inbox.Send(pooled, shared.pooled + slice * kSliceChannels + threadIdx.x);
@@ -260,12 +265,13 @@ template <bool kBf16, bool kCluster>
 __device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t token_row,
                                          Shared& shared) {
   if (token_row >= min(params.max_token_rows, params.step.header->num_token_rows)) return;
-  const CompressLane lane = LoadLane(params, params.step.token_record[token_row]);
-  const int32_t entry = (lane.first + token_row - lane.token_row) / kHcaRatio;
-  if (!IsWhole(lane, entry)) return;
-  const EntryPlace place = PlaceOfEntry(params, lane.entry_row + entry - lane.first / kHcaRatio);
+  const CompressSequence sequence = LoadLane(params, params.step.token_record[token_row]);
+  const int32_t entry = (sequence.first + token_row - sequence.token_row) / kHcaRatio;
+  if (!IsWhole(sequence, entry)) return;
+  const EntryPlace place =
+      PlaceOfEntry(params, sequence.entry_row + entry - sequence.first / kHcaRatio);
   if (place.slot == kNoSlot) return;
-  if (!PoolWhole<kBf16, kCluster>(params, lane, entry * kHcaRatio, shared)) return;
+  if (!PoolWhole<kBf16, kCluster>(params, sequence, entry * kHcaRatio, shared)) return;
   const CompressPlane& plane = params.planes[0];
   const int thread = threadIdx.x;
   const EntryFactors factors = LoadFactors<kLatentChannels>(plane, place, thread);
@@ -280,10 +286,10 @@ __global__ void __launch_bounds__(kThreads, 3)
   __shared__ Shared shared;
   constexpr int32_t kCopies = kCluster ? kSlices : 1;
   const int32_t block = blockIdx.x;
-  const int32_t lanes_end = (params.max_lanes + kCopies - 1) / kCopies * kCopies;
+  const int32_t lanes_end = (params.max_sequences + kCopies - 1) / kCopies * kCopies;
   if (block < lanes_end) {
-    if (block < min(params.max_lanes, params.step.header->num_lanes)) {
-      DoLane<kBf16>(params, LoadLane(params, block), shared);
+    if (block < min(params.max_sequences, params.step.header->num_sequences)) {
+      DoSequence<kBf16>(params, LoadLane(params, block), shared);
     }
   } else {
     DoWindow<kBf16, kCluster>(params, (block - lanes_end) / kCopies * kHcaRatio, shared);
@@ -295,7 +301,8 @@ template <bool kCluster>
 int LaunchAs(const CompressParams& params, LaunchTarget target) {
   constexpr int kCopies = kCluster ? kSlices : 1;
   const int64_t blocks =
-      (CeilDiv(params.max_lanes, kCopies) + CeilDiv(params.max_token_rows, kHcaRatio)) * kCopies;
+      (CeilDiv(params.max_sequences, kCopies) + CeilDiv(params.max_token_rows, kHcaRatio)) *
+      kCopies;
   return LaunchAwaiting(
       params.planes[0].bf16_rows ? CompressHcaKernel<true, kCluster>
                                  : CompressHcaKernel<false, kCluster>,

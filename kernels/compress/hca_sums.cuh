@@ -61,19 +61,20 @@ struct Token {
 };
 
 template <bool kBf16>
-__device__ __forceinline__ Token LoadInput(const CompressPlane& plane, const CompressLane& lane,
-                                           int32_t position, int channel) {
-  const int64_t row = lane.row_of(position);
+__device__ __forceinline__ Token LoadInput(const CompressPlane& plane,
+                                           const CompressSequence& sequence, int32_t position,
+                                           int channel) {
+  const int64_t row = sequence.row_of(position);
   return {LoadPair<kBf16>(plane.kv, row * plane.kv_pitch + channel),
           LoadPair<kBf16>(plane.score, row * plane.score_pitch + channel)};
 }
 
 // Puts an input token on its way to the L2. Called by one thread.
 template <bool kBf16>
-__device__ __forceinline__ void PrefetchToken(const CompressPlane& plane, const CompressLane& lane,
-                                              int32_t position) {
+__device__ __forceinline__ void PrefetchToken(const CompressPlane& plane,
+                                              const CompressSequence& sequence, int32_t position) {
   constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
-  const int64_t row = lane.row_of(position);
+  const int64_t row = sequence.row_of(position);
   PrefetchL2(static_cast<const uint8_t*>(plane.kv) + row * plane.kv_pitch * kBytes,
              kLatentChannels * kBytes);
   PrefetchL2(static_cast<const uint8_t*>(plane.score) + row * plane.score_pitch * kBytes,
@@ -105,12 +106,12 @@ struct Inputs {
   int64_t kv_bytes;  // from one row to the next
   int64_t score_bytes;
 
-  __device__ __forceinline__ Inputs(const CompressPlane& plane, const CompressLane& lane,
+  __device__ __forceinline__ Inputs(const CompressPlane& plane, const CompressSequence& sequence,
                                     int32_t position, int channel) {
     constexpr int kBytes = kBf16 ? sizeof(uint16_t) : sizeof(float);
     kv_bytes = plane.kv_pitch * kBytes;
     score_bytes = plane.score_pitch * kBytes;
-    const int64_t row = lane.row_of(position);
+    const int64_t row = sequence.row_of(position);
     kv = static_cast<const uint8_t*>(plane.kv) + row * kv_bytes + channel * kBytes;
     score = static_cast<const uint8_t*>(plane.score) + row * score_bytes + channel * kBytes;
     ape = plane.ape + position % kHcaRatio * kLatentChannels + channel;

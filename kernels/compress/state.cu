@@ -1,5 +1,5 @@
-// TakeOverlap and RestoreState. Grid: a block for each record (x) and each row of the state pools
-// (y): one layer's page. Rare: checkpoints and resumes.
+// CaptureOverlap and RestoreState. Grid: a block for each record (x) and each row of the state
+// pools (y): one layer's page. Rare: checkpoints and resumes.
 
 #include "kernels/common/launch.cuh"
 #include "kernels/compress.h"
@@ -10,8 +10,7 @@ namespace {
 constexpr int kThreads = 128;
 
 // One layer's page, or null for a block that the pool does not have.
-__device__ __forceinline__ float* PageOf(const LayerStatePages& layers, int32_t row,
-                                         int32_t block) {
+__device__ __forceinline__ float* PageOf(const PoolStatePages& layers, int32_t row, int32_t block) {
   if (block < 0 || block >= layers.pages.num_blocks) return nullptr;
   return reinterpret_cast<float*>(layers.pages.base + row * layers.layer_stride +
                                   block * layers.pages.block_stride);
@@ -35,7 +34,7 @@ __device__ __forceinline__ int FoursKept(const CsaStateLayout& layout) {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    TakeOverlapKernel(const __grid_constant__ TakeOverlapParams params) {
+    TakeOverlapKernel(const __grid_constant__ CaptureOverlapParams params) {
   AwaitPrecedingKernel();
   const CheckpointRecord record = params.records[blockIdx.x];
   const float* state = PageOf(params.state, blockIdx.y, record.state_block);
@@ -53,11 +52,11 @@ __global__ void __launch_bounds__(kThreads)
   const RestoreRecord record = params.records[blockIdx.x];
   const int32_t row = blockIdx.y;
   if (row < params.hca_state.rows && threadIdx.x == 0) {
-    float* state = PageOf(params.hca_state, row, params.hca_table[record.lane]);
+    float* state = PageOf(params.hca_state, row, params.hca_table[record.sequence_index]);
     if (state != nullptr) *reinterpret_cast<int32_t*>(state) = record.position;
   }
   if (row >= params.csa_state.rows || record.position < kCsaRatio) return;
-  float* state = PageOf(params.csa_state, row, params.csa_table[record.lane]);
+  float* state = PageOf(params.csa_state, row, params.csa_table[record.sequence_index]);
   const float* overlap = PageOf(params.overlap, row, record.overlap_block);
   if (state == nullptr) return;
   for (int i = threadIdx.x; i < FoursKept(params.csa_layout); i += kThreads) {
@@ -71,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-int LaunchTakeOverlap(const TakeOverlapParams& params, LaunchTarget target) {
+int LaunchCaptureOverlap(const CaptureOverlapParams& params, LaunchTarget target) {
   return LaunchAwaiting(TakeOverlapKernel, {params.count, params.state.rows, kThreads}, target,
                         params);
 }

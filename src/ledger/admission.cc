@@ -23,10 +23,10 @@ absl::Status Ledger::Impl::CheckRequest(const SequenceRequest& request) const {
     return absl::InvalidArgumentError(absl::StrFormat("%d digests for a prompt of %d whole chunks",
                                                       request.digests.size(), whole_chunks));
   }
-  if (request.replay.max_tokens < 0 || request.replay.approximate_tokens < 0) {
+  if (request.refeed.max_tokens < 0 || request.refeed.approximate_tokens < 0) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("replay limits of %d and %d tokens: neither may be negative",
-                        request.replay.max_tokens, request.replay.approximate_tokens));
+        absl::StrFormat("refeed limits of %d and %d tokens: neither may be negative",
+                        request.refeed.max_tokens, request.refeed.approximate_tokens));
   }
   if (request.time_to_live_ms < 0) {
     return absl::InvalidArgumentError(
@@ -60,7 +60,7 @@ Ledger::Impl::Resume Ledger::Impl::FindPrompt(const SequenceRequest& request) {
   const std::optional<ChunkId> root = index.FindRoot(request.salt);
   if (!root.has_value()) return {};
   Walk(*root, request.tokens, request.digests);
-  return ResumeAt(0, 0, request.replay);
+  return ResumeAt(0, 0, request.refeed);
 }
 
 // Three ways to the window at the end of the match: on from the rows that are there, from the last
@@ -69,7 +69,7 @@ Ledger::Impl::Resume Ledger::Impl::FindPrompt(const SequenceRequest& request) {
 // taken. Without a window no row reaches back, but the first entry to be written overlaps the
 // tokens before it.
 Ledger::Impl::Resume Ledger::Impl::ResumeAt(int32_t length, int32_t first_chunk,
-                                            const ReplayLimits& limits) const {
+                                            const RefeedLimits& limits) const {
   const int32_t chunk_tokens = geometry.chunk_tokens;
   Resume resume;
   resume.chunks = static_cast<int32_t>(path.size());
@@ -85,16 +85,16 @@ Ledger::Impl::Resume Ledger::Impl::ResumeAt(int32_t length, int32_t first_chunk,
     checkpoint_end = boundary;
     break;
   }
-  const auto replay_from = [&](int64_t tokens) {
+  const auto refeed_from = [&](int64_t tokens) {
     const int64_t block = has_window() ? geometry.pools[geometry.window_pool].tokens_per_block : 0;
     const int64_t step = std::max<int64_t>(kHcaRatio, block);
     return static_cast<int32_t>(std::max<int64_t>(0, end - tokens) / step * step);
   };
   const int64_t of_windows = int64_t{geometry.num_layers} * (geometry.window_tokens - 1);
-  const int32_t exact = replay_from(has_window() ? of_windows : has_overlap() ? kCsaRatio : 0);
+  const int32_t exact = refeed_from(has_window() ? of_windows : has_overlap() ? kCsaRatio : 0);
   resume.length = std::max(checkpoint_end, exact);
   if (limits.approximate_tokens > 0) {
-    const int32_t approximate = replay_from(limits.approximate_tokens);
+    const int32_t approximate = refeed_from(limits.approximate_tokens);
     resume.match.approximate = approximate > resume.length;
     resume.length = std::max(resume.length, approximate);
   }
@@ -106,13 +106,13 @@ Ledger::Impl::Resume Ledger::Impl::ResumeAt(int32_t length, int32_t first_chunk,
   const bool at_checkpoint = resume.length == checkpoint_end;
   if (!at_checkpoint) resume.checkpoint.reset();
   resume.match.matched = end - length;
-  resume.match.replayed = end - resume.length;
+  resume.match.refed = end - resume.length;
   (at_checkpoint ? resume.match.resumed : resume.match.skipped) = resume.length - length;
   return resume;
 }
 
 // Takes references on all that the sequence uses from now on: nothing of it can be evicted.
-void Ledger::Impl::Attach(Sequence& sequence, int32_t lane, const Resume& resume) {
+void Ledger::Impl::Attach(Sequence& sequence, int32_t sequence_index, const Resume& resume) {
   SequencePrefix& prefix = sequence.prefix;
   for (int32_t i = 0; i < resume.chunks; ++i) {
     index.Acquire(path[i], prefix.priority);
@@ -120,7 +120,7 @@ void Ledger::Impl::Attach(Sequence& sequence, int32_t lane, const Resume& resume
     const absl::Span<const BlockId> blocks = index.blocks(path[i]);
     for (size_t k = 0; k < full_pools.size(); ++k) {
       const int p = full_pools[k];
-      BlockId& place = tables[p].Row(lane)[chunk];
+      BlockId& place = tables[p].Row(sequence_index)[chunk];
       if (chunk < sequence.chunks) FreeBlock(p, place);  // its own, not settled yet
       place = blocks[k];
       TERRACE_CHECK_EQ(pools[p].AddReference(place).ok(), true);
@@ -131,17 +131,17 @@ void Ledger::Impl::Attach(Sequence& sequence, int32_t lane, const Resume& resume
   sequence.chunks = std::max(sequence.chunks, prefix.chunks);
   sequence.write_from = prefix.chunks * geometry.chunk_tokens;
   sequence.announced = false;
-  if (resume.length > sequence.length) AttachWindow(sequence, lane, resume);
+  if (resume.length > sequence.length) AttachWindow(sequence, sequence_index, resume);
   sequence.length = resume.length;
   sequence.draft_begin = resume.length;
 }
 
-void Ledger::Impl::AttachWindow(Sequence& sequence, int32_t lane, const Resume& resume) {
+void Ledger::Impl::AttachWindow(Sequence& sequence, int32_t sequence_index, const Resume& resume) {
   DropRestore(sequence);
   sequence.restores = true;
   if (!has_window()) return;
   const int window = geometry.window_pool;
-  FreeWindow(lane, sequence);
+  FreeWindow(sequence_index, sequence);
   if (!resume.checkpoint.has_value()) {
     const int32_t begin = resume.length / geometry.pools[window].tokens_per_block;
     sequence.window.current = {begin, begin};
@@ -151,7 +151,7 @@ void Ledger::Impl::AttachWindow(Sequence& sequence, int32_t lane, const Resume& 
   const BlockRange range = CheckpointBlocks(geometry, resume.length);
   const absl::Span<const BlockId> blocks = index.window_blocks(*resume.checkpoint);
   for (int32_t i = 0; i < range.size(); ++i) {
-    tables[window].Row(lane)[range.begin + i] = blocks[i];
+    tables[window].Row(sequence_index)[range.begin + i] = blocks[i];
     TERRACE_CHECK_EQ(pools[window].AddReference(blocks[i]).ok(), true);
   }
   sequence.window.current = range;
@@ -168,7 +168,7 @@ void Ledger::Impl::CountMatch(const PrefixMatch& match) {
   figures.matched_tokens += match.matched;
   figures.resumed_tokens += match.resumed;
   figures.skipped_tokens += match.skipped;
-  figures.replayed_tokens += match.replayed;
+  figures.refed_tokens += match.refed;
 }
 
 absl::StatusOr<Admission> Ledger::AllocateSequence(const SequenceRequest& request) {
@@ -182,7 +182,7 @@ absl::StatusOr<Admission> Ledger::AllocateSequence(const SequenceRequest& reques
   const std::optional<SequenceId> id = impl.sequences.Add();
   if (!id.has_value()) {
     return absl::ResourceExhaustedError(absl::StrFormat(
-        "all %d lanes are taken; retry when a sequence has finished", num_sequences()));
+        "all %d sequence indices are taken; retry when a sequence has finished", num_sequences()));
   }
   Sequence& sequence = *impl.Find(*id);
   sequence.known = known;
@@ -196,7 +196,7 @@ absl::StatusOr<Admission> Ledger::AllocateSequence(const SequenceRequest& reques
   prefix.prompt_tokens = known;
   const Impl::Resume resume = impl.FindPrompt(request);
   prefix.tip = impl.index.AcquireRoot(request.salt);
-  if (resume.chunks > 0) impl.Attach(sequence, id->lane, resume);
+  if (resume.chunks > 0) impl.Attach(sequence, id->index, resume);
   sequence.approximate = resume.match.approximate;
   prefix.publishes = !sequence.approximate;
   if (prefix.publishes) {
@@ -220,8 +220,8 @@ absl::StatusOr<PrefixMatch> Ledger::ExtendMatch(SequenceId id) {
   if (sequence == nullptr) return impl.NotFound(id);
   if (sequence->undecided_drafts() > 0) {
     return absl::FailedPreconditionError(absl::StrFormat(
-        "the sequence of lane %d has %d undecided drafts; Commit or Truncate them first", id.lane,
-        sequence->undecided_drafts()));
+        "the sequence of sequence %d has %d undecided drafts; Commit or Truncate them first",
+        id.index, sequence->undecided_drafts()));
   }
   SequencePrefix& prefix = sequence->prefix;
   if (!prefix.publishes) return PrefixMatch{};
@@ -229,7 +229,7 @@ absl::StatusOr<PrefixMatch> Ledger::ExtendMatch(SequenceId id) {
   const Impl::Resume resume = impl.ResumeAt(sequence->length, prefix.chunks, {});
   if (resume.chunks == 0) return PrefixMatch{};
   prefix.tail.DropFront(int64_t{resume.chunks} * impl.geometry.chunk_tokens);
-  impl.Attach(*sequence, id.lane, resume);
+  impl.Attach(*sequence, id.index, resume);
   impl.CountMatch(resume.match);
   return resume.match;
 }
@@ -238,15 +238,15 @@ absl::StatusOr<SequenceId> Ledger::Fork(SequenceId id) {
   Impl& impl = *impl_;
   if (impl.Find(id) == nullptr) return impl.NotFound(id);
   if (impl.Find(id)->length > impl.Find(id)->known) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("the sequence of lane %d has %d rows and %d token ids; Commit or Truncate "
-                        "before it forks",
-                        id.lane, impl.Find(id)->length, impl.Find(id)->known));
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "the sequence of sequence %d has %d rows and %d token ids; Commit or Truncate "
+        "before it forks",
+        id.index, impl.Find(id)->length, impl.Find(id)->known));
   }
   const std::optional<SequenceId> child_id = impl.sequences.Add();
   if (!child_id.has_value()) {
     return absl::ResourceExhaustedError(absl::StrFormat(
-        "all %d lanes are taken; retry when a sequence has finished", num_sequences()));
+        "all %d sequence indices are taken; retry when a sequence has finished", num_sequences()));
   }
   Sequence& parent = *impl.Find(id);
   Sequence& child = *impl.Find(*child_id);
@@ -257,8 +257,8 @@ absl::StatusOr<SequenceId> Ledger::Fork(SequenceId id) {
   child.announced = false;
   child.prefix.rolling.reset();
   parent.shares_last_blocks = child.shares_last_blocks = true;
-  impl.ForEachBlockOf(id.lane, [&](int pool, int32_t, int32_t place, BlockId block) {
-    impl.tables[pool].Row(child_id->lane)[place] = block;
+  impl.ForEachBlockOf(id.index, [&](int pool, int32_t, int32_t place, BlockId block) {
+    impl.tables[pool].Row(child_id->index)[place] = block;
     TERRACE_CHECK_EQ(impl.pools[pool].AddReference(block).ok(), true);
   });
   if (child.restore_block.has_value()) {

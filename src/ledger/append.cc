@@ -10,15 +10,15 @@
 
 namespace terrace {
 
-LaneRecord Ledger::Impl::RecordOf(const Sequence& sequence, const StepRequest& request) {
-  LaneRecord lane{};
-  lane.lane = request.id.lane;
-  lane.settled = std::min(sequence.length + request.tokens, sequence.known);
-  lane.first = sequence.length;
-  lane.count = request.tokens;
-  lane.drafts = request.drafts;
-  lane.write_from = sequence.write_from;
-  return lane;
+SequenceStep Ledger::Impl::RecordOf(const Sequence& sequence, const StepRequest& request) {
+  SequenceStep step{};
+  step.sequence_index = request.id.index;
+  step.settled = std::min(sequence.length + request.tokens, sequence.known);
+  step.first = sequence.length;
+  step.count = request.tokens;
+  step.drafts = request.drafts;
+  step.write_from = sequence.write_from;
+  return step;
 }
 
 absl::StatusOr<Plan> Ledger::Append(absl::Span<const StepRequest> batch) {
@@ -60,7 +60,7 @@ absl::StatusOr<Ledger::Impl::Demand> Ledger::Impl::Count(absl::Span<const StepRe
     if (sequence == nullptr) return NotFound(request.id);
     if (std::exchange(sequence->last_batch, batches) == batches) {
       return absl::InvalidArgumentError(
-          absl::StrFormat("the sequence of lane %d is in the batch twice", request.id.lane));
+          absl::StrFormat("the sequence of sequence %d is in the batch twice", request.id.index));
     }
     if (!Fits(*sequence, request)) return Refusal(*sequence, request);
     tokens += request.tokens;
@@ -68,10 +68,10 @@ absl::StatusOr<Ledger::Impl::Demand> Ledger::Impl::Count(absl::Span<const StepRe
       return absl::InvalidArgumentError(absl::StrFormat(
           "the batch has more tokens than max_step_tokens, %d", geometry.max_step_tokens));
     }
-    const LaneRecord lane = RecordOf(*sequence, request);
-    BlockChange change = ChangeOf(geometry, sequence, lane);
-    if (sequence->shares_last_blocks) FindCopies(lane, &change);
-    if (sequence->prefix.publishes) FindWishes(lane, change);
+    const SequenceStep step = RecordOf(*sequence, request);
+    BlockChange change = ChangeOf(geometry, sequence, step);
+    if (sequence->shares_last_blocks) FindCopies(step, &change);
+    if (sequence->prefix.publishes) FindWishes(step, change);
     if (!change.empty()) {
       CountChange(change, &demand);
       changes.push_back(change);
@@ -93,87 +93,87 @@ absl::Status Ledger::Impl::Refusal(const Sequence& sequence, const StepRequest& 
   const int32_t room = geometry.max_context_tokens - sequence.length;
   if (request.tokens < 1 || request.tokens > room) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "the sequence of lane %d: tokens is %d, not in 1..%d (max_context_tokens is %d)",
-        request.id.lane, request.tokens, room, geometry.max_context_tokens));
+        "the sequence of sequence %d: tokens is %d, not in 1..%d (max_context_tokens is %d)",
+        request.id.index, request.tokens, room, geometry.max_context_tokens));
   }
   const int32_t most_drafts = std::min(request.tokens, geometry.max_drafts);
   if (request.drafts < 0 || request.drafts > most_drafts) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("the sequence of lane %d: drafts is %d, not in 0..%d (max_drafts is %d)",
-                        request.id.lane, request.drafts, most_drafts, geometry.max_drafts));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "the sequence of sequence %d: drafts is %d, not in 0..%d (max_drafts is %d)",
+        request.id.index, request.drafts, most_drafts, geometry.max_drafts));
   }
   return absl::FailedPreconditionError(absl::StrFormat(
-      "the sequence of lane %d has %d undecided drafts; Commit or Truncate them first",
-      request.id.lane, sequence.undecided_drafts()));
+      "the sequence of sequence %d has %d undecided drafts; Commit or Truncate them first",
+      request.id.index, sequence.undecided_drafts()));
 }
 
 // What the step writes into blocks that another sequence has too goes into copies of them.
-void Ledger::Impl::FindCopies(const LaneRecord& lane, BlockChange* change) {
+void Ledger::Impl::FindCopies(const SequenceStep& step, BlockChange* change) {
   const Sequence& sequence = *change->sequence;
   const int32_t chunk = sequence.length / geometry.chunk_tokens;
   // All full pools share a chunk alike; an attached one is not written.
   if (!full_pools.empty() && chunk < sequence.chunks &&
       chunk * geometry.chunk_tokens >= sequence.write_from) {
-    change->chunk_copied = IndexIfShared(full_pools[0], change->lane, chunk);
+    change->chunk_copied = IndexIfShared(full_pools[0], change->sequence_index, chunk);
   }
   if (has_window()) {
     const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
-    const int32_t index = FirstStoredPosition(geometry, lane) >> shift;
+    const int32_t index = FirstStoredPosition(geometry, step) >> shift;
     if (index < sequence.window.current.end) {
-      change->window_copied = IndexIfShared(geometry.window_pool, change->lane, index);
+      change->window_copied = IndexIfShared(geometry.window_pool, change->sequence_index, index);
     }
   }
   // All state pools share alike, as the full pools do.
   if (!state_pools.empty() && sequence.has_state) {
-    change->state_copied = IndexIfShared(state_pools[0], change->lane, 0) >= 0;
+    change->state_copied = IndexIfShared(state_pools[0], change->sequence_index, 0) >= 0;
   }
 }
 
 // `index`, or -1 if the block is this sequence's alone, as it is for the last of those that share
 // it: the others of the batch have copied it by then.
-int32_t Ledger::Impl::IndexIfShared(int pool, int32_t lane, int32_t index) {
-  const BlockId block = tables[pool].Row(lane)[index];
+int32_t Ledger::Impl::IndexIfShared(int pool, int32_t sequence_index, int32_t index) {
+  const BlockId block = tables[pool].Row(sequence_index)[index];
   const int32_t sharers = pools[pool].references(block);
   if (sharers == 1) return -1;
   const int32_t nth = ++copied[int64_t{pool} << 32 | block.value()];
   return nth < sharers ? index : -1;
 }
 
-void Ledger::Impl::FindWishes(const LaneRecord& lane, const BlockChange& change) {
+void Ledger::Impl::FindWishes(const SequenceStep& step, const BlockChange& change) {
   const SequencePrefix& prefix = change.sequence->prefix;
   const int32_t chunk = geometry.chunk_tokens;
-  const bool passes_match = lane.first < lane.write_from && lane.write_from <= lane.settled;
-  if (int64_t{prefix.chunks + 1} * chunk > lane.settled && !passes_match) return;
+  const bool passes_match = step.first < step.write_from && step.write_from <= step.settled;
+  if (int64_t{prefix.chunks + 1} * chunk > step.settled && !passes_match) return;
   if (!has_window() || policy.kind == CheckpointPolicy::Kind::kNone) return;
 
   const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
-  const int32_t begun = lane.first >> shift;  // the block that the rows before the step end in
+  const int32_t begun = step.first >> shift;  // the block that the rows before the step end in
   // Of a fork's, the step copies it only where its own rows go there.
   const bool shared = change.sequence->shares_last_blocks &&
                       begun < change.sequence->window.current.end &&
-                      begun < FirstStoredPosition(geometry, lane) >> shift;
+                      begun < FirstStoredPosition(geometry, step) >> shift;
   int32_t last = 0;
   const auto wish = [&](int32_t position) {
-    if (position <= std::max(lane.first, last) || position > lane.settled) return;
-    if (position < lane.write_from) return;
-    if (position == lane.write_from && index.checkpoint(prefix.tip).has_value()) return;
+    if (position <= std::max(step.first, last) || position > step.settled) return;
+    if (position < step.write_from) return;
+    if (position == step.write_from && index.checkpoint(prefix.tip).has_value()) return;
     if (shared && CheckpointBlocks(geometry, position).contains(begun)) return;
     BlockRange gap = BlocksOfGap(CheckpointBlocks(geometry, position), change);
     if (gap.size() < 0) gap = {};
-    wishes.push_back({change.sequence, lane.lane, position, gap});
+    wishes.push_back({change.sequence, step.sequence_index, position, gap});
     last = position;
   };
   if (policy.kind == CheckpointPolicy::Kind::kEveryTokens) {
-    const int64_t from = std::max(lane.first + 1, lane.write_from);
+    const int64_t from = std::max(step.first + 1, step.write_from);
     for (int64_t at = (from + policy.tokens - 1) / policy.tokens * policy.tokens;
-         at <= lane.settled; at += policy.tokens) {
+         at <= step.settled; at += policy.tokens) {
       wish(static_cast<int32_t>(at));
     }
     return;
   }
-  wish(lane.write_from);  // where a match ended without one
+  wish(step.write_from);  // where a match ended without one
   wish((prefix.prompt_tokens - 1) / chunk * chunk);
-  wish(lane.settled / chunk * chunk);  // the rolling one
+  wish(step.settled / chunk * chunk);  // the rolling one
 }
 
 void Ledger::Impl::CountChange(const BlockChange& change, Demand* demand) {
@@ -188,7 +188,7 @@ void Ledger::Impl::CountChange(const BlockChange& change, Demand* demand) {
     demand->patches += change.window_taken.size();
     demand->copies += change.window_copied >= 0;
     for (const BlockRange& range : {change.old_released, change.window_released}) {
-      const absl::Span<const BlockId> released = tables[p].Blocks(change.lane, range);
+      const absl::Span<const BlockId> released = tables[p].Blocks(change.sequence_index, range);
       vacated.insert(vacated.end(), released.begin(), released.end());
     }
   }
@@ -235,7 +235,7 @@ absl::Status Ledger::Impl::Reserve(absl::Span<const StepRequest> batch, const De
   const absl::Span<const BlockId> returned =
       idle() ? absl::MakeConstSpan(vacated) : absl::Span<const BlockId>();
   const auto returning = [&](int pool) {
-    if (pool == csa_state_pool && idle()) return static_cast<int32_t>(snapshot_states.size());
+    if (pool == csa_state_pool && idle()) return static_cast<int32_t>(captured_states.size());
     if (pool != geometry.window_pool) return 0;
     return static_cast<int32_t>(std::count_if(returned.begin(), returned.end(), [&](BlockId block) {
       return !pools[pool].IsIndexed(block);
@@ -273,9 +273,9 @@ absl::Status Ledger::Impl::ShortageError(absl::Span<const StepRequest> batch, co
     std::vector<bool> seen(pools[p].capacity());
     for (const StepRequest& request : batch) {
       const auto change = std::find_if(changes.begin(), changes.end(), [&](const BlockChange& c) {
-        return c.lane == request.id.lane;
+        return c.sequence_index == request.id.index;
       });
-      ForEachBlockOf(request.id.lane, [&](int in, int32_t, int32_t index, BlockId block) {
+      ForEachBlockOf(request.id.index, [&](int in, int32_t, int32_t index, BlockId block) {
         if (in != p || seen[block.value()]) return;
         if (change != changes.end() && change->Leaves(geometry.pools[p].kind, index)) return;
         seen[block.value()] = true;

@@ -16,7 +16,7 @@ namespace terrace {
 
 struct BlockChange {
   Sequence* sequence;
-  int32_t lane;
+  int32_t sequence_index;
   BlockRange chunks;        // taken of every full pool
   BlockRange window_taken;  // and of the window pool
   BlockRange old_released;  // its old blocks: all of them
@@ -48,12 +48,12 @@ struct BlockChange {
 // The window rule. A step releases what lies wholly below the window of its FIRST query, so that
 // every query of the step, and of any step after its drafts are taken back, finds its window. It
 // takes blocks for the rows that a later step can see.
-inline void ChangeWindow(const Geometry& geometry, const LaneRecord& lane, BlockChange* change) {
+inline void ChangeWindow(const Geometry& geometry, const SequenceStep& step, BlockChange* change) {
   const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
   const WindowRange& before = change->sequence->window;
-  const int32_t keep = std::max(before.current.begin, WindowBegin(geometry, lane.first) >> shift);
-  const int32_t store = FirstStoredPosition(geometry, lane) >> shift;
-  const int32_t end = ((lane.first + lane.count - 1) >> shift) + 1;
+  const int32_t keep = std::max(before.current.begin, WindowBegin(geometry, step.first) >> shift);
+  const int32_t store = FirstStoredPosition(geometry, step) >> shift;
+  const int32_t end = ((step.first + step.count - 1) >> shift) + 1;
   change->old_released = before.old;
   change->window_released = {before.current.begin, keep};
   change->window_taken = {std::max(store, before.current.end), end};
@@ -65,16 +65,17 @@ inline void ChangeWindow(const Geometry& geometry, const LaneRecord& lane, Block
   }
 }
 
-inline BlockChange ChangeOf(const Geometry& geometry, Sequence* sequence, const LaneRecord& lane) {
+inline BlockChange ChangeOf(const Geometry& geometry, Sequence* sequence,
+                            const SequenceStep& step) {
   BlockChange change{};
   change.sequence = sequence;
-  change.lane = lane.lane;
+  change.sequence_index = step.sequence_index;
   change.chunks = {sequence->chunks, sequence->chunks};
-  const int32_t length = lane.first + lane.count;
+  const int32_t length = step.first + step.count;
   if (length > int64_t{sequence->chunks} * geometry.chunk_tokens) {  // a step takes no chunk back
     change.chunks.end = (length - 1) / geometry.chunk_tokens + 1;
   }
-  if (geometry.window_pool >= 0) ChangeWindow(geometry, lane, &change);
+  if (geometry.window_pool >= 0) ChangeWindow(geometry, step, &change);
   change.state_taken = !sequence->has_state;
   return change;
 }

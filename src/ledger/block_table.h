@@ -1,5 +1,5 @@
-// BlockTable is the host's block table of one pool: which block each lane has at each index.
-// Entries are meaningful only where the lane's sequence says so; what was freed is left behind,
+// BlockTable is the host's block table of one pool: which block each sequence has at each index.
+// Entries are meaningful only where the sequence's sequence says so; what was freed is left behind,
 // unread.
 
 #ifndef TERRACE_SRC_LEDGER_BLOCK_TABLE_H_
@@ -19,27 +19,29 @@ class BlockTable {
  public:
   // From calloc, so that a table for the longest contexts costs resident memory only where
   // sequences have been.
-  BlockTable(int32_t lanes, int32_t blocks_per_lane)
-      : blocks_per_lane_(blocks_per_lane),
+  BlockTable(int32_t sequences, int32_t blocks_per_sequence)
+      : blocks_per_sequence_(blocks_per_sequence),
         entries_(static_cast<BlockId*>(
-            std::calloc(static_cast<size_t>(lanes) * blocks_per_lane, sizeof(BlockId)))) {}
+            std::calloc(static_cast<size_t>(sequences) * blocks_per_sequence, sizeof(BlockId)))) {}
 
   // Whether the memory was to be had.
   bool ok() const { return entries_ != nullptr; }
 
-  BlockId* Row(int32_t lane) { return entries_.get() + int64_t{lane} * blocks_per_lane_; }
-  const BlockId* Row(int32_t lane) const {
-    return entries_.get() + int64_t{lane} * blocks_per_lane_;
+  BlockId* Row(int32_t sequence_index) {
+    return entries_.get() + int64_t{sequence_index} * blocks_per_sequence_;
   }
-  absl::Span<const BlockId> Blocks(int32_t lane, BlockRange range) const {
-    return {Row(lane) + range.begin, static_cast<size_t>(range.size())};
+  const BlockId* Row(int32_t sequence_index) const {
+    return entries_.get() + int64_t{sequence_index} * blocks_per_sequence_;
+  }
+  absl::Span<const BlockId> Blocks(int32_t sequence_index, BlockRange range) const {
+    return {Row(sequence_index) + range.begin, static_cast<size_t>(range.size())};
   }
 
  private:
   struct FreeMemory {
     void operator()(BlockId* memory) const { std::free(memory); }
   };
-  int32_t blocks_per_lane_;
+  int32_t blocks_per_sequence_;
   std::unique_ptr<BlockId[], FreeMemory> entries_;
 };
 

@@ -39,8 +39,9 @@ std::optional<Ledger::Impl::Short> Ledger::Impl::Evict(const BlockCounts& missin
 
 void Ledger::Impl::ChooseSpares(int32_t most) {
   spares.clear();
-  for (int32_t lane = 0; lane < geometry.max_sequences && most > 0; ++lane) {
-    const Sequence& sequence = sequences.at(lane);
+  for (int32_t sequence_index = 0; sequence_index < geometry.max_sequences && most > 0;
+       ++sequence_index) {
+    const Sequence& sequence = sequences.at(sequence_index);
     if (!sequence.live || !sequence.prefix.in_index) continue;
     int32_t depth = sequence.prefix.chunks;
     for (ChunkId at = sequence.prefix.tip; !PrefixIndex::IsRoot(at); at = index.parent(at)) {
@@ -51,7 +52,7 @@ void Ledger::Impl::ChooseSpares(int32_t most) {
       const auto listed = std::find_if(spares.begin(), spares.end(),
                                        [&](const Spare& spare) { return spare.chunk == at; });
       if (listed != spares.end()) continue;
-      spares.push_back({at, lane, depth});
+      spares.push_back({at, sequence_index, depth});
       if (--most == 0) return;
     }
   }
@@ -61,7 +62,7 @@ void Ledger::Impl::TakeCopy(const Spare& spare) {
   for (size_t i = 0; i < full_pools.size(); ++i) {
     const int p = full_pools[i];
     Unindex(p, index.blocks(spare.chunk)[i]);
-    chunk_blocks[i] = tables[p].Row(spare.lane)[spare.depth];
+    chunk_blocks[i] = tables[p].Row(spare.sequence_index)[spare.depth];
     pools[p].Index(chunk_blocks[i]);
   }
   index.SetBlocks(spare.chunk, chunk_blocks);
@@ -93,9 +94,9 @@ void Ledger::Impl::ChooseVictims(BlockCounts& left, absl::Span<const BlockId> va
     consider(*next);
   }
   if (need == Need::kWish) return;
-  for (int32_t lane = 0; lane < geometry.max_sequences; ++lane) {
+  for (int32_t sequence_index = 0; sequence_index < geometry.max_sequences; ++sequence_index) {
     if (!wanted(window) && !wanted(overlap)) return;
-    const Sequence& sequence = sequences.at(lane);
+    const Sequence& sequence = sequences.at(sequence_index);
     if (!sequence.live || !sequence.prefix.rolling.has_value()) continue;
     const CheckpointId rolling = *sequence.prefix.rolling;
     if (std::count(victims.begin(), victims.end(), rolling) == 0) consider(rolling);
@@ -104,8 +105,8 @@ void Ledger::Impl::ChooseVictims(BlockCounts& left, absl::Span<const BlockId> va
 
 // No sequence rolls on from `checkpoint` any more.
 void Ledger::Impl::LetGo(CheckpointId checkpoint) {
-  for (int32_t lane = 0; index.pins(checkpoint) > 0; ++lane) {
-    std::optional<CheckpointId>& rolling = sequences.at(lane).prefix.rolling;
+  for (int32_t sequence_index = 0; index.pins(checkpoint) > 0; ++sequence_index) {
+    std::optional<CheckpointId>& rolling = sequences.at(sequence_index).prefix.rolling;
     if (rolling != checkpoint) continue;
     rolling.reset();
     index.Unpin(checkpoint);
@@ -152,7 +153,7 @@ void Ledger::Impl::RemoveCheckpoint(CheckpointId checkpoint, Removal why) {
     Unindex(geometry.overlap_pool, overlap);
     if (std::erase_if(settled_checkpoints, pending) > 0) {
       FreeBlock(geometry.overlap_pool, overlap);
-      FreeSnapshotStates();
+      FreeCapturedStates();
     }
   }
   switch (why) {
@@ -188,8 +189,8 @@ absl::Status Ledger::SetTime(int64_t now_ms) {
 }
 
 void Ledger::ClearPrefixes() {
-  for (int32_t lane = 0; lane < geometry().max_sequences; ++lane) {
-    Sequence& sequence = impl_->sequences.at(lane);
+  for (int32_t sequence_index = 0; sequence_index < geometry().max_sequences; ++sequence_index) {
+    Sequence& sequence = impl_->sequences.at(sequence_index);
     if (sequence.live) impl_->LeavePath(sequence);
   }
   while (const std::optional<ChunkId> chunk = impl_->index.NextVictim()) {

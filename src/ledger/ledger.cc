@@ -89,7 +89,7 @@ Ledger::Impl::Impl(const LedgerOptions& options)
       index(IndexOptions(options, reuses)) {
   for (int p = 0; p < geometry.num_pools; ++p) {
     pools.emplace_back(geometry.pools[p].capacity_blocks);
-    tables.emplace_back(geometry.max_sequences, geometry.pools[p].blocks_per_lane);
+    tables.emplace_back(geometry.max_sequences, geometry.pools[p].blocks_per_sequence);
     if (is_full(p)) full_pools.push_back(p);
     if (geometry.pools[p].kind == PoolKind::kState) state_pools.push_back(p);
   }
@@ -99,16 +99,17 @@ Ledger::Impl::Impl(const LedgerOptions& options)
 
 absl::Status Ledger::Impl::NotFound(SequenceId id) const {
   return absl::NotFoundError(
-      absl::StrFormat("no sequence has the handle {lane %d, generation %d}: it was freed or never "
+      absl::StrFormat("no sequence has the handle {index %d, generation %d}: it was freed or never "
                       "allocated",
-                      id.lane, id.generation));
+                      id.index, id.generation));
 }
 
-void Ledger::Impl::FreeBlocks(int pool, int32_t lane, BlockRange range) {
+void Ledger::Impl::FreeBlocks(int pool, int32_t sequence_index, BlockRange range) {
   if (range.size() == 0) return;
   std::optional<PlanNumber> drain_until;
   if (!idle()) drain_until = PlanNumber(number);
-  const absl::Status status = pools[pool].Free(tables[pool].Blocks(lane, range), drain_until);
+  const absl::Status status =
+      pools[pool].Free(tables[pool].Blocks(sequence_index, range), drain_until);
   TERRACE_CHECK_EQ(status.ok(), true);
 }
 
@@ -119,40 +120,40 @@ void Ledger::Impl::FreeBlock(int pool, BlockId block) {
   TERRACE_CHECK_EQ(status.ok(), true);
 }
 
-void Ledger::Impl::FreeChunks(int32_t lane, Sequence& sequence, int32_t chunks) {
-  for (const int p : full_pools) FreeBlocks(p, lane, {chunks, sequence.chunks});
+void Ledger::Impl::FreeChunks(int32_t sequence_index, Sequence& sequence, int32_t chunks) {
+  for (const int p : full_pools) FreeBlocks(p, sequence_index, {chunks, sequence.chunks});
   sequence.chunks = chunks;
 }
 
-void Ledger::Impl::FreeWindow(int32_t lane, Sequence& sequence) {
+void Ledger::Impl::FreeWindow(int32_t sequence_index, Sequence& sequence) {
   if (!has_window()) return;
-  FreeBlocks(geometry.window_pool, lane, sequence.window.old);
-  FreeBlocks(geometry.window_pool, lane, sequence.window.current);
+  FreeBlocks(geometry.window_pool, sequence_index, sequence.window.old);
+  FreeBlocks(geometry.window_pool, sequence_index, sequence.window.current);
   sequence.window = {};
 }
 
-void Ledger::Impl::FreeState(int32_t lane, Sequence& sequence) {
+void Ledger::Impl::FreeState(int32_t sequence_index, Sequence& sequence) {
   if (!std::exchange(sequence.has_state, false)) return;
   for (const int p : state_pools) {
-    const BlockId block = tables[p].Row(lane)[0];
+    const BlockId block = tables[p].Row(sequence_index)[0];
     // Forks may still have it.
-    if (p == csa_state_pool && pools[p].IsHeldByOne(block) && IsSnapshotNext(block)) {
-      snapshot_states.push_back(block);
+    if (p == csa_state_pool && pools[p].IsHeldByOne(block) && IsCapturePending(block)) {
+      captured_states.push_back(block);
     } else {
       FreeBlock(p, block);
     }
   }
 }
 
-bool Ledger::Impl::IsSnapshotNext(BlockId state) const {
+bool Ledger::Impl::IsCapturePending(BlockId state) const {
   return std::any_of(
       settled_checkpoints.begin(), settled_checkpoints.end(),
       [&](const CheckpointRecord& record) { return record.state_block == state.value(); });
 }
 
-void Ledger::Impl::FreeSnapshotStates() {
-  std::erase_if(snapshot_states, [&](BlockId state) {
-    if (IsSnapshotNext(state)) return false;
+void Ledger::Impl::FreeCapturedStates() {
+  std::erase_if(captured_states, [&](BlockId state) {
+    if (IsCapturePending(state)) return false;
     FreeBlock(csa_state_pool, state);
     return true;
   });
@@ -186,7 +187,7 @@ absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Create(const LedgerOptions& opti
   try {
     impl = std::make_unique<Impl>(options);
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("no memory for the ledger's lanes and blocks");
+    return absl::ResourceExhaustedError("no memory for the ledger's sequences and blocks");
   }
   for (const BlockTable& table : impl->tables) {
     if (!table.ok()) return absl::ResourceExhaustedError("no memory for the block tables");
@@ -209,7 +210,7 @@ absl::Status Ledger::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
   sequence->known += static_cast<int32_t>(tokens.size());
   if (sequence->prefix.publishes) {
     sequence->prefix.tail.Append(tokens);
-    impl_->PublishCommitted(*sequence, id.lane);
+    impl_->PublishCommitted(*sequence, id.index);
   }
   return absl::OkStatus();
 }
@@ -225,12 +226,12 @@ absl::Status Ledger::Truncate(SequenceId id, int32_t length) {
   }
   // Attached chunks reach beyond the rows while they are fed again.
   const int32_t attached = sequence->write_from / impl_->geometry.chunk_tokens;
-  impl_->FreeChunks(id.lane, *sequence, std::max(impl_->ChunksOf(length), attached));
+  impl_->FreeChunks(id.index, *sequence, std::max(impl_->ChunksOf(length), attached));
   if (impl_->has_window()) {
     BlockRange& window = sequence->window.current;
     const int window_pool = impl_->geometry.window_pool;
     const int32_t end = BlocksOf(impl_->geometry.pools[window_pool], length);
-    impl_->FreeBlocks(window_pool, id.lane, {end, window.end});
+    impl_->FreeBlocks(window_pool, id.index, {end, window.end});
     window.end = end;
   }
   sequence->length = length;
@@ -241,9 +242,9 @@ absl::Status Ledger::FreeSequence(SequenceId id) {
   Sequence* const sequence = impl_->Find(id);
   if (sequence == nullptr) return impl_->NotFound(id);
   impl_->LeavePath(*sequence);
-  impl_->FreeChunks(id.lane, *sequence, 0);
-  impl_->FreeWindow(id.lane, *sequence);
-  impl_->FreeState(id.lane, *sequence);
+  impl_->FreeChunks(id.index, *sequence, 0);
+  impl_->FreeWindow(id.index, *sequence);
+  impl_->FreeState(id.index, *sequence);
   impl_->DropRestore(*sequence);
   impl_->sequences.Remove(id);
   return absl::OkStatus();
@@ -267,7 +268,7 @@ absl::Status Ledger::Retire(PlanNumber plan) {
 absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {
   const Sequence* const sequence = impl_->Find(id);
   if (sequence == nullptr) return impl_->NotFound(id);
-  return SequenceInfo{.lane = id.lane,
+  return SequenceInfo{.index = id.index,
                       .length = sequence->length,
                       .known = sequence->known,
                       .settled = sequence->settled(),

@@ -22,8 +22,8 @@ absl::StatusOr<Plan> Ledger::Snapshot() const {
         absl::StrFormat("a snapshot of %d blocks is beyond 2 GiB", patches));
   }
   PlanBuilder plan(geometry, PlanKind::kSnapshot, {.patches = static_cast<int32_t>(patches)});
-  impl_->ForEachBlock([&](int pool, int32_t lane, int32_t index, BlockId block) {
-    plan.AddPatch({pool, lane, index, block.value()});
+  impl_->ForEachBlock([&](int pool, int32_t sequence_index, int32_t index, BlockId block) {
+    plan.AddPatch({pool, sequence_index, index, block.value()});
   });
   return std::move(plan).Build(impl_->options.epoch, last_plan());
 }
@@ -40,16 +40,16 @@ void Ledger::CheckInvariants() const {
     TERRACE_CHECK_LT(block.value(), impl_->pools[pool].capacity());
     ++references[pool][block.value()];
   });
-  for (int32_t lane = 0; lane < geometry.max_sequences; ++lane) {
-    const Sequence& sequence = impl_->sequences.at(lane);
+  for (int32_t sequence_index = 0; sequence_index < geometry.max_sequences; ++sequence_index) {
+    const Sequence& sequence = impl_->sequences.at(sequence_index);
     if (!sequence.live || !sequence.restore_block.has_value()) continue;
     ++references[geometry.overlap_pool][sequence.restore_block->value()];
   }
   for (const CheckpointRecord& record : impl_->settled_checkpoints) {
     ++references[geometry.overlap_pool][record.overlap_block];
   }
-  for (const BlockId state : impl_->snapshot_states) {
-    TERRACE_CHECK_EQ(impl_->IsSnapshotNext(state), true);
+  for (const BlockId state : impl_->captured_states) {
+    TERRACE_CHECK_EQ(impl_->IsCapturePending(state), true);
     ++references[impl_->csa_state_pool][state.value()];
   }
   for (int p = 0; p < geometry.num_pools; ++p) {
@@ -58,8 +58,8 @@ void Ledger::CheckInvariants() const {
     }
     if (impl_->idle()) TERRACE_CHECK_EQ(impl_->pools[p].num_draining(), 0);  // (6)
   }
-  for (int32_t lane = 0; lane < geometry.max_sequences; ++lane) {
-    const Sequence& sequence = impl_->sequences.at(lane);
+  for (int32_t sequence_index = 0; sequence_index < geometry.max_sequences; ++sequence_index) {
+    const Sequence& sequence = impl_->sequences.at(sequence_index);
     if (sequence.live) impl_->CheckSequence(sequence);
   }
   impl_->CheckPrefixes();
@@ -81,7 +81,7 @@ void Ledger::Impl::CheckSequence(const Sequence& sequence) const {
   if (old.size() > 0) TERRACE_CHECK_LT(old.end, current.begin);
   TERRACE_CHECK_EQ(current.end, BlocksOf(pool, sequence.length));
   const int32_t next_first = sequence.length - sequence.undecided_drafts();
-  // What a replay without a checkpoint began with has no rows before it.
+  // What a refeed without a checkpoint began with has no rows before it.
   const int32_t needed = WindowBegin(geometry, next_first) >> pool.log2_entries_per_block;
   if (sequence.write_from == 0) TERRACE_CHECK_LE(current.begin, needed);
 }
@@ -109,8 +109,8 @@ void Ledger::Impl::CheckPrefixes() const {
 
   absl::flat_hash_map<int32_t, int32_t> users;  // of chunks
   absl::flat_hash_map<int32_t, int32_t> pins;
-  for (int32_t lane = 0; lane < geometry.max_sequences; ++lane) {
-    const Sequence& sequence = sequences.at(lane);
+  for (int32_t sequence_index = 0; sequence_index < geometry.max_sequences; ++sequence_index) {
+    const Sequence& sequence = sequences.at(sequence_index);
     if (!sequence.live || !sequence.prefix.in_index) continue;
     const SequencePrefix& prefix = sequence.prefix;
     TERRACE_CHECK_LE(prefix.chunks * geometry.chunk_tokens,

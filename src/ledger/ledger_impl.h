@@ -12,7 +12,7 @@
 //      one of every state pool from its first step on;
 //  (4) the window blocks of a sequence end with its last row and hold every row that the next step
 //      can see, whether all its drafts are taken back or none;
-//  (5) live sequences have lanes of their own, and the other lanes are free;
+//  (5) live sequences have sequences of their own, and the other sequences are free;
 //  (6) at most in_flight_plans plans are unretired, and nothing drains when none is;
 //  (7) a block is indexed iff one chunk or one checkpoint of the prefix index has it;
 //  (8) a sequence's path has as many chunks as it says, none beyond its settled tokens, and it uses
@@ -59,7 +59,7 @@ class Ledger::Impl {
   // A checkpoint that the step at hand is to leave.
   struct Wish {
     Sequence* sequence;
-    int32_t lane;
+    int32_t sequence_index;
     int32_t position;
     BlockRange gap;  // window blocks for it alone
     std::optional<BlockId> overlap = std::nullopt;
@@ -78,13 +78,13 @@ class Ledger::Impl {
   Plan Advance(absl::Span<const StepRequest> batch, const Demand& demand, Reservations& reserved);
 
   // What the plan says of the sequence's part in the step; token and entry rows are the builder's.
-  static LaneRecord RecordOf(const Sequence& sequence, const StepRequest& request);
+  static SequenceStep RecordOf(const Sequence& sequence, const StepRequest& request);
   // Whether the request is within the limits of its sequence, and why not.
   bool Fits(const Sequence& sequence, const StepRequest& request) const;
   absl::Status Refusal(const Sequence& sequence, const StepRequest& request) const;
-  void FindCopies(const LaneRecord& lane, BlockChange* change);
-  int32_t IndexIfShared(int pool, int32_t lane, int32_t index);
-  void FindWishes(const LaneRecord& lane, const BlockChange& change);
+  void FindCopies(const SequenceStep& step, BlockChange* change);
+  int32_t IndexIfShared(int pool, int32_t sequence_index, int32_t index);
+  void FindWishes(const SequenceStep& step, const BlockChange& change);
   void CountChange(const BlockChange& change, Demand* demand);
   void KeepVacated();
   Demand WithWishes(const Demand& demand) const;
@@ -93,7 +93,7 @@ class Ledger::Impl {
   BlockRange WindowHoles(const Sequence& sequence) const;
   BlockRange KeptWindow(const Sequence& sequence) const;
   int32_t PatchesToAnnounce(const Sequence& sequence) const;
-  void Announce(const Sequence& sequence, int32_t lane, PlanBuilder& plan) const;
+  void Announce(const Sequence& sequence, int32_t sequence_index, PlanBuilder& plan) const;
   void Copy(int pool, const BlockChange& change, int32_t index, BlockPool::Reservation& reserved,
             PlanBuilder& plan);
 
@@ -111,26 +111,26 @@ class Ledger::Impl {
   void Walk(ChunkId from, absl::Span<const int32_t> tokens, absl::Span<const ChunkDigest> digests);
   // Where a sequence of `length` rows, whose first `first_chunk` chunks come before `path`, goes
   // on.
-  Resume ResumeAt(int32_t length, int32_t first_chunk, const ReplayLimits& limits) const;
+  Resume ResumeAt(int32_t length, int32_t first_chunk, const RefeedLimits& limits) const;
   Resume FindPrompt(const SequenceRequest& request);
-  void Attach(Sequence& sequence, int32_t lane, const Resume& resume);
-  void AttachWindow(Sequence& sequence, int32_t lane, const Resume& resume);
+  void Attach(Sequence& sequence, int32_t sequence_index, const Resume& resume);
+  void AttachWindow(Sequence& sequence, int32_t sequence_index, const Resume& resume);
   void CountMatch(const PrefixMatch& match);
 
   // ---- publish.cc: what settled tokens leave.
 
   void PublishStep(absl::Span<const StepRequest> batch);
   // Publishes the chunks that end at or before `length`, settled or about to be.
-  void Publish(Sequence& sequence, int32_t lane, int32_t length);
+  void Publish(Sequence& sequence, int32_t sequence_index, int32_t length);
   // After ids were committed: publishes what settled, and leaves checkpoints where the window is
   // still there.
-  void PublishCommitted(Sequence& sequence, int32_t lane);
+  void PublishCommitted(Sequence& sequence, int32_t sequence_index);
   // Behind the sequence's tip, at `position`. `gap` and `overlap` become the checkpoint's, or free
   // where the chunk has one already.
-  void LeaveCheckpoint(Sequence& sequence, int32_t lane, int32_t position, BlockRange gap,
+  void LeaveCheckpoint(Sequence& sequence, int32_t sequence_index, int32_t position, BlockRange gap,
                        std::optional<BlockId> overlap);
   bool CanLookBack(const Sequence& sequence, int32_t position) const;
-  bool IsWindowTaken(int32_t lane, int32_t position) const;
+  bool IsWindowTaken(int32_t sequence_index, int32_t position) const;
   std::optional<BlockId> TakeOverlapBlock();
   void RollTo(Sequence& sequence, std::optional<CheckpointId> checkpoint, bool keep);
   bool Keeps(const Sequence& sequence, int32_t position) const;
@@ -153,7 +153,7 @@ class Ledger::Impl {
   // the copy of one of them, at `depth` of its tables, serves as well.
   struct Spare {
     ChunkId chunk;
-    int32_t lane;
+    int32_t sequence_index;
     int32_t depth;
   };
   void ChooseSpares(int32_t most);
@@ -170,15 +170,15 @@ class Ledger::Impl {
   Sequence* Find(SequenceId id) { return sequences.Find(id); }  // null if there is none
   absl::Status NotFound(SequenceId id) const;
   // Frees the blocks of these indices; they drain if a plan that may name them still runs.
-  void FreeBlocks(int pool, int32_t lane, BlockRange range);
+  void FreeBlocks(int pool, int32_t sequence_index, BlockRange range);
   void FreeBlock(int pool, BlockId block);
   // Frees the sequence's blocks of every full pool but the first `chunks`.
-  void FreeChunks(int32_t lane, Sequence& sequence, int32_t chunks);
-  void FreeWindow(int32_t lane, Sequence& sequence);
-  void FreeState(int32_t lane, Sequence& sequence);
+  void FreeChunks(int32_t sequence_index, Sequence& sequence, int32_t chunks);
+  void FreeWindow(int32_t sequence_index, Sequence& sequence);
+  void FreeState(int32_t sequence_index, Sequence& sequence);
   // Whether the next plan takes a checkpoint's rows from this block of the CSA state pool.
-  bool IsSnapshotNext(BlockId state) const;
-  void FreeSnapshotStates();
+  bool IsCapturePending(BlockId state) const;
+  void FreeCapturedStates();
   void DropRestore(Sequence& sequence);
   PoolUse UseOf(int pool) const;
 
@@ -186,11 +186,11 @@ class Ledger::Impl {
 
   void CheckSequence(const Sequence& sequence) const;
   void CheckPrefixes() const;
-  // Calls visit(pool, lane, index, block) for every place that a live sequence holds.
+  // Calls visit(pool, sequence, index, block) for every place that a live sequence holds.
   template <typename Visitor>
   void ForEachBlock(Visitor visit) const;
   template <typename Visitor>
-  void ForEachBlockOf(int32_t lane, Visitor visit) const;
+  void ForEachBlockOf(int32_t sequence_index, Visitor visit) const;
 
   // Whether every plan made so far has run to its end, as far as blocks must care.
   bool idle() const { return retired == number; }
@@ -225,7 +225,7 @@ class Ledger::Impl {
   std::vector<CheckpointRecord> settled_checkpoints;
   // CSA states that they are taken from and that no sequence has any more: the next plan frees
   // them, or hands them out itself, because it takes the snapshots first.
-  std::vector<BlockId> snapshot_states;
+  std::vector<BlockId> captured_states;
 
   // What the call at hand works out; empty between calls but for its memory, which is taken once.
   std::vector<BlockChange> changes;
@@ -240,26 +240,27 @@ class Ledger::Impl {
 };
 
 template <typename Visitor>
-void Ledger::Impl::ForEachBlockOf(int32_t lane, Visitor visit) const {
-  const Sequence& sequence = sequences.at(lane);
+void Ledger::Impl::ForEachBlockOf(int32_t sequence_index, Visitor visit) const {
+  const Sequence& sequence = sequences.at(sequence_index);
   for (int p = 0; p < geometry.num_pools; ++p) {
     if (p == geometry.overlap_pool) continue;
     if (geometry.pools[p].kind == PoolKind::kState) {
-      if (sequence.has_state) visit(p, lane, 0, tables[p].Row(lane)[0]);
+      if (sequence.has_state) visit(p, sequence_index, 0, tables[p].Row(sequence_index)[0]);
       continue;
     }
     const BlockRange chunks{0, sequence.chunks};
     for (const BlockRange& range : {is_full(p) ? chunks : sequence.window.old,
                                     is_full(p) ? BlockRange{} : sequence.window.current}) {
-      for (int32_t i = range.begin; i < range.end; ++i) visit(p, lane, i, tables[p].Row(lane)[i]);
+      for (int32_t i = range.begin; i < range.end; ++i)
+        visit(p, sequence_index, i, tables[p].Row(sequence_index)[i]);
     }
   }
 }
 
 template <typename Visitor>
 void Ledger::Impl::ForEachBlock(Visitor visit) const {
-  for (int32_t lane = 0; lane < sequences.max_sequences(); ++lane) {
-    if (sequences.at(lane).live) ForEachBlockOf(lane, visit);
+  for (int32_t sequence_index = 0; sequence_index < sequences.max_sequences(); ++sequence_index) {
+    if (sequences.at(sequence_index).live) ForEachBlockOf(sequence_index, visit);
   }
 }
 

@@ -14,12 +14,12 @@ void Ledger::Impl::PublishStep(absl::Span<const StepRequest> batch) {
   for (const StepRequest& request : batch) {
     Sequence& sequence = *Find(request.id);
     if (!sequence.prefix.publishes) continue;
-    const int32_t lane = request.id.lane;
+    const int32_t sequence_index = request.id.index;
     for (; wish != wishes.cend() && wish->sequence == &sequence; ++wish) {
-      Publish(sequence, lane, wish->position);
-      LeaveCheckpoint(sequence, lane, wish->position, wish->gap, wish->overlap);
+      Publish(sequence, sequence_index, wish->position);
+      LeaveCheckpoint(sequence, sequence_index, wish->position, wish->gap, wish->overlap);
     }
-    Publish(sequence, lane, sequence.settled());
+    Publish(sequence, sequence_index, sequence.settled());
   }
   if (has_window()) {
     figures.peak_checkpoint_blocks =
@@ -27,12 +27,12 @@ void Ledger::Impl::PublishStep(absl::Span<const StepRequest> batch) {
   }
 }
 
-void Ledger::Impl::Publish(Sequence& sequence, int32_t lane, int32_t length) {
+void Ledger::Impl::Publish(Sequence& sequence, int32_t sequence_index, int32_t length) {
   SequencePrefix& prefix = sequence.prefix;
   const int32_t chunk_tokens = geometry.chunk_tokens;
   while (int64_t{prefix.chunks + 1} * chunk_tokens <= length) {
     for (size_t i = 0; i < full_pools.size(); ++i) {
-      chunk_blocks[i] = tables[full_pools[i]].Row(lane)[prefix.chunks];
+      chunk_blocks[i] = tables[full_pools[i]].Row(sequence_index)[prefix.chunks];
     }
     const PrefixIndex::Published published =
         index.Publish(prefix.tip, prefix.tail.Part(0, chunk_tokens), chunk_blocks, prefix.priority);
@@ -51,20 +51,20 @@ void Ledger::Impl::Publish(Sequence& sequence, int32_t lane, int32_t length) {
 
 // A step that ended with drafts settles them here. Its own checkpoints were of tokens settled
 // before.
-void Ledger::Impl::PublishCommitted(Sequence& sequence, int32_t lane) {
+void Ledger::Impl::PublishCommitted(Sequence& sequence, int32_t sequence_index) {
   if (!sequence.prefix.publishes) return;
   const int32_t chunk_tokens = geometry.chunk_tokens;
   const int32_t last = sequence.settled() / chunk_tokens * chunk_tokens;
   while (sequence.prefix.chunks * chunk_tokens < last) {
     const int32_t end = (sequence.prefix.chunks + 1) * chunk_tokens;
-    Publish(sequence, lane, end);
+    Publish(sequence, sequence_index, end);
     const bool wanted =
         policy.kind == CheckpointPolicy::Kind::kEveryTokens
             ? end % policy.tokens == 0
             : policy.kind == CheckpointPolicy::Kind::kEndOfPromptAndOutput && end == last;
     if (!wanted || !has_window()) continue;
     const bool exists = index.checkpoint(sequence.prefix.tip).has_value();
-    if (!CanLookBack(sequence, end) || (!exists && IsWindowTaken(lane, end))) {
+    if (!CanLookBack(sequence, end) || (!exists && IsWindowTaken(sequence_index, end))) {
       ++figures.missed_checkpoints;
       continue;
     }
@@ -78,10 +78,10 @@ void Ledger::Impl::PublishCommitted(Sequence& sequence, int32_t lane) {
       // Its snapshot is still to be taken, by the next plan: a reference of its own until then.
       TERRACE_CHECK_EQ(pools[geometry.overlap_pool].AddReference(*overlap).ok(), true);
       const int32_t state_block =
-          csa_state_pool < 0 ? kNoBlock : tables[csa_state_pool].Row(lane)[0].value();
-      settled_checkpoints.push_back({lane, end, overlap->value(), state_block});
+          csa_state_pool < 0 ? kNoBlock : tables[csa_state_pool].Row(sequence_index)[0].value();
+      settled_checkpoints.push_back({sequence_index, end, overlap->value(), state_block});
     }
-    LeaveCheckpoint(sequence, lane, end, {}, overlap);
+    LeaveCheckpoint(sequence, sequence_index, end, {}, overlap);
   }
 }
 
@@ -95,10 +95,10 @@ bool Ledger::Impl::CanLookBack(const Sequence& sequence, int32_t position) const
 }
 
 // Two forks that parted shortly before `position` share blocks; a checkpoint has its own.
-bool Ledger::Impl::IsWindowTaken(int32_t lane, int32_t position) const {
+bool Ledger::Impl::IsWindowTaken(int32_t sequence_index, int32_t position) const {
   const int window = geometry.window_pool;
   const absl::Span<const BlockId> blocks =
-      tables[window].Blocks(lane, CheckpointBlocks(geometry, position));
+      tables[window].Blocks(sequence_index, CheckpointBlocks(geometry, position));
   return std::any_of(blocks.begin(), blocks.end(),
                      [&](BlockId block) { return pools[window].IsIndexed(block); });
 }
@@ -114,7 +114,7 @@ std::optional<BlockId> Ledger::Impl::TakeOverlapBlock() {
   return *pools[pool].Allocate();
 }
 
-void Ledger::Impl::LeaveCheckpoint(Sequence& sequence, int32_t lane, int32_t position,
+void Ledger::Impl::LeaveCheckpoint(Sequence& sequence, int32_t sequence_index, int32_t position,
                                    BlockRange gap, std::optional<BlockId> overlap) {
   SequencePrefix& prefix = sequence.prefix;
   TERRACE_CHECK_EQ(prefix.chunks * geometry.chunk_tokens, position);
@@ -122,11 +122,11 @@ void Ledger::Impl::LeaveCheckpoint(Sequence& sequence, int32_t lane, int32_t pos
   std::optional<CheckpointId> checkpoint = index.checkpoint(prefix.tip);
   const bool created = !checkpoint.has_value();
   if (created) {
-    if (IsWindowTaken(lane, position)) {
+    if (IsWindowTaken(sequence_index, position)) {
       ++figures.missed_checkpoints;
     } else {
       const absl::Span<const BlockId> blocks =
-          tables[window].Blocks(lane, CheckpointBlocks(geometry, position));
+          tables[window].Blocks(sequence_index, CheckpointBlocks(geometry, position));
       for (const BlockId block : blocks) pools[window].Index(block);
       if (overlap.has_value()) pools[geometry.overlap_pool].Index(*overlap);
       checkpoint = index.AddCheckpoint(prefix.tip, blocks, overlap.value_or(BlockId(-1)));
@@ -135,7 +135,7 @@ void Ledger::Impl::LeaveCheckpoint(Sequence& sequence, int32_t lane, int32_t pos
     }
   }
   // The sequence itself has no use for these.
-  FreeBlocks(window, lane, gap);
+  FreeBlocks(window, sequence_index, gap);
   if (overlap.has_value()) FreeBlock(geometry.overlap_pool, *overlap);
 
   if (!checkpoint.has_value()) return;

@@ -1,6 +1,6 @@
-// Sequence is the ledger's record of one sequence: its counts, which indices of its lane's block
-// tables hold blocks, and its part in prefix reuse. SequenceTable hands out lanes and resolves
-// handles.
+// Sequence is the ledger's record of one sequence: its counts, which indices of its sequence's
+// block tables hold blocks, and its part in prefix reuse. SequenceTable hands out sequences and
+// resolves handles.
 
 #ifndef TERRACE_SRC_LEDGER_SEQUENCE_H_
 #define TERRACE_SRC_LEDGER_SEQUENCE_H_
@@ -17,7 +17,7 @@
 
 namespace terrace {
 
-// Indices begin .. end - 1 of a lane's block table.
+// Indices begin .. end - 1 of a sequence's block table.
 struct BlockRange {
   int32_t begin = 0;
   int32_t end = 0;
@@ -93,31 +93,32 @@ class SequenceTable {
  public:
   explicit SequenceTable(int32_t max_sequences);
 
-  // A live sequence with no tokens, or nothing if all lanes are taken. Lanes are reused last freed
-  // first.
+  // A live sequence with no tokens, or nothing if all sequences are taken. Sequences are reused
+  // last freed first.
   std::optional<SequenceId> Add();
   // REQUIRES: Find(id).
   void Remove(SequenceId id);
 
   // Null for a handle that is stale or was never given.
   Sequence* Find(SequenceId id) {
-    if (static_cast<uint32_t>(id.lane) >= sequences_.size()) return nullptr;
-    Sequence& sequence = sequences_[id.lane];
+    if (static_cast<uint32_t>(id.index) >= sequences_.size()) return nullptr;
+    Sequence& sequence = sequences_[id.index];
     return sequence.live && sequence.generation == id.generation ? &sequence : nullptr;
   }
-  // By lane, live or not.   REQUIRES: 0 <= lane < max_sequences().
-  Sequence& at(int32_t lane) { return sequences_[lane]; }
-  const Sequence& at(int32_t lane) const { return sequences_[lane]; }
+  // By sequence, live or not.   REQUIRES: 0 <= sequence < max_sequences().
+  Sequence& at(int32_t sequence_index) { return sequences_[sequence_index]; }
+  const Sequence& at(int32_t sequence_index) const { return sequences_[sequence_index]; }
 
   int32_t max_sequences() const { return static_cast<int32_t>(sequences_.size()); }
-  int32_t num_live() const { return max_sequences() - static_cast<int32_t>(free_lanes_.size()); }
+  int32_t num_live() const { return max_sequences() - static_cast<int32_t>(free_indices_.size()); }
 
-  // CHECKs that every lane is live or free, and free ones are listed once.   Cost: O(lanes).
+  // CHECKs that every sequence is live or free, and free ones are listed once.   Cost:
+  // O(sequences).
   void CheckInvariants() const;
 
  private:
-  std::vector<Sequence> sequences_;  // by lane
-  std::vector<int32_t> free_lanes_;  // the last one goes next
+  std::vector<Sequence> sequences_;    // by sequence
+  std::vector<int32_t> free_indices_;  // the last one goes next
 };
 
 }  // namespace terrace

@@ -56,7 +56,7 @@ int64_t MaxPatches(const Geometry& geometry) {
     const PoolGeometry& pool = geometry.pools[p];
     if (!HoldsRows(pool.kind)) {  // a sequence takes its state with its first step
       const int64_t sequences = std::min(geometry.max_sequences, geometry.max_step_tokens);
-      patches += sequences * pool.blocks_per_lane;
+      patches += sequences * pool.blocks_per_sequence;
       continue;
     }
     // A block is new only if its first position is: the block of the token before is still held.
@@ -75,10 +75,10 @@ int64_t MaxPatches(const Geometry& geometry) {
 }
 
 int64_t MaxStepPlanBytes(const Geometry& geometry) {
-  const int64_t lanes = std::min(geometry.max_sequences, geometry.max_step_tokens);
-  return PlanBytes({.lanes = lanes,
+  const int64_t sequences = std::min(geometry.max_sequences, geometry.max_step_tokens);
+  return PlanBytes({.sequences = sequences,
                     .checkpoints = MaxCheckpoints(geometry),
-                    .restores = lanes,
+                    .restores = sequences,
                     .patches = MaxPatches(geometry)});
 }
 
@@ -105,8 +105,8 @@ WindowBlocks WorstCaseWindowBlocks(const PoolGeometry& pool, int32_t window_toke
     most = std::min(most, MostBlocks(w, block) + MostBlocks(w + limits.max_drafts, block));
   }
   // A context shorter than that has no more blocks than its table.
-  const int64_t capped_steady = std::min<int64_t>(steady, pool.blocks_per_lane);
-  const int64_t capped = std::clamp<int64_t>(most, capped_steady, pool.blocks_per_lane);
+  const int64_t capped_steady = std::min<int64_t>(steady, pool.blocks_per_sequence);
+  const int64_t capped = std::clamp<int64_t>(most, capped_steady, pool.blocks_per_sequence);
   return {static_cast<int32_t>(capped_steady), static_cast<int32_t>(capped - capped_steady)};
 }
 

@@ -74,10 +74,10 @@ absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limi
     pool.entries_per_block = spec.entries_per_block;
     pool.log2_entries_per_block = std::countr_zero(static_cast<uint32_t>(spec.entries_per_block));
     pool.capacity_blocks = capacity_blocks[p];
-    if (spec.kind == PoolKind::kState) pool.blocks_per_lane = 1;
+    if (spec.kind == PoolKind::kState) pool.blocks_per_sequence = 1;
     if (!HoldsRows(spec.kind)) continue;  // of checkpoints and sequences, not of tokens
     pool.tokens_per_block = spec.ratio * spec.entries_per_block;
-    pool.blocks_per_lane =
+    pool.blocks_per_sequence =
         static_cast<int32_t>(CeilDiv(geometry.max_context_tokens, pool.tokens_per_block));
   }
   return geometry;

@@ -49,10 +49,10 @@ absl::Status ValidatePool(const Geometry& geometry, int index) {
           std::numeric_limits<int32_t>::max()) {
     return Wrong("capacity_blocks", pool.capacity_blocks);
   }
-  const int64_t blocks_per_lane =
+  const int64_t blocks_per_sequence =
       HoldsRows(pool.kind) ? CeilDiv(geometry.max_context_tokens, tokens) : (state ? 1 : 0);
-  if (pool.blocks_per_lane != blocks_per_lane) {
-    return Wrong("blocks_per_lane", pool.blocks_per_lane);
+  if (pool.blocks_per_sequence != blocks_per_sequence) {
+    return Wrong("blocks_per_lane", pool.blocks_per_sequence);
   }
   return absl::OkStatus();
 }

@@ -174,18 +174,18 @@ absl::Status ValidateLayers(const ModelSpec& model) {
         return Invalid("layer ", l, ": pool ", pool.name, " is its second ",
                        PoolKindName(pool.kind), " pool, at most 1");
       }
-      if (use.row < 0 || use.row >= static_cast<int>(model.layers.size())) {
-        return Invalid("layer ", l, ": row of pool ", pool.name, " is ", use.row, ", not in 0..",
+      if (use.index < 0 || use.index >= static_cast<int>(model.layers.size())) {
+        return Invalid("layer ", l, ": row of pool ", pool.name, " is ", use.index, ", not in 0..",
                        model.layers.size() - 1);
       }
-      const bool is_new = use.writes ? written[use.pool].insert(use.row).second
-                                     : written[use.pool].count(use.row) == 0;
+      const bool is_new = use.writes ? written[use.pool].insert(use.index).second
+                                     : written[use.pool].count(use.index) == 0;
       if (use.writes && !is_new) {
-        return Invalid("layer ", l, ": row ", use.row, " of pool ", pool.name,
+        return Invalid("layer ", l, ": row ", use.index, " of pool ", pool.name,
                        " is written by an earlier layer too");
       }
       if (!use.writes && is_new) {
-        return Invalid("layer ", l, ": row ", use.row, " of pool ", pool.name,
+        return Invalid("layer ", l, ": row ", use.index, " of pool ", pool.name,
                        " is read, but no earlier layer writes it");
       }
     }
@@ -283,7 +283,7 @@ absl::string_view PoolKindName(PoolKind kind) {
   return "unknown";
 }
 
-int CountRows(const ModelSpec& model, int pool, LayerRange layers) {
+int CountLayers(const ModelSpec& model, int pool, LayerRange layers) {
   int rows = 0;
   const auto end = std::min<int64_t>(int64_t{layers.first} + layers.count, model.layers.size());
   for (int64_t l = std::max(layers.first, 0); l < end; ++l) {

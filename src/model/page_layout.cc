@@ -6,9 +6,9 @@
 
 namespace terrace {
 
-PagePlace PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts) {
-  PagePlace place;
-  place.rows = rows;
+PoolPages PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts) {
+  PoolPages place;
+  place.layers = rows;
   place.num_planes = HoldsRows(pool.kind) ? static_cast<int32_t>(pool.planes.size()) : 1;
   place.blocks = blocks;
 

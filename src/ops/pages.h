@@ -25,11 +25,11 @@ struct PlanePages {
 };
 
 // Where the rows of a slot are: row `row` of a page. REQUIRES: 0 <= slot < num_slots.
-struct RowOfPage {
+struct RowAddress {
   uint8_t* page;
   int32_t row;
 };
-TERRACE_HOST_DEVICE RowOfPage FindRow(const PlanePages& pages, int32_t slot) {
+TERRACE_HOST_DEVICE RowAddress FindRow(const PlanePages& pages, int32_t slot) {
   return {pages.base + (slot >> pages.log2_entries_per_block) * pages.block_stride,
           slot & ((1 << pages.log2_entries_per_block) - 1)};
 }

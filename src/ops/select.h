@@ -33,7 +33,7 @@ struct Selection {
   int32_t window_tokens;
   const PlanHeader* header;    // of the step
   const TokenRow* tokens;      // [max_step_tokens]
-  const int32_t* block_table;  // [max_sequences, blocks_per_lane] of the pool
+  const int32_t* block_table;  // [max_sequences, blocks_per_sequence] of the pool
   Counters* counters;
 };
 
@@ -56,10 +56,10 @@ struct SelectedQuery {
   int32_t begin;    // first position (kWindow)
   int32_t first;    // of the step's tokens (kWindow), and the first of them that is stored
   int32_t first_stored;
-  const int32_t* lane_blocks;  // the lane's row of the block table
+  const int32_t* sequence_blocks;  // the sequence's row of the block table
 };
 
-// What a row of a query reads: an entry of the lane (window pool: a position).
+// What a row of a query reads: an entry of the sequence (window pool: a position).
 struct SelectedEntry {
   int32_t entry;
   bool found;    // false: nothing to read
@@ -82,7 +82,8 @@ TERRACE_HOST_DEVICE SelectedQuery SelectQuery(const Selection& select, int32_t q
   const int32_t token_row = select.query_rows == nullptr ? query : select.query_rows[query];
   if (token_row < 0 || token_row >= token_rows) return result;
   const TokenRow token = select.tokens[token_row];
-  result.lane_blocks = select.block_table + int64_t{token.lane} * select.pool.blocks_per_lane;
+  result.sequence_blocks =
+      select.block_table + int64_t{token.sequence_index} * select.pool.blocks_per_sequence;
   if (select.kind == SelectKind::kWindow) {
     result.begin = WindowBegin(select.window_tokens, token.position);
     result.first = token.first;
@@ -124,7 +125,7 @@ TERRACE_HOST_DEVICE SelectedRow SelectListedRow(const Selection& select,
   if (!entry.found) return {kNoSlot, 0, entry.skipped};
   const int32_t first_token =
       select.kind == SelectKind::kWindow ? entry.entry : entry.entry * select.pool.ratio;
-  return {SlotOf(select.pool, selected.lane_blocks, entry.entry), first_token, false};
+  return {SlotOf(select.pool, selected.sequence_blocks, entry.entry), first_token, false};
 }
 
 TERRACE_HOST_DEVICE bool ListsRows(const Selection& select) {

@@ -89,15 +89,15 @@ absl::Status CheckCounts(const CapacityRequest& request) {
 }  // namespace
 
 int64_t TableBytes(const Geometry& geometry) {
-  // Per token row: what queries read of it, its lane record, its position and its window slot. Per
-  // entry row: its slot and the position it is rotated at.
+  // Per token row: what queries read of it, its sequence step, its position and its window slot.
+  // Per entry row: its slot and the position it is rotated at.
   constexpr int64_t kTokenRowBytes = 28;
   constexpr int64_t kEntryRowBytes = 8;
   constexpr int64_t kAlign = 256;  // where a pool may start
   int64_t bytes = geometry.max_step_tokens * kTokenRowBytes + MaxStepPlanBytes(geometry);
   for (int p = 0; p < geometry.num_pools; ++p) {
     const PoolGeometry& pool = geometry.pools[p];
-    bytes += int64_t{geometry.max_sequences} * pool.blocks_per_lane * int64_t{sizeof(int32_t)};
+    bytes += int64_t{geometry.max_sequences} * pool.blocks_per_sequence * int64_t{sizeof(int32_t)};
     if (pool.kind == PoolKind::kFull) bytes += MaxEntryRows(geometry, p) * kEntryRowBytes;
   }
   return RoundUp(bytes, kAlign);
@@ -126,12 +126,12 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   const LayerRange all_layers = {0, static_cast<int32_t>(model.layers.size())};
   const int num_pools = geometry->num_pools;
   std::vector<FixedBlocks> fixed(num_pools);
-  std::vector<PagePlace> block_place(num_pools);  // of one block
+  std::vector<PoolPages> block_place(num_pools);  // of one block
   Parts parts = {.tables = plan.table_bytes};
   int64_t useful_chunk_bytes = 0;
   for (int p = 0; p < num_pools; ++p) {
     block_place[p] =
-        PlacePages(model.pools[p], CountRows(model, p, all_layers), 1, limits.max_drafts);
+        PlacePages(model.pools[p], CountLayers(model, p, all_layers), 1, limits.max_drafts);
     fixed[p] = FixedBlocksOf(*geometry, p, request, plan.prefix_reuse);
     const int64_t reserved = block_place[p].reserved_bytes_per_block();
     const int64_t useful = block_place[p].useful_bytes_per_block;
@@ -185,7 +185,7 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
     capacity[p] = static_cast<int32_t>(blocks);
     plan.pools.push_back(
         {model.pools[p].name, model.pools[p].kind, capacity[p],
-         PlacePages(model.pools[p], block_place[p].rows, blocks, limits.max_drafts)});
+         PlacePages(model.pools[p], block_place[p].layers, blocks, limits.max_drafts)});
   }
   geometry = MakeGeometry(model, limits, capacity);
   if (!geometry.ok()) return geometry.status();

@@ -26,7 +26,7 @@ std::string PoolTable(const CapacityPlan& plan) {
                                            [](std::string* out, const PlaneSpec& plane) {
                                              absl::StrAppend(out, RowFormatName(plane.format));
                                            }),
-                    Grouped(budget.place.rows), opaque ? "-" : Grouped(spec.ratio),
+                    Grouped(budget.place.layers), opaque ? "-" : Grouped(spec.ratio),
                     Grouped(spec.entries_per_block),
                     Grouped(budget.place.reserved_bytes_per_block()), Grouped(budget.blocks),
                     FormatBytes(budget.place.total_bytes)});

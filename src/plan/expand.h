@@ -1,6 +1,6 @@
-// The arithmetic of a step: from lane and checkpoint records to positions, visible entries, stored
-// window rows and slots. One set of functions for host and device; the ledger, both backends and
-// the tests' oracle-free parts call them.
+// The arithmetic of a step: from sequence and checkpoint records to positions, visible entries,
+// stored window rows and slots. One set of functions for host and device; the ledger, both backends
+// and the tests' oracle-free parts call them.
 //
 // A slot is block * entries_per_block + offset; -1 means "store nothing / read nothing".
 
@@ -30,10 +30,11 @@ TERRACE_HOST_DEVICE int32_t EntriesVisible(const PoolGeometry& pool, int32_t pos
 
 // First position of the step from which on the window pool holds every row. Rows before it can be
 // seen by no later step, not even after all drafts are taken back.
-TERRACE_HOST_DEVICE int32_t FirstStoredPosition(const Geometry& geometry, const LaneRecord& lane) {
-  if (geometry.store_whole_chunk != 0) return lane.first;
-  const int32_t begin = lane.first + lane.count - lane.drafts - (geometry.window_tokens - 1);
-  return begin > lane.first ? begin : lane.first;
+TERRACE_HOST_DEVICE int32_t FirstStoredPosition(const Geometry& geometry,
+                                                const SequenceStep& step) {
+  if (geometry.store_whole_chunk != 0) return step.first;
+  const int32_t begin = step.first + step.count - step.drafts - (geometry.window_tokens - 1);
+  return begin > step.first ? begin : step.first;
 }
 
 // Oldest position that the window of a query at `position` holds; never negative.
@@ -51,35 +52,35 @@ TERRACE_HOST_DEVICE int32_t WindowBegin(const Geometry& geometry, int32_t positi
 TERRACE_HOST_DEVICE bool WindowRowStored(int32_t first, int32_t first_stored, int32_t position) {
   return position < first || position >= first_stored;
 }
-TERRACE_HOST_DEVICE bool WindowRowStored(const Geometry& geometry, const LaneRecord& lane,
+TERRACE_HOST_DEVICE bool WindowRowStored(const Geometry& geometry, const SequenceStep& step,
                                          int32_t position) {
-  return WindowRowStored(lane.first, FirstStoredPosition(geometry, lane), position);
+  return WindowRowStored(step.first, FirstStoredPosition(geometry, step), position);
 }
 
-// The plan's lane records. REQUIRES: they lie behind its header.
-TERRACE_HOST_DEVICE const LaneRecord* LanesOf(const PlanHeader& header) {
-  return reinterpret_cast<const LaneRecord*>(&header + 1);
+// The plan's sequence steps. REQUIRES: they lie behind its header.
+TERRACE_HOST_DEVICE const SequenceStep* StepsOf(const PlanHeader& header) {
+  return reinterpret_cast<const SequenceStep*>(&header + 1);
 }
 
-// The checkpoint records inside the step of one lane record, ascending by position.
+// The checkpoint records inside the step of one sequence step, ascending by position.
 struct StepCheckpoints {
   const CheckpointRecord* begin;
   const CheckpointRecord* end;
 };
-// REQUIRES: the plan lies behind its header; 0 <= record < num_lanes.
+// REQUIRES: the plan lies behind its header; 0 <= record < num_sequences.
 TERRACE_HOST_DEVICE StepCheckpoints CheckpointsOf(const PlanHeader& header, int32_t record) {
   const auto* const bytes = reinterpret_cast<const unsigned char*>(&header);
   const auto* const checkpoints =
       reinterpret_cast<const CheckpointRecord*>(bytes + header.checkpoints_offset);
-  const LaneRecord* const lanes = LanesOf(header);
-  const int32_t end =
-      record + 1 < header.num_lanes ? lanes[record + 1].checkpoint_begin : header.num_checkpoints;
-  return {checkpoints + lanes[record].checkpoint_begin, checkpoints + end};
+  const SequenceStep* const steps = StepsOf(header);
+  const int32_t end = record + 1 < header.num_sequences ? steps[record + 1].checkpoint_begin
+                                                        : header.num_checkpoints;
+  return {checkpoints + steps[record].checkpoint_begin, checkpoints + end};
 }
 
-// Whether this step writes the window row of `position`, one of lane record `record`: a later step
-// can see it, or it is one of the window_tokens - 1 before a checkpoint inside the step.
-// Cost: one comparison, and for rows that no later step can see O(log checkpoints of the lane).
+// Whether this step writes the window row of `position`, one of sequence step `record`: a later
+// step can see it, or it is one of the window_tokens - 1 before a checkpoint inside the step. Cost:
+// one comparison, and for rows that no later step can see O(log checkpoints of the sequence).
 TERRACE_HOST_DEVICE bool WindowRowWritten(const Geometry& geometry, const PlanHeader& header,
                                           int32_t record, int32_t first_stored, int32_t position) {
   if (position >= first_stored) return true;
@@ -105,40 +106,40 @@ TERRACE_HOST_DEVICE int32_t SlotInBlock(const PoolGeometry& pool, int32_t block,
              : (block << pool.log2_entries_per_block) | (entry & (pool.entries_per_block - 1));
 }
 
-// The same given the lane's row of the block table.
-TERRACE_HOST_DEVICE int32_t SlotOf(const PoolGeometry& pool, const int32_t* lane_blocks,
+// The same given the sequence's row of the block table.
+TERRACE_HOST_DEVICE int32_t SlotOf(const PoolGeometry& pool, const int32_t* sequence_blocks,
                                    int32_t entry) {
-  return SlotInBlock(pool, lane_blocks[entry >> pool.log2_entries_per_block], entry);
+  return SlotInBlock(pool, sequence_blocks[entry >> pool.log2_entries_per_block], entry);
 }
 
 // Slot that a step writes entry `entry` of a full pool to: none in a shared block.
-TERRACE_HOST_DEVICE int32_t EntrySlot(const PoolGeometry& pool, const LaneRecord& lane,
-                                      const int32_t* lane_blocks, int32_t entry) {
-  return entry * pool.ratio < lane.write_from ? kNoSlot : SlotOf(pool, lane_blocks, entry);
+TERRACE_HOST_DEVICE int32_t EntrySlot(const PoolGeometry& pool, const SequenceStep& step,
+                                      const int32_t* sequence_blocks, int32_t entry) {
+  return entry * pool.ratio < step.write_from ? kNoSlot : SlotOf(pool, sequence_blocks, entry);
 }
 
-// Index of the lane record that row `token_row` of the step belongs to: the last one that starts at
-// or before it. REQUIRES: 0 <= token_row < num_token_rows.   Cost: O(log num_lanes).
-TERRACE_HOST_DEVICE int32_t LaneOfTokenRow(const LaneRecord* lanes, int32_t num_lanes,
+// Index of the sequence step that row `token_row` of the step belongs to: the last one that starts
+// at or before it. REQUIRES: 0 <= token_row < num_token_rows.   Cost: O(log num_sequences).
+TERRACE_HOST_DEVICE int32_t StepOfTokenRow(const SequenceStep* steps, int32_t num_sequences,
                                            int32_t token_row) {
   int32_t low = 0;
-  int32_t high = num_lanes;
+  int32_t high = num_sequences;
   while (high - low > 1) {
     const int32_t middle = (low + high) / 2;
-    (lanes[middle].token_row <= token_row ? low : high) = middle;
+    (steps[middle].token_row <= token_row ? low : high) = middle;
   }
   return low;
 }
 
-// The same for row `entry_row` of a full pool's compact inputs. Lanes that close no entry are
+// The same for row `entry_row` of a full pool's compact inputs. Sequences that close no entry are
 // passed over.
-TERRACE_HOST_DEVICE int32_t LaneOfEntryRow(const LaneRecord* lanes, int32_t num_lanes, int32_t pool,
-                                           int32_t entry_row) {
+TERRACE_HOST_DEVICE int32_t StepOfEntryRow(const SequenceStep* steps, int32_t num_sequences,
+                                           int32_t pool, int32_t entry_row) {
   int32_t low = 0;
-  int32_t high = num_lanes;
+  int32_t high = num_sequences;
   while (high - low > 1) {
     const int32_t middle = (low + high) / 2;
-    (lanes[middle].entry_row[pool] <= entry_row ? low : high) = middle;
+    (steps[middle].entry_row[pool] <= entry_row ? low : high) = middle;
   }
   return low;
 }

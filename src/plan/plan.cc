@@ -27,14 +27,14 @@ class PlanChecker {
     if (header_.version != kPlanVersion) return Wrong("header", "version", header_.version);
     const int64_t size = static_cast<int64_t>(plan_.bytes().size());
     if (header_.total_bytes != size) return Wrong("header", "total_bytes", header_.total_bytes);
-    if (header_.num_lanes < 0) return Wrong("header", "num_lanes", header_.num_lanes);
+    if (header_.num_sequences < 0) return Wrong("header", "num_lanes", header_.num_sequences);
     if (header_.num_checkpoints < 0) {
       return Wrong("header", "num_checkpoints", header_.num_checkpoints);
     }
     if (header_.num_restores < 0) return Wrong("header", "num_restores", header_.num_restores);
     if (header_.num_patches < 0) return Wrong("header", "num_patches", header_.num_patches);
     if (header_.num_copies < 0) return Wrong("header", "num_copies", header_.num_copies);
-    const PlanOffsets at = OffsetsOf({.lanes = header_.num_lanes,
+    const PlanOffsets at = OffsetsOf({.sequences = header_.num_sequences,
                                       .checkpoints = header_.num_checkpoints,
                                       .restores = header_.num_restores,
                                       .patches = header_.num_patches,
@@ -61,10 +61,11 @@ class PlanChecker {
     }
     // Patches alone: nothing else lies before them or after them.
     if (plan_.is_snapshot() && header_.total_bytes != PlanBytes({.patches = header_.num_patches})) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "plan header: a snapshot has patches and no other records, this one has "
-          "%d lanes, %d checkpoints, %d restores and %d copies",
-          header_.num_lanes, header_.num_checkpoints, header_.num_restores, header_.num_copies));
+      return absl::InvalidArgumentError(
+          absl::StrFormat("plan header: a snapshot has patches and no other records, this one has "
+                          "%d sequences, %d checkpoints, %d restores and %d copies",
+                          header_.num_sequences, header_.num_checkpoints, header_.num_restores,
+                          header_.num_copies));
     }
     if (!plan_.is_snapshot() && header_.number == 0) return Wrong("header", "number", 0);
     if (header_.num_checkpoints > MaxCheckpoints(geometry_)) {
@@ -76,49 +77,50 @@ class PlanChecker {
     return absl::OkStatus();
   }
 
-  absl::Status CheckLanes() const {
+  absl::Status CheckSequences() const {
     std::vector<bool> seen(geometry_.max_sequences);
     int64_t token_rows = 0;
     int32_t checkpoint_begin = 0;
     int64_t entry_rows[kMaxPools] = {};
-    for (size_t i = 0; i < plan_.lanes().size(); ++i) {
-      const LaneRecord& lane = plan_.lanes()[i];
+    for (size_t i = 0; i < plan_.sequences().size(); ++i) {
+      const SequenceStep& step = plan_.sequences()[i];
       const auto wrong = [i](const char* field, int64_t value) {
-        return Wrong(absl::StrFormat("lane record %d", i), field, value);
+        return Wrong(absl::StrFormat("sequence record %d", i), field, value);
       };
-      if (lane.lane < 0 || lane.lane >= geometry_.max_sequences || seen[lane.lane]) {
-        return wrong("lane", lane.lane);
+      if (step.sequence_index < 0 || step.sequence_index >= geometry_.max_sequences ||
+          seen[step.sequence_index]) {
+        return wrong("sequence_index", step.sequence_index);
       }
-      seen[lane.lane] = true;
-      if (lane.first < 0 || lane.first >= geometry_.max_context_tokens) {
-        return wrong("first", lane.first);
+      seen[step.sequence_index] = true;
+      if (step.first < 0 || step.first >= geometry_.max_context_tokens) {
+        return wrong("first", step.first);
       }
-      if (lane.count < 1 || lane.count > geometry_.max_context_tokens - lane.first) {
-        return wrong("count", lane.count);
+      if (step.count < 1 || step.count > geometry_.max_context_tokens - step.first) {
+        return wrong("count", step.count);
       }
-      if (lane.drafts < 0 || lane.drafts > lane.count || lane.drafts > geometry_.max_drafts) {
-        return wrong("drafts", lane.drafts);
+      if (step.drafts < 0 || step.drafts > step.count || step.drafts > geometry_.max_drafts) {
+        return wrong("drafts", step.drafts);
       }
-      if (lane.settled < 0 || lane.settled > lane.first + lane.count) {
-        return wrong("settled", lane.settled);
+      if (step.settled < 0 || step.settled > step.first + step.count) {
+        return wrong("settled", step.settled);
       }
-      if (lane.token_row != token_rows) return wrong("token_row", lane.token_row);
-      token_rows += lane.count;
+      if (step.token_row != token_rows) return wrong("token_row", step.token_row);
+      token_rows += step.count;
       for (int p = 0; p < kMaxPools; ++p) {
-        if (lane.entry_row[p] != entry_rows[p]) return wrong("entry_row", lane.entry_row[p]);
+        if (step.entry_row[p] != entry_rows[p]) return wrong("entry_row", step.entry_row[p]);
         if (p >= geometry_.num_pools || geometry_.pools[p].kind != PoolKind::kFull) continue;
-        entry_rows[p] += EntriesClosed(geometry_.pools[p], lane.first + lane.count) -
-                         EntriesClosed(geometry_.pools[p], lane.first);
+        entry_rows[p] += EntriesClosed(geometry_.pools[p], step.first + step.count) -
+                         EntriesClosed(geometry_.pools[p], step.first);
       }
-      if (lane.write_from < 0 || lane.write_from > geometry_.max_context_tokens ||
-          lane.write_from % geometry_.chunk_tokens != 0) {
-        return wrong("write_from", lane.write_from);
+      if (step.write_from < 0 || step.write_from > geometry_.max_context_tokens ||
+          step.write_from % geometry_.chunk_tokens != 0) {
+        return wrong("write_from", step.write_from);
       }
-      if (lane.checkpoint_begin < checkpoint_begin ||
-          lane.checkpoint_begin > header_.num_checkpoints) {
-        return wrong("checkpoint_begin", lane.checkpoint_begin);
+      if (step.checkpoint_begin < checkpoint_begin ||
+          step.checkpoint_begin > header_.num_checkpoints) {
+        return wrong("checkpoint_begin", step.checkpoint_begin);
       }
-      checkpoint_begin = lane.checkpoint_begin;
+      checkpoint_begin = step.checkpoint_begin;
     }
     if (header_.num_token_rows != token_rows || token_rows > geometry_.max_step_tokens) {
       return Wrong("header", "num_token_rows", header_.num_token_rows);
@@ -131,29 +133,30 @@ class PlanChecker {
     return absl::OkStatus();
   }
 
-  // REQUIRES: CheckLanes found nothing wrong.
+  // REQUIRES: CheckSequences found nothing wrong.
   absl::Status CheckCheckpoints() const {
     std::vector<bool> written(geometry_.overlap_pool < 0 || plan_.checkpoints().empty()
                                   ? 0
                                   : geometry_.pools[geometry_.overlap_pool].capacity_blocks);
-    const LaneRecord* const lanes = plan_.lanes().data();
-    int32_t l = -1;  // of the record's lane; -1: of a settled position
+    const SequenceStep* const steps = plan_.sequences().data();
+    int32_t l = -1;  // of the record's sequence; -1: of a settled position
     for (int32_t i = 0; i < header_.num_checkpoints; ++i) {
       const CheckpointRecord& checkpoint = plan_.checkpoints()[i];
       const auto wrong = [i](const char* field, int64_t value) {
         return Wrong(absl::StrFormat("checkpoint %d", i), field, value);
       };
-      while (l + 1 < header_.num_lanes && lanes[l + 1].checkpoint_begin <= i) ++l;
+      while (l + 1 < header_.num_sequences && steps[l + 1].checkpoint_begin <= i) ++l;
       int32_t after = 0;
       int32_t last = geometry_.max_context_tokens;
       if (l >= 0) {
-        if (checkpoint.lane != lanes[l].lane) return wrong("lane", checkpoint.lane);
-        const bool ascends = i > lanes[l].checkpoint_begin;
-        after = ascends ? plan_.checkpoints()[i - 1].position : lanes[l].first;
-        last = lanes[l].first + lanes[l].count;
+        if (checkpoint.sequence_index != steps[l].sequence_index)
+          return wrong("sequence_index", checkpoint.sequence_index);
+        const bool ascends = i > steps[l].checkpoint_begin;
+        after = ascends ? plan_.checkpoints()[i - 1].position : steps[l].first;
+        last = steps[l].first + steps[l].count;
       }
-      if (checkpoint.lane < 0 || checkpoint.lane >= geometry_.max_sequences) {
-        return wrong("lane", checkpoint.lane);
+      if (checkpoint.sequence_index < 0 || checkpoint.sequence_index >= geometry_.max_sequences) {
+        return wrong("sequence_index", checkpoint.sequence_index);
       }
       if (checkpoint.position <= after || checkpoint.position > last ||
           checkpoint.position % geometry_.chunk_tokens != 0) {
@@ -175,17 +178,18 @@ class PlanChecker {
 
   absl::Status CheckRestores() const {
     if (plan_.restores().empty()) return absl::OkStatus();
-    std::vector<int32_t> first(geometry_.max_sequences, -1);  // of lanes not restored yet
-    for (const LaneRecord& lane : plan_.lanes()) first[lane.lane] = lane.first;
+    std::vector<int32_t> first(geometry_.max_sequences, -1);  // of sequences not restored yet
+    for (const SequenceStep& step : plan_.sequences()) first[step.sequence_index] = step.first;
     for (size_t i = 0; i < plan_.restores().size(); ++i) {
       const RestoreRecord& restore = plan_.restores()[i];
       const auto wrong = [i](const char* field, int64_t value) {
         return Wrong(absl::StrFormat("restore %d", i), field, value);
       };
-      if (restore.lane < 0 || restore.lane >= geometry_.max_sequences || first[restore.lane] < 0) {
-        return wrong("lane", restore.lane);
+      if (restore.sequence_index < 0 || restore.sequence_index >= geometry_.max_sequences ||
+          first[restore.sequence_index] < 0) {
+        return wrong("sequence_index", restore.sequence_index);
       }
-      if (restore.position != std::exchange(first[restore.lane], -1)) {
+      if (restore.position != std::exchange(first[restore.sequence_index], -1)) {
         return wrong("position", restore.position);
       }
       if (!IsOverlapBlock(restore.overlap_block)) {
@@ -207,24 +211,24 @@ class PlanChecker {
       if (patch.pool < 0 || patch.pool >= geometry_.num_pools) return wrong("pool", patch.pool);
       const PoolGeometry& pool = geometry_.pools[patch.pool];
       if (pool.kind == PoolKind::kOverlap) return wrong("pool", patch.pool);  // it has no tables
-      if (patch.lane < 0 || patch.lane >= geometry_.max_sequences) {
-        return wrong("lane", patch.lane);
+      if (patch.sequence_index < 0 || patch.sequence_index >= geometry_.max_sequences) {
+        return wrong("sequence_index", patch.sequence_index);
       }
-      if (patch.index < 0 || patch.index >= pool.blocks_per_lane) {
+      if (patch.index < 0 || patch.index >= pool.blocks_per_sequence) {
         return wrong("index", patch.index);
       }
       const int32_t least = pool.kind == PoolKind::kWindow ? kNoBlock : 0;
       if (patch.block < least || patch.block >= pool.capacity_blocks) {
         return wrong("block", patch.block);
       }
-      places.push_back(uint64_t(patch.lane) << 34 | uint64_t(patch.pool) << 31 |
+      places.push_back(uint64_t(patch.sequence_index) << 34 | uint64_t(patch.pool) << 31 |
                        uint64_t(patch.index));
     }
     if (!std::is_sorted(places.begin(), places.end())) std::sort(places.begin(), places.end());
     const auto twice = std::adjacent_find(places.begin(), places.end());
     if (twice != places.end()) {
       return absl::InvalidArgumentError(
-          absl::StrFormat("plan patches: index %d of lane %d in pool %d is patched twice",
+          absl::StrFormat("plan patches: index %d of sequence %d in pool %d is patched twice",
                           *twice & 0x7fffffff, *twice >> 34, *twice >> 31 & 7));
     }
     return absl::OkStatus();
@@ -280,7 +284,7 @@ absl::StatusOr<Plan> Plan::Parse(absl::Span<const std::byte> bytes, const Geomet
         plan.header().number, plan.header().fingerprint, Fingerprint(geometry)));
   }
   if (absl::Status status = checker.CheckHeader(); !status.ok()) return status;
-  if (absl::Status status = checker.CheckLanes(); !status.ok()) return status;
+  if (absl::Status status = checker.CheckSequences(); !status.ok()) return status;
   if (absl::Status status = checker.CheckCheckpoints(); !status.ok()) return status;
   if (absl::Status status = checker.CheckRestores(); !status.ok()) return status;
   if (absl::Status status = checker.CheckPatches(); !status.ok()) return status;
@@ -288,9 +292,9 @@ absl::StatusOr<Plan> Plan::Parse(absl::Span<const std::byte> bytes, const Geomet
   return plan;
 }
 
-absl::Span<const LaneRecord> Plan::lanes() const {
-  return {reinterpret_cast<const LaneRecord*>(bytes_.data() + sizeof(PlanHeader)),
-          static_cast<size_t>(header().num_lanes)};
+absl::Span<const SequenceStep> Plan::sequences() const {
+  return {reinterpret_cast<const SequenceStep*>(bytes_.data() + sizeof(PlanHeader)),
+          static_cast<size_t>(header().num_sequences)};
 }
 
 absl::Span<const CheckpointRecord> Plan::checkpoints() const {

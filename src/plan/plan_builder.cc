@@ -19,7 +19,7 @@ PlanBuilder::PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCoun
   header_->magic = kPlanMagic;
   header_->version = kPlanVersion;
   header_->kind = kind;
-  header_->num_lanes = static_cast<int32_t>(counts.lanes);
+  header_->num_sequences = static_cast<int32_t>(counts.sequences);
   header_->num_checkpoints = static_cast<int32_t>(counts.checkpoints);
   header_->num_restores = static_cast<int32_t>(counts.restores);
   header_->num_patches = static_cast<int32_t>(counts.patches);
@@ -29,7 +29,7 @@ PlanBuilder::PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCoun
   header_->patches_offset = static_cast<int32_t>(at.patches);
   header_->copies_offset = static_cast<int32_t>(at.copies);
   header_->total_bytes = static_cast<int32_t>(at.total_bytes);
-  next_lane_ = reinterpret_cast<LaneRecord*>(base + at.lanes);
+  next_sequence_ = reinterpret_cast<SequenceStep*>(base + at.sequences);
   first_checkpoint_ = reinterpret_cast<CheckpointRecord*>(base + header_->checkpoints_offset);
   next_checkpoint_ = first_checkpoint_;
   next_restore_ = reinterpret_cast<RestoreRecord*>(base + header_->restores_offset);
@@ -39,7 +39,8 @@ PlanBuilder::PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCoun
 
 Plan PlanBuilder::Build(uint64_t epoch, PlanNumber number) && {
   const std::byte* const base = bytes_.data();
-  TERRACE_CHECK_EQ(reinterpret_cast<std::byte*>(next_lane_) - base, header_->checkpoints_offset);
+  TERRACE_CHECK_EQ(reinterpret_cast<std::byte*>(next_sequence_) - base,
+                   header_->checkpoints_offset);
   TERRACE_CHECK_EQ(reinterpret_cast<std::byte*>(next_checkpoint_) - base, header_->restores_offset);
   TERRACE_CHECK_EQ(reinterpret_cast<std::byte*>(next_restore_) - base, header_->patches_offset);
   TERRACE_CHECK_EQ(reinterpret_cast<std::byte*>(next_patch_) - base, header_->copies_offset);

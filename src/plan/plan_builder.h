@@ -21,9 +21,9 @@ class PlanBuilder {
   PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCounts& counts);
 
   // Sequence order is row order: the builder fills in token_row, entry_row and checkpoint_begin.
-  void AddLane(const LaneRecord& lane);
-  // Before the first AddLane: of a position that settled since its step. After it: inside the step
-  // of the lane added last, ascending.
+  void AddSequence(const SequenceStep& step);
+  // Before the first AddSequence: of a position that settled since its step. After it: inside the
+  // step of the sequence added last, ascending.
   void AddCheckpoint(const CheckpointRecord& checkpoint);
   void AddRestore(const RestoreRecord& restore);
   void AddPatch(const BlockPatch& patch);
@@ -35,8 +35,8 @@ class PlanBuilder {
  private:
   const Geometry& geometry_;
   std::vector<std::byte> bytes_;
-  PlanHeader* header_;  // counts what was announced; rows grow with each lane
-  LaneRecord* next_lane_;
+  PlanHeader* header_;  // counts what was announced; rows grow with each sequence
+  SequenceStep* next_sequence_;
   CheckpointRecord* first_checkpoint_;
   CheckpointRecord* next_checkpoint_;
   RestoreRecord* next_restore_;
@@ -44,18 +44,18 @@ class PlanBuilder {
   BlockCopy* next_copy_;
 };
 
-inline void PlanBuilder::AddLane(const LaneRecord& lane) {
-  LaneRecord& record = *next_lane_++;
-  record = lane;
+inline void PlanBuilder::AddSequence(const SequenceStep& step) {
+  SequenceStep& record = *next_sequence_++;
+  record = step;
   record.token_row = header_->num_token_rows;
   record.checkpoint_begin = static_cast<int32_t>(next_checkpoint_ - first_checkpoint_);
-  header_->num_token_rows += lane.count;
+  header_->num_token_rows += step.count;
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const PoolGeometry& pool = geometry_.pools[p];
     if (pool.kind != PoolKind::kFull) continue;
     record.entry_row[p] = header_->num_entry_rows[p];
     header_->num_entry_rows[p] +=
-        EntriesClosed(pool, lane.first + lane.count) - EntriesClosed(pool, lane.first);
+        EntriesClosed(pool, step.first + step.count) - EntriesClosed(pool, step.first);
   }
 }
 

@@ -57,7 +57,7 @@ absl::Status Store::Impl::ResolveLayers() {
   std::array<std::vector<int32_t>, kMaxPools> owned;
   for (int l = layers_.first; l < layers_.first + layers_.count; ++l) {
     for (const LayerPool& use : model_.layers[l].pools) {
-      if (use.writes) owned[use.pool].push_back(use.row);
+      if (use.writes) owned[use.pool].push_back(use.index);
     }
   }
   for (std::vector<int32_t>& rows : owned) std::sort(rows.begin(), rows.end());
@@ -68,9 +68,9 @@ absl::Status Store::Impl::ResolveLayers() {
     for (const LayerPool& use : model_.layers[l].pools) {
       const PoolSpec& pool = model_.pools[use.pool];
       const std::vector<int32_t>& rows = owned[use.pool];
-      const auto at = std::lower_bound(rows.begin(), rows.end(), use.row);
-      if (at == rows.end() || *at != use.row) {
-        return Invalid("layer ", l, " reads row ", use.row, " of pool ", pool.name,
+      const auto at = std::lower_bound(rows.begin(), rows.end(), use.index);
+      if (at == rows.end() || *at != use.index) {
+        return Invalid("layer ", l, " reads row ", use.index, " of pool ", pool.name,
                        ", which no layer of ", layers_.first, "..",
                        layers_.first + layers_.count - 1, " writes");
       }
@@ -120,7 +120,7 @@ absl::Status Store::Impl::Allocate() {
   block_tables_ = next;
   for (int p = 0; p < geometry_.num_pools; ++p) {
     view_.block_table[p] =
-        take(int64_t{geometry_.max_sequences} * geometry_.pools[p].blocks_per_lane);
+        take(int64_t{geometry_.max_sequences} * geometry_.pools[p].blocks_per_sequence);
   }
   block_tables_entries_ = next - block_tables_;
   TERRACE_CHECK_LE(reinterpret_cast<uint8_t*>(next) - tables_, tables_bytes_);

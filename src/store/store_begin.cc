@@ -52,8 +52,8 @@ absl::Status Store::Impl::EnqueueCopies(const BlockCopy* copies, int32_t count, 
   params.copies = copies;
   params.count = count;
   for (int p = 0; p < geometry_.num_pools; ++p) {
-    const PagePlace& place = pools_[p].place;
-    if (place.rows == 0) continue;  // no pieces
+    const PoolPages& place = pools_[p].place;
+    if (place.layers == 0) continue;  // no pieces
     params.pools[p] = {pools_[p].base, place.block_stride, place.layer_stride, place.copy_bytes,
                        place.copy_pieces};
   }
@@ -129,7 +129,7 @@ absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_
   if (status.ok() && header.num_checkpoints > 0) {
     status = impl.EnqueueTakeOverlap(
         reinterpret_cast<const CheckpointRecord*>(impl.tables_ + header.checkpoints_offset),
-        plan.lanes()[0].checkpoint_begin, stream);
+        plan.sequences()[0].checkpoint_begin, stream);
   }
   if (status.ok() && in_pieces) {
     status = impl.CopyInPieces(header.patches_offset, plan.copies(), stream);

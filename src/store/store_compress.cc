@@ -17,12 +17,12 @@ StatePages Store::Impl::StatePagesOf(const Row& row) const {
 }
 
 // No rows for pool -1, and for one that no layer of this store writes.
-LayerStatePages Store::Impl::LayerPagesOf(int pool) const {
+PoolStatePages Store::Impl::LayerPagesOf(int pool) const {
   if (pool < 0) return {};
   const PoolMemory& memory = pools_[pool];
   return {{memory.base, memory.place.block_stride, geometry_.pools[pool].capacity_blocks},
           memory.place.layer_stride,
-          memory.base == nullptr ? 0 : memory.place.rows};
+          memory.base == nullptr ? 0 : memory.place.layers};
 }
 
 CsaStateLayout Store::Impl::CsaLayout() const {
@@ -37,14 +37,14 @@ CsaStateLayout Store::Impl::CsaLayout() const {
 
 absl::Status Store::Impl::EnqueueTakeOverlap(const CheckpointRecord* records, int32_t count,
                                              Stream stream) {
-  TakeOverlapParams params{};
+  CaptureOverlapParams params{};
   params.state = LayerPagesOf(CsaStatePool(geometry_));
   params.overlap = LayerPagesOf(geometry_.overlap_pool);
   if (count == 0 || params.state.rows == 0 || params.overlap.rows == 0) return absl::OkStatus();
   params.layout = CsaLayout();
   params.records = records;
   params.count = count;
-  return backend_->TakeOverlap(params, stream);
+  return backend_->CaptureOverlap(params, stream);
 }
 
 absl::Status Store::Impl::EnqueueRestoreState(const RestoreRecord* records, int32_t count,
@@ -185,14 +185,14 @@ absl::Status Store::Compress(int layer, const CompressInputs& inputs, Stream str
   const int32_t step_rows = impl.step_.num_token_rows;
   params.max_token_rows = step_rows;
   params.max_entry_rows = impl.step_.num_entry_rows[row->pool];
-  params.max_lanes = impl.step_.num_lanes;
+  params.max_sequences = impl.step_.num_sequences;
   if (inputs.capacity != 0) {
     if (inputs.capacity < step_rows || inputs.capacity > impl.geometry_.max_step_tokens) {
       return Invalid("capacity is ", inputs.capacity, ", not in ", step_rows, "..",
                      impl.geometry_.max_step_tokens, " (the step's rows, the most of any step)");
     }
     params.max_token_rows = inputs.capacity;
-    params.max_lanes = std::min(inputs.capacity, impl.geometry_.max_sequences);
+    params.max_sequences = std::min(inputs.capacity, impl.geometry_.max_sequences);
     params.max_entry_rows = static_cast<int32_t>(
         std::min<int64_t>(inputs.capacity, MaxEntryRows(impl.geometry_, row->pool)));
   }

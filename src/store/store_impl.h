@@ -42,7 +42,7 @@ class Store::Impl {
   };
   struct PoolMemory {
     uint8_t* base = nullptr;
-    PagePlace place;
+    PoolPages place;
     std::vector<float> global_scale;  // a row
     std::vector<bool> written;        // a row
   };
@@ -100,7 +100,7 @@ class Store::Impl {
   absl::Status AddCompressPlane(int layer, const Row& row, int plane, const CompressInputs& inputs,
                                 CompressParams* params) const;
   StatePages StatePagesOf(const Row& row) const;
-  LayerStatePages LayerPagesOf(int pool) const;
+  PoolStatePages LayerPagesOf(int pool) const;
   CsaStateLayout CsaLayout() const;
   void MarkWritten(const Row& row) { pools_[row.pool].written[row.row] = true; }
 

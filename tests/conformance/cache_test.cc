@@ -62,22 +62,22 @@ class Worker {
  public:
   explicit Worker(Cache& cache) : cache_(cache) {}
 
-  // `sequence_of_lane` names the test's sequence in each lane.
-  absl::Status Run(const Plan& plan, const std::map<int, int>& sequence_of_lane) {
+  // `sequence_of_index` names the test's sequence in each sequence.
+  absl::Status Run(const Plan& plan, const std::map<int, int>& sequence_of_index) {
     if (absl::Status status = cache_.Begin(plan, {}); !status.ok()) return status;
     for (int layer = 0; layer < 3; ++layer) {
       std::vector<uint16_t> tokens;
       std::vector<uint16_t> entries;
       const int pool = layer;  // 0 swa, 1 csa, 2 hca
-      for (const LaneRecord& lane : plan.lanes()) {
-        const int sequence = sequence_of_lane.at(lane.lane);
-        for (int t = lane.first; t < lane.first + lane.count; ++t) {
+      for (const SequenceStep& part : plan.sequences()) {
+        const int sequence = sequence_of_index.at(part.sequence_index);
+        for (int t = part.first; t < part.first + part.count; ++t) {
           Append(RowOf(sequence, layer, t, 0), tokens);
         }
         if (layer == 0) continue;
         const PoolGeometry& geometry = cache_.ledger().geometry().pools[pool];
-        const int end = EntriesClosed(geometry, lane.first + lane.count);
-        for (int e = EntriesClosed(geometry, lane.first); e < end; ++e) {
+        const int end = EntriesClosed(geometry, part.first + part.count);
+        for (int e = EntriesClosed(geometry, part.first); e < end; ++e) {
           Append(RowOf(sequence, layer, e, 1), entries);
         }
       }
@@ -115,7 +115,7 @@ class DesignStep : public testing::Test {
       auto id = cache_->AllocateSequence({.tokens = std::vector<int32_t>(prompt, 7)});
       ASSERT_TRUE(id.ok()) << id.status();
       ids_.push_back(id->id);
-      sequence_of_lane_[id->id.lane] = static_cast<int>(ids_.size()) - 1;
+      sequence_of_index_[id->id.index] = static_cast<int>(ids_.size()) - 1;
     }
     Step({{ids_[1], 300}, {ids_[2], 260}});
     ASSERT_TRUE(cache_->Commit(ids_[1], {42}).ok());
@@ -125,14 +125,14 @@ class DesignStep : public testing::Test {
   void Step(const std::vector<StepRequest>& batch) {
     auto plan = cache_->Append(batch);
     ASSERT_TRUE(plan.ok()) << plan.status();
-    const absl::Status status = Worker(*cache_).Run(*plan, sequence_of_lane_);
+    const absl::Status status = Worker(*cache_).Run(*plan, sequence_of_index_);
     ASSERT_TRUE(status.ok()) << status;
     cache_->ledger().CheckInvariants();
   }
 
   std::unique_ptr<Cache> cache_;
   std::vector<SequenceId> ids_;
-  std::map<int, int> sequence_of_lane_;
+  std::map<int, int> sequence_of_index_;
 };
 
 TEST_F(DesignStep, EveryQueryFindsItsWindowAndItsChosenEntries) {

@@ -56,7 +56,7 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
     sum.forks += figures.forks;
     sum.late_commits += figures.late_commits;
     sum.resumed += figures.resumed;
-    sum.replayed += figures.replayed;
+    sum.refed += figures.refed;
     sum.snapshots_in_step += figures.snapshots_in_step;
     sum.snapshots_of_settled += figures.snapshots_of_settled;
     sum.checks += figures.checks;
@@ -76,14 +76,14 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
 }
 
 // The ids of the tokens before 256 become final after they were fed: with the drafts that they
-// were, or `late` tokens on. The next plan takes the checkpoint, of a lane that may be another's by
-// then.
+// were, or `late` tokens on. The next plan takes the checkpoint, of a sequence that may be
+// another's by then.
 TEST_P(CompressTest, ACheckpointOfIdsThatCameLateResumesExactly) {
   std::mt19937_64 random(8);
   CompressDriver reference({.prefix_reuse = false}, backend_);
   for (const int late : {-1, 0, 4, 12}) {
-    for (const bool lane_is_taken : {false, true}) {
-      SCOPED_TRACE(absl::StrCat("late ", late, lane_is_taken ? ", lane taken" : ""));
+    for (const bool index_is_taken : {false, true}) {
+      SCOPED_TRACE(absl::StrCat("late ", late, index_is_taken ? ", sequence index taken" : ""));
       CompressDriver driver({}, backend_);
       Ledger& ledger = driver.ledger();
       const std::vector<int32_t> ids = RandomIds(random, 300);
@@ -103,11 +103,11 @@ TEST_P(CompressTest, ACheckpointOfIdsThatCameLateResumesExactly) {
         for (int i = 251; i < fed; ++i) feed(first, ids, 1);
       }
       ASSERT_TRUE(ledger.Commit(first, absl::MakeConstSpan(ids).subspan(252, fed - 252)).ok());
-      if (lane_is_taken) {
+      if (index_is_taken) {
         ASSERT_TRUE(ledger.FreeSequence(first).ok());
         const std::vector<int32_t> others = RandomIds(random, 40);
         const SequenceId other = ledger.AllocateSequence({.tokens = others})->id;
-        EXPECT_EQ(other.lane, first.lane);
+        EXPECT_EQ(other.index, first.index);
         feed(other, others, 40);
       } else {
         feed(first, ids, 1);
@@ -117,7 +117,7 @@ TEST_P(CompressTest, ACheckpointOfIdsThatCameLateResumesExactly) {
       EXPECT_EQ(second->match.matched, 256);
       EXPECT_EQ(second->match.resumed, late > 4 ? 0 : 256);
       feed(second->id, ids, 300 - second->length);
-      EXPECT_EQ(driver.Entries(second->id.lane, 300), reference.OnePass(ids));
+      EXPECT_EQ(driver.Entries(second->id.index, 300), reference.OnePass(ids));
     }
   }
 }
@@ -162,7 +162,7 @@ TEST_P(CompressTest, EntriesOfTheCallersOwnAreWrittenBesideCompressedOnes) {
     EXPECT_EQ(written.size(), (strided ? 6 : 5) * kLatentChannels);
     const auto* const bytes = reinterpret_cast<const uint8_t*>(written.data());
     expected.insert(expected.end(), bytes, bytes + written.size() * 2);
-    EXPECT_EQ(driver.Entries(id.lane, kTokens), expected);
+    EXPECT_EQ(driver.Entries(id.index, kTokens), expected);
   }
 }
 
@@ -177,16 +177,16 @@ TEST_P(CompressTest, AModelWithoutAWindowResumesExactly) {
     const auto admission = driver.ledger().AllocateSequence({.tokens = ids});
     ASSERT_TRUE(admission.ok()) << admission.status();
     EXPECT_EQ(admission->match.matched, common / 256 * 256);
-    EXPECT_EQ(admission->match.replayed, 128);
+    EXPECT_EQ(admission->match.refed, 128);
     const auto plan =
         driver.ledger().Append({{{.id = admission->id, .tokens = 600 - admission->length}}});
     ASSERT_TRUE(plan.ok()) << plan.status();
     driver.Run(*plan, {ids});
-    EXPECT_EQ(driver.Entries(admission->id.lane, 600), reference.OnePass(ids));
+    EXPECT_EQ(driver.Entries(admission->id.index, 600), reference.OnePass(ids));
   }
 }
 
-TEST_P(CompressTest, WhatAFreedLaneLeftNeverShows) {
+TEST_P(CompressTest, WhatAFreedSequenceLeftNeverShows) {
   std::mt19937_64 random(5);
   CompressDriver driver({.prefix_reuse = false}, backend_);
   driver.OnePass(RandomIds(random, 700));
@@ -204,8 +204,8 @@ TEST_P(CompressTest, TwoRunsGiveTheSameBits) {
   EXPECT_EQ(one.OnePass(ids), two.OnePass(ids));
 }
 
-// Chunks that read rows of the rings which they overwrite, launched for as many rows as lanes, so
-// that lanes share a block.
+// Chunks that read rows of the rings which they overwrite, launched for as many rows as sequences,
+// so that sequences share a block.
 TEST_P(CompressTest, ShortChunksOfAnyLengthMakeTheBytesOfOnePass) {
   std::mt19937_64 random(11);
   const std::vector<int32_t> ids = RandomIds(random, 300);
@@ -228,7 +228,7 @@ TEST_P(CompressTest, ShortChunksOfAnyLengthMakeTheBytesOfOnePass) {
       fed += count;
     }
     CompressDriver at_once({.prefix_reuse = false, .max_drafts = max_drafts}, backend_);
-    EXPECT_EQ(chunks.Entries(admission->id.lane, tokens), at_once.OnePass(ids));
+    EXPECT_EQ(chunks.Entries(admission->id.index, tokens), at_once.OnePass(ids));
   }
 }
 

@@ -14,8 +14,8 @@
 namespace terrace {
 namespace {
 
-// One step of lane 0, and whatever else the test adds to it.
-struct LaneStep {
+// One step of sequence 0, and whatever else the test adds to it.
+struct SequencePart {
   int32_t first = 0;
   int32_t count = 1;
   int32_t write_from = 0;
@@ -26,21 +26,21 @@ struct LaneStep {
   std::vector<BlockCopy> copies = {};
 };
 
-Plan BuildStep(const Geometry& geometry, const LaneStep& step, uint64_t number) {
+Plan BuildStep(const Geometry& geometry, const SequencePart& step, uint64_t number) {
   PlanBuilder builder(
       geometry, PlanKind::kStep,
-      {.lanes = 1,
+      {.sequences = 1,
        .checkpoints = static_cast<int64_t>(step.settled.size() + step.inside.size()),
        .restores = static_cast<int64_t>(step.restores.size()),
        .patches = static_cast<int64_t>(step.patches.size()),
        .copies = static_cast<int64_t>(step.copies.size())});
   for (const CheckpointRecord& record : step.settled) builder.AddCheckpoint(record);
-  LaneRecord lane{};
-  lane.first = step.first;
-  lane.count = step.count;
-  lane.settled = step.first + step.count;
-  lane.write_from = step.write_from;
-  builder.AddLane(lane);
+  SequenceStep part{};
+  part.first = step.first;
+  part.count = step.count;
+  part.settled = step.first + step.count;
+  part.write_from = step.write_from;
+  builder.AddSequence(part);
   for (const CheckpointRecord& record : step.inside) builder.AddCheckpoint(record);
   for (const RestoreRecord& record : step.restores) builder.AddRestore(record);
   for (const BlockPatch& patch : step.patches) builder.AddPatch(patch);
@@ -52,7 +52,7 @@ Plan BuildStep(const Geometry& geometry, const LaneStep& step, uint64_t number) 
 }
 
 // Indices begin .. end - 1 of a pool's table to the blocks from `block` on.
-void AddPatches(int32_t pool, int32_t begin, int32_t end, int32_t block, LaneStep* step) {
+void AddPatches(int32_t pool, int32_t begin, int32_t end, int32_t block, SequencePart* step) {
   for (int32_t i = begin; i < end; ++i) step->patches.push_back({pool, 0, i, block + i - begin});
 }
 
@@ -92,7 +92,7 @@ constexpr SmallOptions kExact = {.latent = RowFormat::kBf16};
 
 TEST_P(StoreTest, EntriesOfSharedBlocksAreNotWrittenAgain) {
   SmallDeployment small(kExact, backend_);
-  LaneStep step = {.first = 0, .count = 300};
+  SequencePart step = {.first = 0, .count = 300};
   AddPatches(0, 0, 10, 0, &step);
   AddPatches(1, 0, 2, 0, &step);
   AddPatches(2, 0, 2, 0, &step);
@@ -100,7 +100,7 @@ TEST_P(StoreTest, EntriesOfSharedBlocksAreNotWrittenAgain) {
   WriteConstant(small, 300, kOne);
 
   // Positions 128 .. 299 are fed again; the first chunk is shared.
-  const LaneStep replay = {.first = 128, .count = 172, .write_from = 256};
+  const SequencePart replay = {.first = 128, .count = 172, .write_from = 256};
   ASSERT_TRUE(small.store().Begin(BuildStep(small.geometry(), replay, 2), Stream{}).ok());
   EXPECT_EQ(small.store().step().num_entry_rows[1], 172 / 4);
   WriteConstant(small, 172, kTwo);
@@ -118,15 +118,17 @@ TEST_P(StoreTest, EntriesOfSharedBlocksAreNotWrittenAgain) {
 
 TEST_P(StoreTest, ACheckpointInsideAStepStoresTheWindowBeforeIt) {
   SmallDeployment small({.latent = RowFormat::kBf16, .max_step_tokens = 700}, backend_);
-  LaneStep step = {.first = 0, .count = 700};
-  step.inside = {{.lane = 0, .position = 256, .overlap_block = 2, .state_block = kNoBlock}};
+  SequencePart step = {.first = 0, .count = 700};
+  step.inside = {
+      {.sequence_index = 0, .position = 256, .overlap_block = 2, .state_block = kNoBlock}};
   AddPatches(0, 4, 8, 20, &step);   // rows 128 .. 255
   AddPatches(0, 17, 22, 5, &step);  // rows 544 .. 703
   AddPatches(1, 0, 3, 0, &step);
   AddPatches(2, 0, 3, 0, &step);
   // A record of a settled position stores nothing.
-  step.settled = {{.lane = 1, .position = 512, .overlap_block = 3, .state_block = kNoBlock}};
-  step.restores = {{.lane = 0, .position = 0, .overlap_block = kNoBlock, .reserved = 0}};
+  step.settled = {
+      {.sequence_index = 1, .position = 512, .overlap_block = 3, .state_block = kNoBlock}};
+  step.restores = {{.sequence_index = 0, .position = 0, .overlap_block = kNoBlock, .reserved = 0}};
   ASSERT_TRUE(small.store().Begin(BuildStep(small.geometry(), step, 1), Stream{}).ok());
   WriteConstant(small, 700, kOne);
   for (int layer = 0; layer < 3; ++layer) {
@@ -156,15 +158,15 @@ TEST_P(StoreTest, ACheckpointInsideAStepStoresTheWindowBeforeIt) {
 
 TEST_P(StoreTest, HolesInTheWindowsTableReadAsZeros) {
   SmallDeployment small(kExact, backend_);
-  // Another sequence was in this lane, and wrote everywhere.
-  LaneStep before = {.first = 0, .count = 300};
+  // Another sequence was in this sequence, and wrote everywhere.
+  SequencePart before = {.first = 0, .count = 300};
   AddPatches(0, 0, 10, 0, &before);
   AddPatches(1, 0, 2, 0, &before);
   AddPatches(2, 0, 2, 0, &before);
   ASSERT_TRUE(small.store().Begin(BuildStep(small.geometry(), before, 1), Stream{}).ok());
   WriteConstant(small, 300, kOne);
   // This one goes on at 128, where no window row exists before.
-  LaneStep step = {.first = 128, .count = 100, .write_from = 256};
+  SequencePart step = {.first = 128, .count = 100, .write_from = 256};
   for (int32_t i = 0; i < 4; ++i) step.patches.push_back({0, 0, i, kNoBlock});
   AddPatches(0, 4, 8, 12, &step);
   ASSERT_TRUE(small.store().Begin(BuildStep(small.geometry(), step, 2), Stream{}).ok());
@@ -185,12 +187,13 @@ TEST_P(StoreTest, HolesInTheWindowsTableReadAsZeros) {
 TEST_P(StoreTest, APlanLargerThanTheRoomForAStepIsUploadedInPieces) {
   SmallDeployment small({.latent = RowFormat::kBf16, .max_step_tokens = 4}, backend_);
   // A sequence that shares seven chunks, and copies of blocks besides.
-  LaneStep step = {.first = 7 * 256 - 4, .count = 4, .write_from = 7 * 256};
+  SequencePart step = {.first = 7 * 256 - 4, .count = 4, .write_from = 7 * 256};
   AddPatches(1, 0, 7, 1, &step);
   AddPatches(2, 0, 7, 2, &step);
   for (int32_t i = 0; i < 52; ++i) step.patches.push_back({0, 0, i, kNoBlock});
   AddPatches(0, 52, 56, 3, &step);
-  step.restores = {{.lane = 0, .position = step.first, .overlap_block = 5, .reserved = 0}};
+  step.restores = {
+      {.sequence_index = 0, .position = step.first, .overlap_block = 5, .reserved = 0}};
   step.copies = {{0, 0, 29, 0}, {1, 0, 9, 0}, {2, 0, 11, 0}, {3, 0, 1, 0}};
   for (int32_t i = 0; i < 20; ++i) step.copies.push_back({0, 1, 8 + i, 0});
   const Plan plan = BuildStep(small.geometry(), step, 1);
@@ -237,7 +240,7 @@ TEST_P(StoreTest, APlanLargerThanTheRoomForAStepIsUploadedInPieces) {
     EXPECT_EQ(found[3 * 128 + i], block < 0 ? kNoSlot : (3 + block) * 32 + position % 32) << i;
   }
   const auto table = DownloadArray<int32_t>(*backend_, small.store().step_view().block_table[0],
-                                            small.geometry().pools[0].blocks_per_lane);
+                                            small.geometry().pools[0].blocks_per_sequence);
   for (int32_t i = 0; i < static_cast<int32_t>(table.size()); ++i) {
     EXPECT_EQ(table[i], i >= 52 && i < 56 ? 3 + i - 52 : kNoBlock) << i;
   }
@@ -260,12 +263,12 @@ TEST_P(StoreTest, APlanLargerThanTheRoomForAStepIsUploadedInPieces) {
 TEST_P(StoreTest, APlanWithMoreRecordsThanAnyStepIsRefused) {
   SmallDeployment small({.max_step_tokens = 4}, backend_);
   const int64_t most = MaxStepPlanBytes(small.geometry()) / sizeof(CheckpointRecord);
-  LaneStep step = {.first = 0, .count = 1};
-  PlanBuilder builder(small.geometry(), PlanKind::kStep, {.lanes = 1, .checkpoints = most});
-  LaneRecord lane{};
-  lane.count = 1;
+  SequencePart step = {.first = 0, .count = 1};
+  PlanBuilder builder(small.geometry(), PlanKind::kStep, {.sequences = 1, .checkpoints = most});
+  SequenceStep part{};
+  part.count = 1;
   for (int64_t i = 0; i < most; ++i) builder.AddCheckpoint({0, 256, 0, kNoBlock});
-  builder.AddLane(lane);
+  builder.AddSequence(part);
   ExpectCode(small.store().Begin(std::move(builder).Build(1, PlanNumber(1)), Stream{}),
              absl::StatusCode::kInvalidArgument);
   ExpectCode(small.store().Begin(BuildStep(small.geometry(), step, 1), Stream{}),

@@ -120,7 +120,7 @@ TEST_P(StoreTest, CreateRefusesWhatDoesNotFitTheModel) {
   }
   // A layer that reads rows of a layer elsewhere.
   ModelSpec shared = small.model();
-  shared.layers.push_back({.pools = {{.pool = 1, .row = 0, .writes = false}}, .rope = 1});
+  shared.layers.push_back({.pools = {{.pool = 1, .index = 0, .writes = false}}, .rope = 1});
   geometry = small.geometry();
   geometry.num_layers = 4;
   ExpectCode(create(shared, geometry, {}), absl::StatusCode::kOk);

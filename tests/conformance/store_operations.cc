@@ -268,11 +268,13 @@ TEST_P(StoreTest, CopiesMoveWholeBlocksAndNothingElse) {
     // The same through a plan.
     const std::vector<BlockCopy> planned = {
         {0, 7, 29, 0}, {1, 0, 9, 0}, {2, 5, 6, 0}, {3, 0, 4, 0}};
-    PlanBuilder builder(small.geometry(), PlanKind::kStep, {.lanes = 1, .patches = 3, .copies = 4});
-    LaneRecord lane{};
-    lane.settled = lane.count = 1;
-    builder.AddLane(lane);
-    for (int p = 0; p < 3; ++p) builder.AddPatch({.pool = p, .lane = 0, .index = 0, .block = 1});
+    PlanBuilder builder(small.geometry(), PlanKind::kStep,
+                        {.sequences = 1, .patches = 3, .copies = 4});
+    SequenceStep part{};
+    part.settled = part.count = 1;
+    builder.AddSequence(part);
+    for (int p = 0; p < 3; ++p)
+      builder.AddPatch({.pool = p, .sequence_index = 0, .index = 0, .block = 1});
     for (const BlockCopy& copy : planned) builder.AddCopy(copy);
     const absl::Status begun =
         small.store().Begin(std::move(builder).Build(1, PlanNumber(1)), Stream{});

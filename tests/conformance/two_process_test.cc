@@ -89,7 +89,7 @@ class Worker {
     for (int p = 0; p < scenario_.geometry.num_pools; ++p) {
       const PoolSpec& pool = scenario_.model.pools[p];
       const LayerRange all = scenario_.stores[0];
-      const PoolImage image(pool, CountRows(scenario_.model, p, all),
+      const PoolImage image(pool, CountLayers(scenario_.model, p, all),
                             scenario_.geometry.pools[p].capacity_blocks);
       hash = XXH3_64bits_withSeed(FirstPage(p, pool.kind), image.bytes().size(), hash);
     }
@@ -102,7 +102,7 @@ class Worker {
   const void* FirstPage(int pool, PoolKind kind) const {
     for (size_t l = 0; l < scenario_.model.layers.size(); ++l) {
       for (const LayerPool& use : scenario_.model.layers[l].pools) {
-        if (use.pool == pool && use.row == 0) return store_->Pages(l, kind)->base;
+        if (use.pool == pool && use.index == 0) return store_->Pages(l, kind)->base;
       }
     }
     return nullptr;

@@ -58,7 +58,8 @@ struct Deployment {
     add(view.slots[1], header.num_entry_rows[1]);
     add(view.entry_position[1], header.num_entry_rows[1]);
     for (int p = 0; p < geometry.num_pools; ++p) {
-      add(view.block_table[p], int64_t{geometry.max_sequences} * geometry.pools[p].blocks_per_lane);
+      add(view.block_table[p],
+          int64_t{geometry.max_sequences} * geometry.pools[p].blocks_per_sequence);
     }
     return all;
   }

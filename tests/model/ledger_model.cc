@@ -7,7 +7,7 @@
 namespace terrace {
 namespace {
 
-std::pair<int32_t, uint32_t> Key(SequenceId id) { return {id.lane, id.generation}; }
+std::pair<int32_t, uint32_t> Key(SequenceId id) { return {id.index, id.generation}; }
 
 Outcome Code(absl::StatusCode code) { return {code, std::nullopt}; }
 
@@ -26,7 +26,7 @@ LedgerModel::LedgerModel(const Geometry& geometry, int32_t in_flight_plans)
       draining_(geometry.num_pools) {
   for (int p = 0; p < geometry.num_pools; ++p) {
     tables_.emplace_back(geometry.max_sequences,
-                         std::vector<int32_t>(geometry.pools[p].blocks_per_lane, -1));
+                         std::vector<int32_t>(geometry.pools[p].blocks_per_sequence, -1));
   }
 }
 
@@ -88,13 +88,13 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
     return Code(absl::StatusCode::kFailedPrecondition);
   }
   int64_t tokens = 0;
-  std::set<int32_t> lanes;
+  std::set<int32_t> sequences;
   std::vector<int64_t> taken(geometry_.num_pools), released(geometry_.num_pools);
   std::vector<int64_t> held(geometry_.num_pools);
   for (const StepRequest& request : batch) {
     const ModelSequence* const sequence = Find(request.id);
     if (sequence == nullptr) return Code(absl::StatusCode::kNotFound);
-    if (!lanes.insert(request.id.lane).second) return Code(absl::StatusCode::kInvalidArgument);
+    if (!sequences.insert(request.id.index).second) return Code(absl::StatusCode::kInvalidArgument);
     if (request.tokens < 1 || request.drafts < 0 || request.drafts > request.tokens ||
         request.drafts > geometry_.max_drafts ||
         int64_t{sequence->length} + request.tokens > geometry_.max_context_tokens) {
@@ -157,9 +157,9 @@ Outcome LedgerModel::ExpectRetire(uint64_t plan) const {
 
 void LedgerModel::Allocate(SequenceId id, int32_t prompt_tokens) {
   Expect(ever_.insert(Key(id)).second, "a handle was given twice");
-  Expect(id.lane >= 0 && id.lane < geometry_.max_sequences, "lane out of range");
+  Expect(id.index >= 0 && id.index < geometry_.max_sequences, "sequence index out of range");
   for (const auto& [key, sequence] : sequences_) {
-    Expect(key.first != id.lane, "two live sequences have one lane");
+    Expect(key.first != id.index, "two live sequences have one sequence index");
   }
   ModelSequence sequence;
   sequence.known = prompt_tokens;
@@ -177,9 +177,10 @@ void LedgerModel::Release(int pool, ModelSequence& sequence, int32_t index) {
 
 void LedgerModel::ApplyPatches(const Plan& plan) {
   for (const BlockPatch& patch : plan.patches()) {
-    tables_[patch.pool][patch.lane][patch.index] = patch.block;
+    tables_[patch.pool][patch.sequence_index][patch.index] = patch.block;
     Expect(draining_[patch.pool].count(patch.block) == 0, "a draining block was handed out");
-    Expect(owner_[patch.pool].emplace(patch.block, patch.lane).second, "a block has two owners");
+    Expect(owner_[patch.pool].emplace(patch.block, patch.sequence_index).second,
+           "a block has two owners");
   }
 }
 
@@ -195,29 +196,30 @@ void LedgerModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
   ++last_plan_;
   Expect(plan.number().value() == last_plan_, "plan number");
   Expect(!plan.is_snapshot() && plan.copies().empty(), "plan kind");
-  Expect(plan.lanes().size() == batch.size(), "as many lanes as requests");
+  Expect(plan.sequences().size() == batch.size(), "as many sequences as requests");
   ApplyPatches(plan);
   if (!fault_.empty()) return;
 
   size_t taken = 0;
   for (size_t i = 0; i < batch.size(); ++i) {
     ModelSequence& sequence = *Find(batch[i].id);
-    const LaneRecord& lane = plan.lanes()[i];
+    const SequenceStep& part = plan.sequences()[i];
     for (int p = 0; p < geometry_.num_pools; ++p) {
       for (const int32_t index : changes[i][p].taken) {
-        const int32_t block = tables_[p][lane.lane][index];
+        const int32_t block = tables_[p][part.sequence_index][index];
         const auto owner = owner_[p].find(block);
-        Expect(owner != owner_[p].end() && owner->second == lane.lane, "a needed block is missing");
+        Expect(owner != owner_[p].end() && owner->second == part.sequence_index,
+               "a needed block is missing");
         sequence.blocks[p][index] = block;
       }
       taken += changes[i][p].taken.size();
     }
-    Expect(lane.lane == batch[i].id.lane, "lane");
-    Expect(lane.first == sequence.length, "first");
-    Expect(lane.count == batch[i].tokens, "count");
-    Expect(lane.drafts == batch[i].drafts, "drafts");
-    Expect(lane.settled == std::min(lane.first + lane.count, sequence.known), "settled");
-    CheckRows(lane, sequence);
+    Expect(part.sequence_index == batch[i].id.index, "sequence index");
+    Expect(part.first == sequence.length, "first");
+    Expect(part.count == batch[i].tokens, "count");
+    Expect(part.drafts == batch[i].drafts, "drafts");
+    Expect(part.settled == std::min(part.first + part.count, sequence.known), "settled");
+    CheckRows(part, sequence);
     sequence.length += batch[i].tokens;
     sequence.draft_begin = sequence.length - batch[i].drafts;
   }
@@ -226,36 +228,36 @@ void LedgerModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
 
 // Every slot that the step writes or that its first query reads lies in a block of the sequence,
 // and what is read was written there.
-void LedgerModel::CheckRows(const LaneRecord& lane, ModelSequence& sequence) {
+void LedgerModel::CheckRows(const SequenceStep& part, ModelSequence& sequence) {
   const int32_t before = geometry_.window_tokens - 1;
-  const int32_t end = lane.first + lane.count;
+  const int32_t end = part.first + part.count;
   const auto owned = [&](int pool, int32_t slot) {
     const auto owner = owner_[pool].find(slot >> geometry_.pools[pool].log2_entries_per_block);
-    return slot >= 0 && owner != owner_[pool].end() && owner->second == lane.lane;
+    return slot >= 0 && owner != owner_[pool].end() && owner->second == part.sequence_index;
   };
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const PoolGeometry& pool = geometry_.pools[p];
-    const int32_t* const row = tables_[p][lane.lane].data();
+    const int32_t* const row = tables_[p][part.sequence_index].data();
     if (p == geometry_.window_pool) {
-      for (int32_t position = std::max(0, lane.first - before); position < lane.first; ++position) {
-        Expect(WindowRowStored(geometry_, lane, position), "a row of the window is not read");
+      for (int32_t position = std::max(0, part.first - before); position < part.first; ++position) {
+        Expect(WindowRowStored(geometry_, part, position), "a row of the window is not read");
         const int32_t slot = SlotOf(pool, row, position);
         Expect(owned(p, slot), "a row of the window lies in a foreign block");
         Expect(sequence.row_block[position] == slot / pool.entries_per_block,
                "a row of the window is read from where it was not written");
       }
-      for (int32_t position = lane.first; position < end; ++position) {
+      for (int32_t position = part.first; position < end; ++position) {
         const bool stored =
-            geometry_.store_whole_chunk == 1 || position >= end - lane.drafts - before;
-        Expect(WindowRowStored(geometry_, lane, position) == stored, "stored rows of the step");
+            geometry_.store_whole_chunk == 1 || position >= end - part.drafts - before;
+        Expect(WindowRowStored(geometry_, part, position) == stored, "stored rows of the step");
         const int32_t slot = stored ? SlotOf(pool, row, position) : kNoSlot;
         Expect(!stored || owned(p, slot), "a new row lies in a foreign block");
         sequence.row_block[position] = stored ? slot / pool.entries_per_block : -1;
       }
       continue;
     }
-    int32_t closed = EntriesClosed(pool, lane.first);
-    for (int32_t position = lane.first; position < end; ++position) {
+    int32_t closed = EntriesClosed(pool, part.first);
+    for (int32_t position = part.first; position < end; ++position) {
       const bool closes = pool.rule == EntryRule::kPooled ? position % pool.ratio == pool.ratio - 1
                                                           : position % pool.ratio == 0;
       if (!closes) continue;
@@ -302,9 +304,12 @@ void LedgerModel::CheckSnapshot(const Plan& plan) {
   std::set<std::pair<int32_t, int32_t>> places[kMaxPools];
   for (const BlockPatch& patch : plan.patches()) {
     const auto owner = owner_[patch.pool].find(patch.block);
-    Expect(owner != owner_[patch.pool].end() && owner->second == patch.lane, "snapshot: owner");
-    Expect(tables_[patch.pool][patch.lane][patch.index] == patch.block, "snapshot: table");
-    Expect(places[patch.pool].emplace(patch.lane, patch.index).second, "snapshot: place twice");
+    Expect(owner != owner_[patch.pool].end() && owner->second == patch.sequence_index,
+           "snapshot: owner");
+    Expect(tables_[patch.pool][patch.sequence_index][patch.index] == patch.block,
+           "snapshot: table");
+    Expect(places[patch.pool].emplace(patch.sequence_index, patch.index).second,
+           "snapshot: place twice");
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {
     Expect(places[p].size() == owner_[p].size(), "snapshot: as many patches as live blocks");

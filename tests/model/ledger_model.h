@@ -77,16 +77,17 @@ class LedgerModel {
   int32_t NumFree(int pool) const;
   void Release(int pool, ModelSequence& sequence, int32_t index);
   void ApplyPatches(const Plan& plan);
-  void CheckRows(const LaneRecord& lane, ModelSequence& sequence);
+  void CheckRows(const SequenceStep& part, ModelSequence& sequence);
   void Expect(bool condition, const char* what);
 
   const Geometry geometry_;
   const int32_t in_flight_plans_;
-  std::map<std::pair<int32_t, uint32_t>, ModelSequence> sequences_;  // by lane and generation
-  std::vector<std::map<int32_t, int32_t>> owner_;                    // [pool] block -> lane
+  std::map<std::pair<int32_t, uint32_t>, ModelSequence> sequences_;  // by sequence and generation
+  std::vector<std::map<int32_t, int32_t>> owner_;                    // [pool] block -> sequence
   std::vector<std::map<int32_t, uint64_t>> draining_;                // [pool] block -> plan
-  std::vector<std::vector<std::vector<int32_t>>> tables_;  // [pool][lane][index], kept by patches
-  std::set<std::pair<int32_t, uint32_t>> ever_;            // handles given so far
+  std::vector<std::vector<std::vector<int32_t>>>
+      tables_;                                   // [pool][sequence][index], kept by patches
+  std::set<std::pair<int32_t, uint32_t>> ever_;  // handles given so far
   uint64_t last_plan_ = 0;
   uint64_t retired_ = 0;
   std::string fault_;

@@ -77,8 +77,8 @@ class Generator {
   SequenceId Handle(SequenceId id) {
     if (!Rarely()) return id;
     const int32_t delta = Below(5) - 2;
-    return Below(2) == 0 ? SequenceId{id.lane, id.generation + delta}
-                         : SequenceId{id.lane + 3 * delta, id.generation};
+    return Below(2) == 0 ? SequenceId{id.index, id.generation + delta}
+                         : SequenceId{id.index + 3 * delta, id.generation};
   }
 
   Instruction Allocate() {

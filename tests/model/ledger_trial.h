@@ -29,7 +29,7 @@ struct Instruction {
   std::vector<StepRequest> batch = {};  // append
 
   std::string ToString() const {
-    const std::string handle = absl::StrFormat("{%d, %d}", id.lane, id.generation);
+    const std::string handle = absl::StrFormat("{%d, %d}", id.index, id.generation);
     switch (kind) {
       case Kind::kAllocate:
         return absl::StrCat("Allocate(", number, ")");
@@ -48,7 +48,7 @@ struct Instruction {
     }
     std::string text = "Append(";
     for (const StepRequest& request : batch) {
-      absl::StrAppendFormat(&text, "{{%d, %d}, %d, %d} ", request.id.lane, request.id.generation,
+      absl::StrAppendFormat(&text, "{{%d, %d}, %d, %d} ", request.id.index, request.id.generation,
                             request.tokens, request.drafts);
     }
     return text + ")";

@@ -8,14 +8,15 @@
 namespace terrace {
 namespace {
 
-PrefixModel::Key KeyOf(SequenceId id) { return {id.lane, id.generation}; }
+PrefixModel::Key KeyOf(SequenceId id) { return {id.index, id.generation}; }
 
 }  // namespace
 
 PrefixModel::PrefixModel(const LedgerOptions& options) : options_(options) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const PoolGeometry& pool = geometry_.pools[p];
-    device_.emplace_back(geometry_.max_sequences, std::vector<int32_t>(pool.blocks_per_lane, -1));
+    device_.emplace_back(geometry_.max_sequences,
+                         std::vector<int32_t>(pool.blocks_per_sequence, -1));
     contents_.emplace_back(pool.capacity_blocks * pool.entries_per_block, 0);
     last_use_.emplace_back(pool.capacity_blocks, 0);
     use_.push_back({.capacity = pool.capacity_blocks, .free = pool.capacity_blocks});
@@ -32,9 +33,10 @@ PrefixSequence* PrefixModel::Edit(SequenceId id) {
   return const_cast<PrefixSequence*>(std::as_const(*this).Find(id));
 }
 
-PrefixSequence* PrefixModel::OfLane(int32_t lane) {
-  const auto found = sequences_.lower_bound({lane, 0});
-  return found == sequences_.end() || found->first.first != lane ? nullptr : &found->second;
+PrefixSequence* PrefixModel::OfSequence(int32_t sequence_index) {
+  const auto found = sequences_.lower_bound({sequence_index, 0});
+  return found == sequences_.end() || found->first.first != sequence_index ? nullptr
+                                                                           : &found->second;
 }
 
 // ---- Tokens and what is computed from them.
@@ -62,7 +64,7 @@ int32_t PrefixModel::DepthOf(const PrefixSequence& sequence, int32_t position) c
     return whole || sequence.window_from == 0 ? depth : 0;
   }
   const int32_t begin = std::max(0, position - (geometry_.window_tokens - 1));
-  // Beyond the reach of the hole that a replay began with, all is exact.
+  // Beyond the reach of the hole that a refeed began with, all is exact.
   if (position > sequence.window_from + (geometry_.num_layers + 1) * geometry_.window_tokens) {
     return depth;
   }
@@ -101,7 +103,7 @@ void PrefixModel::Attach(PrefixSequence& sequence, int32_t begin, int32_t resume
 
 void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admission) {
   Expect(ever_.insert(KeyOf(admission.id)).second, "a handle was given twice");
-  Expect(OfLane(admission.id.lane) == nullptr, "two live sequences have one lane");
+  Expect(OfSequence(admission.id.index) == nullptr, "two live sequences have one sequence index");
   Expect(admission.match == ExpectMatch(request), "a prompt found something else than is cached");
   const PrefixMatch& match = admission.match;
   Expect(admission.length == match.resumed + match.skipped, "where an admission goes on");
@@ -135,7 +137,7 @@ void PrefixModel::Extend(SequenceId id, const PrefixMatch& match, const Sequence
 
 void PrefixModel::Fork(SequenceId id, SequenceId child) {
   Expect(ever_.insert(KeyOf(child)).second, "a handle was given twice");
-  Expect(OfLane(child.lane) == nullptr, "two live sequences have one lane");
+  Expect(OfSequence(child.index) == nullptr, "two live sequences have one sequence index");
   PrefixSequence copy = *Find(id);
   SetTokens(copy, std::max(copy.known, copy.length), {});  // guesses are the parent's own
   copy.announced = false;
@@ -180,7 +182,7 @@ void PrefixModel::Truncate(SequenceId id, int32_t length) {
 
 void PrefixModel::Free(SequenceId id) {
   const auto found = sequences_.find(KeyOf(id));
-  freed_.emplace(id.lane, std::move(found->second));  // the first one, if there were several
+  freed_.emplace(id.index, std::move(found->second));  // the first one, if there were several
   sequences_.erase(found);
 }
 

@@ -5,13 +5,13 @@
 //   The model carries the ids as a store would carry the bytes, block by block, as plans write,
 //   copy and share them, and looks at everything that the queries of a step see: each row must be
 //   of the sequence's own tokens. A wrong hit, a stale window, a lost copy, a block handed out
-//   while a plan may still read it, a replay that is too short: all are ids that differ.
+//   while a plan may still read it, a refeed that is too short: all are ids that differ.
 //
 //   Events. What is cached is what a router knows (prefix_mirror.h); so what a prompt must find is
 //   known to the token.
 //
 // Window rows also carry a depth: the number of layers whose key is exact. Layer 0's always is; the
-// one of layer l is if all rows of its token's window are exact in layer l - 1. A replay rebuilds
+// one of layer l is if all rows of its token's window are exact in layer l - 1. A refeed rebuilds
 // the window from nothing, one layer deeper every 127 tokens. Without a window all layers of a
 // token are exact once the compressor has seen the tokens that an entry overlaps.
 
@@ -46,7 +46,7 @@ struct PrefixSequence {
   int32_t draft_begin = 0;
   int32_t published = 0;  // at the last Check
   int32_t write_from = 0;
-  int32_t window_from = 0;  // rows before it do not exist: a replay began there
+  int32_t window_from = 0;  // rows before it do not exist: a refeed began there
   int32_t kept_from = 0;    // rows before it may be gone
   uint64_t taint = 0;       // above 0: approximate, and all that it computes is its own
   bool in_index = true;     // false after ClearPrefixes
@@ -110,13 +110,14 @@ class PrefixModel {
   const std::string& fault() const { return mirror_.fault().empty() ? fault_ : mirror_.fault(); }
   const PrefixMirror& mirror() const { return mirror_; }
   const PrefixSequence* Find(SequenceId id) const;
-  using Key = std::pair<int32_t, uint32_t>;  // lane, generation
+  using Key = std::pair<int32_t, uint32_t>;  // sequence, generation
   const std::map<Key, PrefixSequence>& sequences() const { return sequences_; }
   uint64_t last_plan() const { return last_plan_; }
   uint64_t retired() const { return retired_; }
 
  private:
-  using Tables = std::vector<std::vector<std::vector<int32_t>>>;  // [pool][lane][index], -1 if none
+  using Tables =
+      std::vector<std::vector<std::vector<int32_t>>>;  // [pool][sequence][index], -1 if none
   struct Place {
     int pool;
     int32_t block;
@@ -124,7 +125,7 @@ class PrefixModel {
   };
 
   PrefixSequence* Edit(SequenceId id);
-  PrefixSequence* OfLane(int32_t lane);
+  PrefixSequence* OfSequence(int32_t sequence_index);
   bool idle() const { return options_.in_flight_plans == 0 || retired_ == last_plan_; }
   bool is_full(int pool) const { return geometry_.pools[pool].kind == PoolKind::kFull; }
   bool is_state(int pool) const { return geometry_.pools[pool].kind == PoolKind::kState; }
@@ -141,8 +142,8 @@ class PrefixModel {
   // Indices of the pool's table that a step writes to.
   std::vector<int32_t> WrittenIndices(const StepRequest& request, int pool) const;
 
-  int32_t ReplayFrom(int32_t matched, int64_t tokens) const;
-  int32_t ExactReplayFrom(int32_t matched) const;
+  int32_t RefeedFrom(int32_t matched, int64_t tokens) const;
+  int32_t ExactRefeedFrom(int32_t matched) const;
   void SetTokens(PrefixSequence& sequence, int32_t begin, absl::Span<const int32_t> tokens);
   uint64_t IdAt(const PrefixSequence& sequence, int32_t position, int32_t depth) const;
   void Attach(PrefixSequence& sequence, int32_t begin, int32_t resumed, int32_t length,
@@ -151,22 +152,22 @@ class PrefixModel {
 
   void ApplyPatches(const Plan& plan);
   void ApplyCopies(const Plan& plan);
-  void CheckLane(const StepRequest& request, const LaneRecord& lane,
-                 const PrefixSequence& sequence);
+  void CheckSequenceStep(const StepRequest& request, const SequenceStep& part,
+                         const PrefixSequence& sequence);
   void FeedTokens(PrefixSequence& sequence, int32_t count);
-  void WriteRows(const LaneRecord& lane, absl::Span<const CheckpointRecord> checkpoints,
+  void WriteRows(const SequenceStep& part, absl::Span<const CheckpointRecord> checkpoints,
                  PrefixSequence& sequence);
-  void WriteEntries(const LaneRecord& lane, PrefixSequence& sequence);
-  void WriteState(const LaneRecord& lane, PrefixSequence& sequence);
+  void WriteEntries(const SequenceStep& part, PrefixSequence& sequence);
+  void WriteState(const SequenceStep& part, PrefixSequence& sequence);
   void WriteCheckpoint(const CheckpointRecord& record, const PrefixSequence* sequence);
   void CheckRestores(const Plan& plan);
-  void CheckVisible(const LaneRecord& lane, const PrefixSequence& sequence);
-  void CheckWindow(const PrefixSequence& sequence, int32_t lane, int32_t first,
+  void CheckVisible(const SequenceStep& part, const PrefixSequence& sequence);
+  void CheckWindow(const PrefixSequence& sequence, int32_t sequence_index, int32_t first,
                    const Tables& tables);
-  void CheckEntries(const PrefixSequence& sequence, int32_t lane, int32_t tokens,
+  void CheckEntries(const PrefixSequence& sequence, int32_t sequence_index, int32_t tokens,
                     const Tables& tables);
   void Use(int pool, int32_t block) { last_use_[pool][block] = last_plan_; }
-  int32_t SlotAt(int pool, int32_t lane, int32_t entry, const Tables& tables) const;
+  int32_t SlotAt(int pool, int32_t sequence_index, int32_t entry, const Tables& tables) const;
 
   void ReadSnapshot(const Ledger& ledger);
   std::pair<bool, bool> Holds(const PrefixSequence& sequence, int pool, int32_t index) const;
@@ -186,15 +187,15 @@ class PrefixModel {
   std::map<Key, PrefixSequence> sequences_;
   std::set<Key> ever_;  // handles given so far
   std::map<int32_t, PrefixSequence>
-      freed_;  // since the last plan: their lanes' state is still theirs
+      freed_;  // since the last plan: their sequences' state is still theirs
   PrefixMirror mirror_;
   Tables device_;                                       // kept by plans alone
   Tables held_;                                         // of the last snapshot
   std::vector<std::vector<uint64_t>> contents_;         // [pool][slot]
   std::vector<std::vector<uint64_t>> last_use_;         // [pool][block] last plan that may name it
   std::vector<PoolUse> use_;                            // at the last Check
-  std::map<Place, std::pair<int32_t, int32_t>> taken_;  // by the last plan: lane and index
-  std::map<Place, int32_t> written_;                    // by the last plan: the lane
+  std::map<Place, std::pair<int32_t, int32_t>> taken_;  // by the last plan: sequence and index
+  std::map<Place, int32_t> written_;                    // by the last plan: the sequence
   uint64_t last_plan_ = 0;
   uint64_t retired_ = 0;
   uint64_t fresh_ = 0;  // numbers what nobody else computes

@@ -55,12 +55,13 @@ void PrefixModel::ReadSnapshot(const Ledger& ledger) {
     return;
   }
   for (auto& pool : held_) {
-    for (auto& lane : pool) std::fill(lane.begin(), lane.end(), -1);
+    for (auto& part : pool) std::fill(part.begin(), part.end(), -1);
   }
   for (const BlockPatch& patch : plan->patches()) {
-    int32_t& place = held_[patch.pool][patch.lane][patch.index];
+    int32_t& place = held_[patch.pool][patch.sequence_index][patch.index];
     Expect(place == -1 && patch.block >= 0, "a snapshot names a place twice");
-    Expect(OfLane(patch.lane) != nullptr, "a snapshot names a lane that is free");
+    Expect(OfSequence(patch.sequence_index) != nullptr,
+           "a snapshot names a sequence index that is free");
     place = patch.block;
   }
 }
@@ -81,29 +82,29 @@ std::pair<bool, bool> PrefixModel::Holds(const PrefixSequence& sequence, int poo
 // Sequences hold what they need, where the device finds it; and nobody writes what others have.
 void PrefixModel::CheckTables() {
   for (const auto& [key, sequence] : sequences_) {
-    const int32_t lane = key.first;
+    const int32_t sequence_index = key.first;
     for (int p = 0; p < geometry_.num_pools; ++p) {
-      const std::vector<int32_t>& held = held_[p][lane];
+      const std::vector<int32_t>& held = held_[p][sequence_index];
       for (int32_t index = 0; index < static_cast<int32_t>(held.size()); ++index) {
         const auto [may, must] = Holds(sequence, p, index);
         Expect(held[index] >= 0 ? may : !must, "a sequence holds what it needs, and no more");
         if (held[index] >= 0 && sequence.announced) {
-          Expect(device_[p][lane][index] == held[index], "no plan told of a block");
+          Expect(device_[p][sequence_index][index] == held[index], "no plan told of a block");
         }
       }
     }
     const Tables& tables = sequence.announced ? device_ : held_;
-    CheckWindow(sequence, lane, sequence.length - sequence.undecided(), tables);
-    CheckWindow(sequence, lane, sequence.length, tables);
+    CheckWindow(sequence, sequence_index, sequence.length - sequence.undecided(), tables);
+    CheckWindow(sequence, sequence_index, sequence.length, tables);
     if (!sequence.announced) {
-      CheckEntries(sequence, lane, std::max(sequence.length, sequence.write_from), held_);
+      CheckEntries(sequence, sequence_index, std::max(sequence.length, sequence.write_from), held_);
     }
   }
   // Blocks for a checkpoint alone leave the table with the step that writes them.
   for (const auto& [place, writer] : written_) {
-    for (int32_t lane = 0; lane < geometry_.max_sequences; ++lane) {
-      const std::vector<int32_t>& held = held_[place.pool][lane];
-      Expect(lane == writer || std::count(held.begin(), held.end(), place.block) == 0,
+    for (int32_t sequence_index = 0; sequence_index < geometry_.max_sequences; ++sequence_index) {
+      const std::vector<int32_t>& held = held_[place.pool][sequence_index];
+      Expect(sequence_index == writer || std::count(held.begin(), held.end(), place.block) == 0,
              "a step wrote to a block that is not its sequence's alone");
     }
   }
@@ -121,8 +122,8 @@ void PrefixModel::CheckPools(const Ledger& ledger) {
     use_[p] = use;
     if (p == geometry_.overlap_pool) continue;
     std::vector<bool> held(use.capacity);
-    for (const auto& lane : held_[p]) {
-      for (const int32_t block : lane) {
+    for (const auto& part : held_[p]) {
+      for (const int32_t block : part) {
         if (block >= 0) held[block] = true;
       }
     }
@@ -141,7 +142,7 @@ void PrefixModel::CheckSequences(const Ledger& ledger) {
   for (auto& [key, sequence] : sequences_) {
     const absl::StatusOr<SequenceInfo> info = ledger.Info({key.first, key.second});
     if (!Expect(info.ok(), "a live sequence is known")) return;
-    Expect(info->lane == key.first && info->length == sequence.length &&
+    Expect(info->index == key.first && info->length == sequence.length &&
                info->known == sequence.known && info->settled == sequence.settled() &&
                info->undecided_drafts == sequence.undecided(),
            "the counts of a sequence");
@@ -157,7 +158,7 @@ void PrefixModel::CheckSequences(const Ledger& ledger) {
 }
 
 void PrefixModel::CheckFigures(const PrefixFigures& f) {
-  Expect(f.matched_tokens == f.resumed_tokens + f.skipped_tokens + f.replayed_tokens,
+  Expect(f.matched_tokens == f.resumed_tokens + f.skipped_tokens + f.refed_tokens,
          "figures: matched tokens");
   Expect(f.hits <= f.lookups, "figures: hits");
   Expect(f.indexed_chunks == mirror_.num_chunks(), "figures: indexed chunks");

@@ -15,7 +15,7 @@ using absl::StatusCode;
 // ---- What a prompt finds.
 
 // Where to feed `tokens` tokens again, or a few more: window rows are stored from a block's first.
-int32_t PrefixModel::ReplayFrom(int32_t matched, int64_t tokens) const {
+int32_t PrefixModel::RefeedFrom(int32_t matched, int64_t tokens) const {
   const int window = geometry_.window_pool;
   const int32_t unit = std::max(128, window < 0 ? 0 : geometry_.pools[window].tokens_per_block);
   return static_cast<int32_t>(std::max<int64_t>(0, matched - tokens)) / unit * unit;
@@ -23,9 +23,9 @@ int32_t PrefixModel::ReplayFrom(int32_t matched, int64_t tokens) const {
 
 // Every layer needs the window of the one below it; without a window an entry needs the 4 tokens
 // that it overlaps.
-int32_t PrefixModel::ExactReplayFrom(int32_t matched) const {
-  if (geometry_.window_pool < 0) return ReplayFrom(matched, geometry_.overlap_pool < 0 ? 0 : 4);
-  return ReplayFrom(matched, int64_t{geometry_.num_layers} * (geometry_.window_tokens - 1));
+int32_t PrefixModel::ExactRefeedFrom(int32_t matched) const {
+  if (geometry_.window_pool < 0) return RefeedFrom(matched, geometry_.overlap_pool < 0 ? 0 : 4);
+  return RefeedFrom(matched, int64_t{geometry_.num_layers} * (geometry_.window_tokens - 1));
 }
 
 PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
@@ -39,17 +39,16 @@ PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
     checkpoint -= chunk;
   }
   PrefixMatch match{.matched = matched};
-  const int32_t exact = ExactReplayFrom(matched);
+  const int32_t exact = ExactRefeedFrom(matched);
   (checkpoint >= exact ? match.resumed : match.skipped) = std::max(checkpoint, exact);
-  match.replayed = matched - std::max(checkpoint, exact);
-  if (request.replay.approximate_tokens > 0) {
-    const int32_t from = ReplayFrom(matched, request.replay.approximate_tokens);
-    if (matched - from < match.replayed) {
-      match = {
-          .matched = matched, .skipped = from, .replayed = matched - from, .approximate = true};
+  match.refed = matched - std::max(checkpoint, exact);
+  if (request.refeed.approximate_tokens > 0) {
+    const int32_t from = RefeedFrom(matched, request.refeed.approximate_tokens);
+    if (matched - from < match.refed) {
+      match = {.matched = matched, .skipped = from, .refed = matched - from, .approximate = true};
     }
   }
-  if (match.replayed <= request.replay.max_tokens) return match;
+  if (match.refed <= request.refeed.max_tokens) return match;
   return {.matched = checkpoint, .resumed = checkpoint};
 }
 
@@ -68,8 +67,8 @@ PrefixMatch PrefixModel::ExpectExtension(SequenceId id) const {
   }
   // Its own rows serve as a checkpoint does.
   const int32_t resumed = checkpoint > had ? checkpoint : length;
-  const int32_t exact = ExactReplayFrom(matched);
-  PrefixMatch match{.matched = matched - length, .replayed = matched - std::max(resumed, exact)};
+  const int32_t exact = ExactRefeedFrom(matched);
+  PrefixMatch match{.matched = matched - length, .refed = matched - std::max(resumed, exact)};
   (resumed >= exact ? match.resumed : match.skipped) = std::max(resumed, exact) - length;
   return match;
 }
@@ -84,8 +83,8 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
   for (int p = 0; p < geometry_.num_pools; ++p) {
     too_long |= is_full(p) && chunks > geometry_.pools[p].capacity_blocks;
   }
-  const bool wrong = tokens > geometry_.max_context_tokens || request.replay.max_tokens < 0 ||
-                     request.replay.approximate_tokens < 0 || request.time_to_live_ms < 0 ||
+  const bool wrong = tokens > geometry_.max_context_tokens || request.refeed.max_tokens < 0 ||
+                     request.refeed.approximate_tokens < 0 || request.time_to_live_ms < 0 ||
                      (!request.digests.empty() && static_cast<int64_t>(request.digests.size()) !=
                                                       tokens / geometry_.chunk_tokens);
   if (wrong) {
@@ -98,7 +97,7 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
            "a prompt that no pool can hold is refused for good");
   } else {
     Expect(status.code() == (full ? StatusCode::kResourceExhausted : StatusCode::kOk),
-           "an allocation succeeds while there is a lane");
+           "an allocation succeeds while there is a sequence index");
   }
 }
 
@@ -109,11 +108,11 @@ absl::StatusCode PrefixModel::CodeOfBatch(absl::Span<const StepRequest> batch) c
     return StatusCode::kFailedPrecondition;
   }
   int64_t tokens = 0;
-  std::set<int32_t> lanes;
+  std::set<int32_t> sequences;
   for (const StepRequest& request : batch) {
     const PrefixSequence* const sequence = Find(request.id);
     if (sequence == nullptr) return StatusCode::kNotFound;
-    if (!lanes.insert(request.id.lane).second) return StatusCode::kInvalidArgument;
+    if (!sequences.insert(request.id.index).second) return StatusCode::kInvalidArgument;
     if (request.tokens < 1 || request.drafts < 0 || request.drafts > request.tokens ||
         request.drafts > geometry_.max_drafts ||
         int64_t{sequence->length} + request.tokens > geometry_.max_context_tokens) {
@@ -196,14 +195,14 @@ PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, 
   int32_t fresh = geometry_.pools[pool].capacity_blocks;  // ids of blocks to take
   for (const StepRequest& request : batch) {
     for (const int32_t index : WrittenIndices(request, pool)) {
-      int32_t& block = tables[request.id.lane][index];
+      int32_t& block = tables[request.id.index][index];
       if (block >= 0 && sharers(block) == 1) continue;
       if (block >= 0) after.insert(block);  // the step reads what it copies
       block = fresh++;
     }
   }
   for (const StepRequest& request : batch) {
-    std::vector<int32_t>& table = tables[request.id.lane];
+    std::vector<int32_t>& table = tables[request.id.index];
     if (pool == geometry_.window_pool) {
       const int32_t begin = std::max(0, Find(request.id)->length - (geometry_.window_tokens - 1));
       std::fill_n(table.begin(), begin / geometry_.pools[pool].tokens_per_block, -1);

@@ -19,14 +19,14 @@ constexpr uint64_t kGarbage = 0;  // what a block holds that was just handed out
 void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) {
   ++last_plan_;
   Expect(plan.number().value() == last_plan_, "plan number");
-  Expect(!plan.is_snapshot() && plan.lanes().size() == batch.size(), "plan kind and lanes");
+  Expect(!plan.is_snapshot() && plan.sequences().size() == batch.size(), "plan kind and sequences");
   if (!fault_.empty()) return;
   const absl::Span<const CheckpointRecord> records = plan.checkpoints();
-  const size_t settled = batch.empty() ? 0 : plan.lanes()[0].checkpoint_begin;
+  const size_t settled = batch.empty() ? 0 : plan.sequences()[0].checkpoint_begin;
   for (const CheckpointRecord& record : records.first(settled)) {
-    const auto freed = freed_.find(record.lane);
+    const auto freed = freed_.find(record.sequence_index);
     const PrefixSequence* const sequence =
-        freed != freed_.end() ? &freed->second : OfLane(record.lane);
+        freed != freed_.end() ? &freed->second : OfSequence(record.sequence_index);
     if (!Expect(sequence != nullptr, "a checkpoint of no sequence")) return;
     // The compressor's state goes back by 8 tokens and the drafts; a snapshot is of 4 tokens.
     Expect(record.position <= sequence->length &&
@@ -48,49 +48,50 @@ void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
   }
   ApplyCopies(plan);
   for (size_t i = 0; i < batch.size() && fault_.empty(); ++i) {
-    const LaneRecord& lane = plan.lanes()[i];
+    const SequenceStep& part = plan.sequences()[i];
     PrefixSequence& sequence = *Edit(batch[i].id);
-    CheckLane(batch[i], lane, sequence);
-    FeedTokens(sequence, lane.count);
-    const size_t begin = lane.checkpoint_begin;
-    const size_t end = i + 1 < batch.size() ? plan.lanes()[i + 1].checkpoint_begin : records.size();
-    WriteRows(lane, records.subspan(begin, end - begin), sequence);
-    WriteEntries(lane, sequence);
-    WriteState(lane, sequence);
-    sequence.length = lane.first + lane.count;
-    sequence.draft_begin = sequence.length - lane.drafts;
-    sequence.kept_from = std::max(0, lane.first - (geometry_.window_tokens - 1));
+    CheckSequenceStep(batch[i], part, sequence);
+    FeedTokens(sequence, part.count);
+    const size_t begin = part.checkpoint_begin;
+    const size_t end =
+        i + 1 < batch.size() ? plan.sequences()[i + 1].checkpoint_begin : records.size();
+    WriteRows(part, records.subspan(begin, end - begin), sequence);
+    WriteEntries(part, sequence);
+    WriteState(part, sequence);
+    sequence.length = part.first + part.count;
+    sequence.draft_begin = sequence.length - part.drafts;
+    sequence.kept_from = std::max(0, part.first - (geometry_.window_tokens - 1));
     sequence.announced = true;
     sequence.restores = false;
     for (const CheckpointRecord& record : records.subspan(begin, end - begin)) {
-      Expect(record.lane == lane.lane && record.position > lane.first &&
+      Expect(record.sequence_index == part.sequence_index && record.position > part.first &&
                  record.position <= sequence.settled(),
              "a checkpoint in a step is of settled tokens of the step");
       WriteCheckpoint(record, &sequence);
     }
   }
   // All writes of a step may come before the reads of any of its queries.
-  for (const LaneRecord& lane : plan.lanes()) {
-    if (fault_.empty()) CheckVisible(lane, *OfLane(lane.lane));
+  for (const SequenceStep& part : plan.sequences()) {
+    if (fault_.empty()) CheckVisible(part, *OfSequence(part.sequence_index));
   }
 }
 
-void PrefixModel::CheckLane(const StepRequest& request, const LaneRecord& lane,
-                            const PrefixSequence& sequence) {
-  Expect(lane.lane == request.id.lane, "lane");
-  Expect(lane.first == sequence.length, "first");
-  Expect(lane.count == request.tokens, "count");
-  Expect(lane.drafts == request.drafts, "drafts");
-  Expect(lane.settled == std::min(lane.first + lane.count, sequence.known), "settled");
-  Expect(std::max(lane.write_from, lane.first) == std::max(sequence.write_from, lane.first),
+void PrefixModel::CheckSequenceStep(const StepRequest& request, const SequenceStep& part,
+                                    const PrefixSequence& sequence) {
+  Expect(part.sequence_index == request.id.index, "sequence index");
+  Expect(part.first == sequence.length, "first");
+  Expect(part.count == request.tokens, "count");
+  Expect(part.drafts == request.drafts, "drafts");
+  Expect(part.settled == std::min(part.first + part.count, sequence.known), "settled");
+  Expect(std::max(part.write_from, part.first) == std::max(sequence.write_from, part.first),
          "write_from");
 }
 
 void PrefixModel::CheckRestores(const Plan& plan) {
   std::set<int32_t> restored;
   for (const RestoreRecord& record : plan.restores()) {
-    const PrefixSequence* const sequence = OfLane(record.lane);
-    Expect(restored.insert(record.lane).second, "a lane is restored twice");
+    const PrefixSequence* const sequence = OfSequence(record.sequence_index);
+    Expect(restored.insert(record.sequence_index).second, "a sequence index is restored twice");
     if (!Expect(sequence != nullptr, "no sequence is restored")) return;
     Expect(sequence->restores || record.position == 0, "a state is lost");
     Expect(record.position == sequence->length, "a state of another position is restored");
@@ -106,22 +107,23 @@ void PrefixModel::CheckRestores(const Plan& plan) {
     }
   }
   if (geometry_.overlap_pool < 0) return;
-  for (const LaneRecord& lane : plan.lanes()) {
-    Expect(restored.count(lane.lane) == 1 || !OfLane(lane.lane)->restores, "a state is stale");
+  for (const SequenceStep& part : plan.sequences()) {
+    Expect(restored.count(part.sequence_index) == 1 || !OfSequence(part.sequence_index)->restores,
+           "a state is stale");
   }
 }
 
 void PrefixModel::ApplyPatches(const Plan& plan) {
   taken_.clear();
   for (const BlockPatch& patch : plan.patches()) {
-    device_[patch.pool][patch.lane][patch.index] = patch.block;
+    device_[patch.pool][patch.sequence_index][patch.index] = patch.block;
     if (patch.block < 0) {
       Expect(patch.pool == geometry_.window_pool, "a hole in a full pool");
       continue;
     }
-    if (held_[patch.pool][patch.lane][patch.index] == patch.block) continue;  // announced
+    if (held_[patch.pool][patch.sequence_index][patch.index] == patch.block) continue;  // announced
     const Place place{patch.pool, patch.block};
-    Expect(taken_.emplace(place, std::pair(patch.lane, patch.index)).second,
+    Expect(taken_.emplace(place, std::pair(patch.sequence_index, patch.index)).second,
            "a block was handed out twice");
     if (options_.in_flight_plans > 0) {
       Expect(last_use_[patch.pool][patch.block] <= retired_,
@@ -147,12 +149,12 @@ void PrefixModel::ApplyCopies(const Plan& plan) {
     Use(copy.pool, copy.source);
     // Somebody else goes on with the source, and the step goes on inside the copy.
     int sharers = 0;
-    for (const auto& lane : held_[copy.pool]) {
-      sharers += std::count(lane.begin(), lane.end(), copy.source) > 0;
+    for (const auto& part : held_[copy.pool]) {
+      sharers += std::count(part.begin(), part.end(), copy.source) > 0;
     }
     Expect(sharers > 1, "a block was copied that nobody shares");
-    const auto [lane, index] = taken_[destination];
-    const PrefixSequence* const sequence = OfLane(lane);
+    const auto [sequence_index, index] = taken_[destination];
+    const PrefixSequence* const sequence = OfSequence(sequence_index);
     if (is_state(copy.pool)) continue;  // every step goes on in it
     const int32_t tokens = geometry_.pools[copy.pool].tokens_per_block;
     Expect(
@@ -192,60 +194,62 @@ void PrefixModel::FeedTokens(PrefixSequence& sequence, int32_t count) {
     sequence.rows[p] = IdAt(sequence, p, sequence.depths[p]);
     if (p < sequence.write_from) continue;
     Expect(sequence.taint > 0 || sequence.depths[p] == geometry_.num_layers,
-           "a replay was too short to be exact");
+           "a refeed was too short to be exact");
     sequence.closers[p] = sequence.rows[p];
   }
 }
 
-int32_t PrefixModel::SlotAt(int pool, int32_t lane, int32_t entry, const Tables& tables) const {
+int32_t PrefixModel::SlotAt(int pool, int32_t sequence_index, int32_t entry,
+                            const Tables& tables) const {
   const int32_t rows = geometry_.pools[pool].entries_per_block;
-  const int32_t block = tables[pool][lane][entry / rows];
+  const int32_t block = tables[pool][sequence_index][entry / rows];
   return block < 0 ? -1 : block * rows + entry % rows;
 }
 
-void PrefixModel::WriteRows(const LaneRecord& lane, absl::Span<const CheckpointRecord> checkpoints,
+void PrefixModel::WriteRows(const SequenceStep& part,
+                            absl::Span<const CheckpointRecord> checkpoints,
                             PrefixSequence& sequence) {
   if (geometry_.window_pool < 0) return;
   const int pool = geometry_.window_pool;
   const int32_t before = geometry_.window_tokens - 1;
-  const int32_t end = lane.first + lane.count;
-  for (int32_t p = lane.first; p < end; ++p) {
-    bool stored = geometry_.store_whole_chunk == 1 || p >= end - lane.drafts - before;
+  const int32_t end = part.first + part.count;
+  for (int32_t p = part.first; p < end; ++p) {
+    bool stored = geometry_.store_whole_chunk == 1 || p >= end - part.drafts - before;
     for (const CheckpointRecord& record : checkpoints) {
       stored |= p >= record.position - before && p < record.position;
     }
     if (!stored) continue;
-    const int32_t slot = SlotAt(pool, lane.lane, p, device_);
+    const int32_t slot = SlotAt(pool, part.sequence_index, p, device_);
     if (!Expect(slot >= 0, "a row of the window has no block")) return;
     contents_[pool][slot] = sequence.rows[p];
     Use(pool, slot / geometry_.pools[pool].entries_per_block);
-    written_[{pool, slot / geometry_.pools[pool].entries_per_block}] = lane.lane;
+    written_[{pool, slot / geometry_.pools[pool].entries_per_block}] = part.sequence_index;
   }
 }
 
-void PrefixModel::WriteEntries(const LaneRecord& lane, PrefixSequence& sequence) {
+void PrefixModel::WriteEntries(const SequenceStep& part, PrefixSequence& sequence) {
   for (int pool = 0; pool < geometry_.num_pools; ++pool) {
     if (!is_full(pool)) continue;
     const PoolGeometry& g = geometry_.pools[pool];
-    for (int32_t i = EntriesClosed(g, lane.first); i < EntriesClosed(g, lane.first + lane.count);
+    for (int32_t i = EntriesClosed(g, part.first); i < EntriesClosed(g, part.first + part.count);
          ++i) {
       if (i * g.ratio < sequence.write_from) continue;
-      const int32_t slot = SlotAt(pool, lane.lane, i, device_);
+      const int32_t slot = SlotAt(pool, part.sequence_index, i, device_);
       if (!Expect(slot >= 0, "an entry has no block")) return;
       const int32_t closer = g.rule == EntryRule::kPooled ? (i + 1) * g.ratio - 1 : i * g.ratio;
       contents_[pool][slot] = Mix(sequence.closers[closer], pool);
-      written_[{pool, slot / g.entries_per_block}] = lane.lane;
+      written_[{pool, slot / g.entries_per_block}] = part.sequence_index;
     }
   }
 }
 
 // A state page goes on from what the last step left in it, or begins anew where a record says so or
 // where the sequence begins.
-void PrefixModel::WriteState(const LaneRecord& lane, PrefixSequence& sequence) {
+void PrefixModel::WriteState(const SequenceStep& part, PrefixSequence& sequence) {
   const uint64_t before = std::exchange(sequence.state, ++fresh_);
   for (int pool = 0; pool < geometry_.num_pools; ++pool) {
     if (!is_state(pool)) continue;
-    const int32_t block = device_[pool][lane.lane][0];
+    const int32_t block = device_[pool][part.sequence_index][0];
     if (!Expect(block >= 0, "a sequence has no state")) return;
     uint64_t& content = contents_[pool][block];
     if (sequence.has_state && !sequence.restores) {
@@ -253,7 +257,7 @@ void PrefixModel::WriteState(const LaneRecord& lane, PrefixSequence& sequence) {
     }
     content = Mix(sequence.state, pool);
     Use(pool, block);
-    written_[{pool, block}] = lane.lane;
+    written_[{pool, block}] = part.sequence_index;
   }
   sequence.has_state = true;
 }
@@ -280,32 +284,32 @@ void PrefixModel::WriteCheckpoint(const CheckpointRecord& record, const PrefixSe
 
 // What the queries of the step read from the pools: the window before its first token, every entry
 // that its last query sees, and its own rows, which later steps will read.
-void PrefixModel::CheckVisible(const LaneRecord& lane, const PrefixSequence& sequence) {
-  CheckWindow(sequence, lane.lane, lane.first, device_);
-  CheckWindow(sequence, lane.lane, sequence.length - lane.drafts, device_);
-  CheckWindow(sequence, lane.lane, sequence.length, device_);
-  CheckEntries(sequence, lane.lane, sequence.length, device_);
+void PrefixModel::CheckVisible(const SequenceStep& part, const PrefixSequence& sequence) {
+  CheckWindow(sequence, part.sequence_index, part.first, device_);
+  CheckWindow(sequence, part.sequence_index, sequence.length - part.drafts, device_);
+  CheckWindow(sequence, part.sequence_index, sequence.length, device_);
+  CheckEntries(sequence, part.sequence_index, sequence.length, device_);
   for (int pool = 0; pool < geometry_.num_pools; ++pool) {
     if (!HoldsRows(geometry_.pools[pool].kind)) continue;
     const int32_t rows = geometry_.pools[pool].tokens_per_block;
-    const int32_t begin = is_full(pool) ? 0 : std::max(0, lane.first - geometry_.window_tokens + 1);
-    const int32_t end = is_full(pool) ? sequence.length : lane.first;
+    const int32_t begin = is_full(pool) ? 0 : std::max(0, part.first - geometry_.window_tokens + 1);
+    const int32_t end = is_full(pool) ? sequence.length : part.first;
     for (int32_t index = begin / rows; index * rows < end; ++index) {
-      const int32_t block = device_[pool][lane.lane][index];
+      const int32_t block = device_[pool][part.sequence_index][index];
       if (block >= 0) Use(pool, block);
     }
   }
 }
 
 // The window of a query at `first`, but for that query's own row.
-void PrefixModel::CheckWindow(const PrefixSequence& sequence, int32_t lane, int32_t first,
+void PrefixModel::CheckWindow(const PrefixSequence& sequence, int32_t sequence_index, int32_t first,
                               const Tables& tables) {
   const int pool = geometry_.window_pool;
   if (pool < 0) return;
   for (int32_t p = std::max(0, first - (geometry_.window_tokens - 1)); p < first; ++p) {
-    const int32_t slot = SlotAt(pool, lane, p, tables);
+    const int32_t slot = SlotAt(pool, sequence_index, p, tables);
     if (p < sequence.window_from) {
-      Expect(slot < 0, "a query sees a row before its replay, which nobody wrote");
+      Expect(slot < 0, "a query sees a row before its refeed, which nobody wrote");
     } else if (Expect(slot >= 0, "a query misses a row of its window")) {
       Expect(contents_[pool][slot] == sequence.rows[p], "a query sees a foreign or stale row");
     }
@@ -313,13 +317,13 @@ void PrefixModel::CheckWindow(const PrefixSequence& sequence, int32_t lane, int3
 }
 
 // The entries of the first `tokens` tokens.
-void PrefixModel::CheckEntries(const PrefixSequence& sequence, int32_t lane, int32_t tokens,
-                               const Tables& tables) {
+void PrefixModel::CheckEntries(const PrefixSequence& sequence, int32_t sequence_index,
+                               int32_t tokens, const Tables& tables) {
   for (int pool = 0; pool < geometry_.num_pools; ++pool) {
     if (!is_full(pool)) continue;
     const PoolGeometry& g = geometry_.pools[pool];
     for (int32_t i = 0; i < EntriesClosed(g, tokens); ++i) {
-      const int32_t slot = SlotAt(pool, lane, i, tables);
+      const int32_t slot = SlotAt(pool, sequence_index, i, tables);
       if (!Expect(slot >= 0, "a query misses an entry")) return;
       const int32_t closer = g.rule == EntryRule::kPooled ? (i + 1) * g.ratio - 1 : i * g.ratio;
       Expect(contents_[pool][slot] == Mix(sequence.closers[closer], pool),

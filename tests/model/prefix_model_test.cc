@@ -116,8 +116,8 @@ class Generator {
   SequenceId Handle(SequenceId id) {
     if (!Rarely()) return id;
     const int32_t delta = Below(5) - 2;
-    return Below(2) == 0 ? SequenceId{id.lane, id.generation + delta}
-                         : SequenceId{id.lane + 3 * delta, id.generation};
+    return Below(2) == 0 ? SequenceId{id.index, id.generation + delta}
+                         : SequenceId{id.index + 3 * delta, id.generation};
   }
 
   // Often the same prompt as the one before, so that two of them are fed at the same time.
@@ -132,11 +132,11 @@ class Generator {
                                    : chunk * Below(5) + Below(3) - 1;  // around a border
     request.number = std::clamp<int64_t>(request.number, 0, geometry_.max_context_tokens);
     if (Rarely()) request.number = geometry_.max_context_tokens + 1;
-    if (Below(4) == 0) request.replay.max_tokens = Below(800);
-    if (Below(16) == 0) request.replay.approximate_tokens = 1 + Below(300);
+    if (Below(4) == 0) request.refeed.max_tokens = Below(800);
+    if (Below(16) == 0) request.refeed.approximate_tokens = 1 + Below(300);
     request.priority = static_cast<Priority>(Below(4) == 0 ? Below(3) : 1);
     if (Below(4) == 0) request.time_to_live_ms = 1 + Below(2000);
-    if (Rarely()) request.replay.max_tokens = -1;
+    if (Rarely()) request.refeed.max_tokens = -1;
     last_request_ = request;
     return request;
   }
@@ -242,7 +242,7 @@ TEST_P(PrefixModelTest, EverySequenceSeesItsOwnTokensAlone) {
         {"short", counts.short_of_blocks},
         {"injected", counts.injected},
         {"resumed", counts.resumed},
-        {"replays", counts.replays},
+        {"refeeds", counts.refeeds},
         {"extended", counts.extended}});
   line({{"chunks stored", figures.stored_chunks},
         {"duplicate", figures.duplicate_chunks},

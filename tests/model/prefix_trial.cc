@@ -20,7 +20,7 @@ int32_t TokenOf(int32_t variant, int32_t position) {
 }  // namespace
 
 std::string Instruction::ToString() const {
-  const std::string handle = absl::StrFormat("{%d, %d}", id.lane, id.generation);
+  const std::string handle = absl::StrFormat("{%d, %d}", id.index, id.generation);
   const char* const kNames[] = {"Allocate", "Probe",   "ExtendMatch",  "Fork",
                                 "Append",   "Commit",  "Truncate",     "Free",
                                 "Retire",   "SetTime", "ClearPrefixes"};
@@ -28,13 +28,13 @@ std::string Instruction::ToString() const {
   switch (kind) {
     case Kind::kAllocate:
     case Kind::kProbe:
-      absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", replay ",
-                      replay.max_tokens, " ", replay.approximate_tokens, ", priority ",
+      absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", refeed ",
+                      refeed.max_tokens, " ", refeed.approximate_tokens, ", priority ",
                       static_cast<int>(priority), ", ttl ", time_to_live_ms);
       break;
     case Kind::kAppend:
       for (const StepRequest& r : batch) {
-        absl::StrAppendFormat(&text, "{{%d, %d}, %d, %d} ", r.id.lane, r.id.generation, r.tokens,
+        absl::StrAppendFormat(&text, "{{%d, %d}, %d, %d} ", r.id.index, r.id.generation, r.tokens,
                               r.drafts);
       }
       break;
@@ -69,8 +69,8 @@ std::string PrefixTrial::Execute(const Instruction& instruction) {
 
 std::string PrefixTrial::Finish() {
   while (!model_.sequences().empty() && Fault().empty()) {
-    const auto [lane, generation] = model_.sequences().begin()->first;
-    Execute({.kind = Kind::kFree, .id = {lane, generation}});
+    const auto [sequence_index, generation] = model_.sequences().begin()->first;
+    Execute({.kind = Kind::kFree, .id = {sequence_index, generation}});
   }
   if (model_.retired() < model_.last_plan() && options_.in_flight_plans > 0) {
     Execute({.kind = Kind::kRetire, .number = static_cast<int64_t>(model_.last_plan())});
@@ -124,7 +124,7 @@ SequenceRequest PrefixTrial::RequestOf(const Instruction& in) {
   for (int32_t p = 0; p < in.number; ++p) prompt_.push_back(TokenOf(in.variant, p));
   return {.tokens = prompt_,
           .salt = kSalts[in.salt],
-          .replay = in.replay,
+          .refeed = in.refeed,
           .priority = in.priority,
           .time_to_live_ms = in.time_to_live_ms};
 }
@@ -138,9 +138,9 @@ void PrefixTrial::Allocate(const Instruction& in) {
   Expect(twin.ok() && twin->id == made->id && twin->match == made->match,
          "the twin admits otherwise");
   model_.Allocate(request, *made);
-  texts_[made->id.lane] = in.variant;
+  texts_[made->id.index] = in.variant;
   counts_.resumed += made->match.resumed > 0;
-  counts_.replays += made->match.skipped > 0;
+  counts_.refeeds += made->match.skipped > 0;
 }
 
 // The twin is not asked: if a look changed anything, the two would part.
@@ -151,7 +151,7 @@ void PrefixTrial::Probe(const Instruction& in) {
     Expect(*match == model_.ExpectMatch(request), "a look found something else than is cached");
   } else {
     const int64_t limit = options_.geometry.max_context_tokens;
-    Expect(in.number > limit || in.replay.max_tokens < 0, "a good look is refused");
+    Expect(in.number > limit || in.refeed.max_tokens < 0, "a good look is refused");
   }
 }
 
@@ -170,7 +170,7 @@ void PrefixTrial::Fork(const Instruction& in) {
   model_.JudgeFork(in.id, child.status());
   if (!child.ok()) return;
   model_.Fork(in.id, *child);
-  texts_[child->lane] = (texts_[in.id.lane] + 1) % kNumTexts;
+  texts_[child->index] = (texts_[in.id.index] + 1) % kNumTexts;
 }
 
 void PrefixTrial::Append(const Instruction& in) {
@@ -200,7 +200,7 @@ void PrefixTrial::Commit(const Instruction& in) {
   for (int32_t i = 0; sequence != nullptr && i < in.number; ++i) {
     const int32_t position = sequence->known + i;
     tokens[i] = position < sequence->length ? sequence->tokens[position]
-                                            : TokenOf(texts_[in.id.lane], position);
+                                            : TokenOf(texts_[in.id.index], position);
   }
   const absl::Status status =
       WithShortages(in.inject, [&](Ledger& ledger) { return ledger.Commit(in.id, tokens); });
@@ -241,7 +241,7 @@ void PrefixTrial::GuessTokens(const StepRequest& request, uint32_t wrong) {
   for (int32_t p = std::max(sequence.known, sequence.length); p < end; ++p) {
     const int32_t draft = p - (end - request.drafts);
     const bool is_wrong = draft >= 0 && (wrong >> (draft % 32) & 1) != 0;
-    tokens.push_back(is_wrong ? -p : TokenOf(texts_[request.id.lane], p));
+    tokens.push_back(is_wrong ? -p : TokenOf(texts_[request.id.index], p));
   }
   model_.Guess(request.id, tokens);
 }

@@ -46,7 +46,7 @@ struct Instruction {
   int64_t number = 0;        // allocate, commit: tokens; truncate: length; retire: plan
   int32_t variant = 0;       // allocate, probe: of the text
   int32_t salt = 0;          // allocate, probe
-  ReplayLimits replay = {};  // allocate, probe
+  RefeedLimits refeed = {};  // allocate, probe
   Priority priority = Priority::kNormal;
   int64_t time_to_live_ms = 0;
   bool inject = false;                  // append, commit: run it short first
@@ -75,7 +75,7 @@ class PrefixTrial {
     int64_t short_of_blocks = 0;
     int64_t injected = 0;
     int64_t resumed = 0;
-    int64_t replays = 0;
+    int64_t refeeds = 0;
     int64_t extended = 0;
   };
   const Counts& counts() const { return counts_; }
@@ -110,7 +110,7 @@ class PrefixTrial {
   PrefixModel model_;
   std::unique_ptr<Ledger> ledger_;
   std::unique_ptr<Ledger> twin_;
-  std::map<int32_t, int32_t> texts_;  // by lane
+  std::map<int32_t, int32_t> texts_;  // by sequence
   std::vector<int32_t> prompt_;
   std::deque<std::string> history_;
   std::string fault_;

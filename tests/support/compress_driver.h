@@ -102,7 +102,7 @@ class CompressDriver {
   Store& store() { return *store_; }
   Backend& backend() { return *backend_; }
 
-  // Begins the plan and compresses its rows. `ids[i]` spells the sequence of lane record i, up to
+  // Begins the plan and compresses its rows. `ids[i]` spells the sequence of sequence step i, up to
   // its last row of the step at least.
   void Run(const Plan& plan, const std::vector<std::vector<int32_t>>& ids) {
     const absl::Status begun = store_->Begin(plan, Stream{});
@@ -135,22 +135,23 @@ class CompressDriver {
     return -1;
   }
 
-  // The stored bytes of a lane's entries that `length` tokens close: CSA latent, indexer, HCA.
-  std::vector<uint8_t> Entries(int32_t lane, int32_t length) {
+  // The stored bytes of a sequence's entries that `length` tokens close: CSA latent, indexer, HCA.
+  std::vector<uint8_t> Entries(int32_t sequence_index, int32_t length) {
     std::vector<uint8_t> bytes;
     for (const auto& [layer, plane] :
          {std::pair(kCsaLayer, PlaneKind::kLatent), std::pair(kCsaLayer, PlaneKind::kIndexer),
           std::pair(kHcaLayer, PlaneKind::kLatent)}) {
       const int pool = FullPool(layer);
       const PoolGeometry& geometry = geometry_.pools[pool];
-      const auto blocks = DownloadArray<int32_t>(
-          *backend_,
-          store_->step_view().block_table[pool] + int64_t{lane} * geometry.blocks_per_lane,
-          geometry.blocks_per_lane);
+      const auto blocks =
+          DownloadArray<int32_t>(*backend_,
+                                 store_->step_view().block_table[pool] +
+                                     int64_t{sequence_index} * geometry.blocks_per_sequence,
+                                 geometry.blocks_per_sequence);
       const PageView pages = *store_->Pages(layer, PoolKind::kFull, plane);
       for (int32_t entry = 0; entry < EntriesClosed(geometry, length); ++entry) {
         const int32_t slot = SlotOf(geometry, blocks.data(), entry);
-        EXPECT_GE(slot, 0) << "lane " << lane << ", entry " << entry;
+        EXPECT_GE(slot, 0) << "sequence index " << sequence_index << ", entry " << entry;
         if (slot < 0) return {};
         const int64_t in_block = slot % geometry.entries_per_block;
         const uint8_t* page = static_cast<const uint8_t*>(pages.base) +
@@ -176,7 +177,7 @@ class CompressDriver {
     const auto plan = ledger_->Append({{{.id = admission->id, .tokens = tokens}}});
     EXPECT_TRUE(plan.ok()) << plan.status();
     Run(*plan, {ids});
-    std::vector<uint8_t> bytes = Entries(admission->id.lane, tokens);
+    std::vector<uint8_t> bytes = Entries(admission->id.index, tokens);
     EXPECT_TRUE(ledger_->FreeSequence(admission->id).ok());
     return bytes;
   }
@@ -238,13 +239,13 @@ class CompressDriver {
     const int64_t rows = plan.header().num_token_rows;
     for (const bool score : {false, true}) {
       std::vector<float> numbers(rows * projection.width);
-      for (size_t l = 0; l < plan.lanes().size(); ++l) {
-        const LaneRecord& lane = plan.lanes()[l];
-        for (int32_t i = 0; i < lane.count; ++i) {
-          const int32_t position = lane.first + i;
+      for (size_t l = 0; l < plan.sequences().size(); ++l) {
+        const SequenceStep& part = plan.sequences()[l];
+        for (int32_t i = 0; i < part.count; ++i) {
+          const int32_t position = part.first + i;
           const uint64_t seed = (static_cast<uint64_t>(ids[l][position]) << 32 | position) * 16 +
                                 projection.seed * 2 + score;
-          float* const row = numbers.data() + (lane.token_row + i) * int64_t{projection.width};
+          float* const row = numbers.data() + (part.token_row + i) * int64_t{projection.width};
           for (int c = 0; c < projection.width; ++c) row[c] = RawNumber(seed, c, score ? 6 : 3);
           if (!score && position == options_.infinite_token) row[0] = INFINITY;
         }

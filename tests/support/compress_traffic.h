@@ -44,7 +44,7 @@ class CompressTraffic {
     int forks = 0;
     int late_commits = 0;
     int64_t resumed = 0;  // tokens
-    int64_t replayed = 0;
+    int64_t refed = 0;
     int snapshots_in_step = 0;
     int snapshots_of_settled = 0;
     int checks = 0;
@@ -95,11 +95,11 @@ class CompressTraffic {
     live.ids.insert(live.ids.end(), own.begin(), own.end());
     live.known = static_cast<int32_t>(live.ids.size());
     const auto admission = driver_.ledger().AllocateSequence({.tokens = live.ids});
-    if (!admission.ok()) return;  // all lanes are taken
+    if (!admission.ok()) return;  // all sequences are taken
     live.id = admission->id;
     live.length = admission->length;
     figures_.resumed += admission->match.resumed;
-    figures_.replayed += admission->match.replayed;
+    figures_.refed += admission->match.refed;
     live_.push_back(std::move(live));
   }
 
@@ -107,7 +107,7 @@ class CompressTraffic {
     if (live_.empty()) return;
     const Live& parent = live_[Below(static_cast<int>(live_.size()))];
     const auto child = driver_.ledger().Fork(parent.id);
-    if (!child.ok()) return;  // unknown ids, or no lane
+    if (!child.ok()) return;  // unknown ids, or no sequence
     Live live = parent;
     live.id = *child;
     live.fed = false;
@@ -144,9 +144,9 @@ class CompressTraffic {
       return;
     }
     ++figures_.steps;
-    figures_.snapshots_of_settled += plan->lanes()[0].checkpoint_begin;
+    figures_.snapshots_of_settled += plan->sequences()[0].checkpoint_begin;
     figures_.snapshots_in_step +=
-        plan->header().num_checkpoints - plan->lanes()[0].checkpoint_begin;
+        plan->header().num_checkpoints - plan->sequences()[0].checkpoint_begin;
     std::vector<std::vector<int32_t>> ids;
     for (const int i : chosen) ids.push_back(live_[i].ids);
     driver_.Run(*plan, ids);
@@ -216,11 +216,11 @@ class CompressTraffic {
     const std::vector<int32_t> ids(live.ids.begin(), live.ids.begin() + live.length);
     auto& expected = one_pass_[ids];
     if (expected.empty()) expected = reference_->OnePass(ids);
-    const std::vector<uint8_t> found = driver_.Entries(live.id.lane, live.length);
+    const std::vector<uint8_t> found = driver_.Entries(live.id.index, live.length);
     ASSERT_EQ(found.size(), expected.size());
     const auto differ = std::mismatch(found.begin(), found.end(), expected.begin());
     ASSERT_TRUE(differ.first == found.end())
-        << "lane " << live.id.lane << ", " << live.length << " tokens, byte "
+        << "sequence index " << live.id.index << ", " << live.length << " tokens, byte "
         << differ.first - found.begin() << " of " << found.size();
   }
 

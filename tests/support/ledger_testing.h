@@ -61,7 +61,7 @@ struct LedgerFixture {
     std::vector<int32_t> indices;
     const Plan snapshot = *ledger->Snapshot();
     for (const BlockPatch& patch : snapshot.patches()) {
-      if (patch.pool == pool && patch.lane == id.lane) indices.push_back(patch.index);
+      if (patch.pool == pool && patch.sequence_index == id.index) indices.push_back(patch.index);
     }
     return indices;
   }

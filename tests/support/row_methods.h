@@ -24,7 +24,7 @@ struct Method {
 
 inline void PrintTo(const Method& method, std::ostream* out) { *out << method.name; }
 
-// The same steps as the device, where a lane owns a packet.
+// The same steps as the device, where a sequence owns a packet.
 template <RowFormat F>
 int EncodeByPackets(const uint16_t* row, const float* rope, float global_scale, uint8_t* data,
                     uint8_t* scale) {

@@ -29,9 +29,9 @@ class StoreContents {
     for (int l = layers.first; l < layers.first + layers.count; ++l) {
       for (const LayerPool& use : scenario.model.layers[l].pools) {
         if (!use.writes) continue;
-        writer_[{use.pool, use.row}] = l;
+        writer_[{use.pool, use.index}] = l;
         const float scale = Chance(random, 60) ? 1.0f : 0.001f * Draw(random, 1, 4000);
-        global_scale_[{use.pool, use.row}] = scale;
+        global_scale_[{use.pool, use.index}] = scale;
       }
     }
     for (int p = 0; p < scenario.geometry.num_pools; ++p) {
@@ -54,7 +54,7 @@ class StoreContents {
   std::optional<Place> FindPlace(int layer, PoolKind kind) const {
     for (const LayerPool& use : scenario_.model.layers[layer].pools) {
       if (scenario_.model.pools[use.pool].kind != kind) continue;
-      return Place{use.pool, use.row, writer_.at({use.pool, use.row})};
+      return Place{use.pool, use.index, writer_.at({use.pool, use.index})};
     }
     return std::nullopt;
   }
@@ -88,11 +88,11 @@ class StoreContents {
   }
 
   // Encodes what `place` holds of an entry. Returns how many bad values were mended.
-  int Encode(const Place& place, int plane, const StepLane& lane, int32_t entry, uint8_t* data,
+  int Encode(const Place& place, int plane, const StepSequence& part, int32_t entry, uint8_t* data,
              uint8_t* scale) const {
     const PlaneSpec& spec = Plane(place, plane);
-    const uint64_t version = oracle_.Version(lane.sequence, place.pool, entry);
-    const RowBits row = RowContent(lane.sequence, entry, place.layer, plane, version);
+    const uint64_t version = oracle_.Version(part.sequence, place.pool, entry);
+    const RowBits row = RowContent(part.sequence, entry, place.layer, plane, version);
     const bool rotate = spec.rope_before_store && !ComesRotated(place, plane, version);
     return EncodeContent(spec.format, row, rotate ? RopeRow(place.layer, place, entry) : nullptr,
                          GlobalScale(place, plane), data, scale);

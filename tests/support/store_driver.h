@@ -126,9 +126,10 @@ class StoreDriver {
       const auto first = DownloadArray<int32_t>(
           *backend_, is_window ? view.token_position : view.entry_position[p], count);
       for (int32_t r = 0; r < count; ++r) {
-        const auto& [lane, entry] = rows[r];
-        const bool stored = held_.oracle().IsStored(p, lane, entry);
-        ASSERT_EQ(slots[r], stored ? held_.oracle().SlotOf(p, lane, entry) : -1) << "row " << r;
+        const auto& [sequence_index, entry] = rows[r];
+        const bool stored = held_.oracle().IsStored(p, sequence_index, entry);
+        ASSERT_EQ(slots[r], stored ? held_.oracle().SlotOf(p, sequence_index, entry) : -1)
+            << "row " << r;
         ASSERT_EQ(first[r], entry * pool.ratio) << "row " << r;
       }
       for (size_t r = count; r < slots.size(); ++r) ASSERT_EQ(slots[r], -1) << "row " << r;
@@ -167,15 +168,15 @@ class StoreDriver {
     std::vector<uint16_t> bits(std::max(count, capacity) * pitch, kUntouched);
     const uint64_t version = store_->step().number;
     for (size_t r = 0; r < rows.size(); ++r) {
-      const auto& [lane, entry] = rows[r];
-      const RowBits row = RowContent(lane.sequence, entry, place.layer, plane, version);
+      const auto& [sequence_index, entry] = rows[r];
+      const RowBits row = RowContent(sequence_index.sequence, entry, place.layer, plane, version);
       std::copy(row.begin(), row.end(), bits.begin() + r * pitch);
-      if (!held_.oracle().IsStored(place.pool, lane, entry)) continue;
-      const int32_t slot = held_.oracle().SlotOf(place.pool, lane, entry);
+      if (!held_.oracle().IsStored(place.pool, sequence_index, entry)) continue;
+      const int32_t slot = held_.oracle().SlotOf(place.pool, sequence_index, entry);
       PoolImage& image = held_.image(place.pool);
       const int32_t local = held_.LocalRow(place);
       expected_.nonfinite_values +=
-          held_.Encode(place, plane, lane, entry, image.Data(local, plane, slot),
+          held_.Encode(place, plane, sequence_index, entry, image.Data(local, plane, slot),
                        image.Scale(local, plane, slot));
     }
     inputs->push_back(std::make_unique<BackendArray<uint16_t>>(*backend_, bits));
@@ -273,7 +274,7 @@ class StoreDriver {
         const int32_t entry = reading.entries[q][r];
         if (entry < 0) continue;
         slots[r] = held_.oracle().SlotOf(reading.place.pool,
-                                         held_.oracle().LaneOf(reading.queries[q]), entry);
+                                         held_.oracle().StepOf(reading.queries[q]), entry);
         expected_lengths[q] = static_cast<int32_t>(r) + 1;
       }
     }
@@ -318,7 +319,7 @@ class StoreDriver {
         }
         uint8_t data[1024];
         uint8_t scale[32];
-        held_.Encode(place, plane, held_.oracle().LaneOf(reading.queries[q]), entry, data, scale);
+        held_.Encode(place, plane, held_.oracle().StepOf(reading.queries[q]), entry, data, scale);
         const RowBits bits = DecodeContent(spec.format, data, scale,
                                            rotate ? held_.RopeRow(layer, place, entry) : nullptr,
                                            held_.GlobalScale(place, plane));

@@ -116,17 +116,17 @@ class StepOracle {
       : model_(scenario.model), geometry_(scenario.geometry) {}
 
   struct EntryRow {
-    StepLane lane;
+    StepSequence part;
     int32_t entry;
   };
 
   void Advance(const TrafficStep& step) {
     for (const BlockPatch& patch : step.plan.patches()) {
-      table_[{patch.pool, patch.lane, patch.index}] = patch.block;
+      table_[{patch.pool, patch.sequence_index, patch.index}] = patch.block;
     }
     tokens_.clear();
-    for (const StepLane& lane : step.lanes) {
-      for (int32_t i = 0; i < lane.count; ++i) tokens_.push_back({lane, lane.first + i});
+    for (const StepSequence& part : step.sequences) {
+      for (int32_t i = 0; i < part.count; ++i) tokens_.push_back({part, part.first + i});
     }
     for (size_t p = 0; p < model_.pools.size(); ++p) {
       closing_[p].clear();
@@ -134,8 +134,8 @@ class StepOracle {
       for (const EntryRow& token : tokens_) {
         const int32_t entry = EntryClosedBy(p, token.entry);
         if (entry < 0) continue;
-        closing_[p].push_back({token.lane, entry});
-        version_[{token.lane.sequence, p, entry}] = step.plan.number().value();
+        closing_[p].push_back({token.part, entry});
+        version_[{token.part.sequence, p, entry}] = step.plan.number().value();
       }
     }
   }
@@ -146,15 +146,16 @@ class StepOracle {
   int32_t num_tokens() const { return static_cast<int32_t>(tokens_.size()); }
 
   // Whether the step stores that row; else a query of this step cannot read it either.
-  bool IsStored(int pool, const StepLane& lane, int32_t entry) const {
-    if (model_.pools[pool].kind == PoolKind::kFull || entry < lane.first) return true;
-    const int32_t length = lane.first + lane.count;
-    return geometry_.store_whole_chunk != 0 || entry >= length - lane.drafts - 127;
+  bool IsStored(int pool, const StepSequence& part, int32_t entry) const {
+    if (model_.pools[pool].kind == PoolKind::kFull || entry < part.first) return true;
+    const int32_t length = part.first + part.count;
+    return geometry_.store_whole_chunk != 0 || entry >= length - part.drafts - 127;
   }
 
-  int32_t SlotOf(int pool, const StepLane& lane, int32_t entry) const {
+  int32_t SlotOf(int pool, const StepSequence& part, int32_t entry) const {
     const int32_t per_block = model_.pools[pool].entries_per_block;
-    return table_.at({pool, lane.lane, entry / per_block}) * per_block + entry % per_block;
+    return table_.at({pool, part.sequence_index, entry / per_block}) * per_block +
+           entry % per_block;
   }
 
   uint64_t Version(int64_t sequence, int pool, int32_t entry) const {
@@ -168,7 +169,7 @@ class StepOracle {
     if (!IsToken(token_row)) return entries;
     const EntryRow& token = tokens_[token_row];
     for (int32_t p = std::max(0, token.entry - 127); p <= token.entry; ++p) {
-      entries.push_back(IsStored(pool, token.lane, p) ? p : -1);
+      entries.push_back(IsStored(pool, token.part, p) ? p : -1);
     }
     return entries;
   }
@@ -183,7 +184,7 @@ class StepOracle {
   }
 
   bool IsToken(int32_t token_row) const { return token_row >= 0 && token_row < num_tokens(); }
-  const StepLane& LaneOf(int32_t token_row) const { return tokens_[token_row].lane; }
+  const StepSequence& StepOf(int32_t token_row) const { return tokens_[token_row].part; }
 
  private:
   // -1: none.
@@ -196,7 +197,7 @@ class StepOracle {
 
   ModelSpec model_;
   Geometry geometry_;
-  std::map<std::tuple<int, int, int>, int32_t> table_;             // pool, lane, index -> block
+  std::map<std::tuple<int, int, int>, int32_t> table_;             // pool, sequence, index -> block
   std::map<std::tuple<int64_t, int, int32_t>, uint64_t> version_;  // sequence, pool, entry -> plan
   std::vector<EntryRow> tokens_;
   std::array<std::vector<EntryRow>, kMaxPools> closing_;

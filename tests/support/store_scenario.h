@@ -94,7 +94,7 @@ inline Scenario MakeScenario(uint64_t seed) {
       if (scenario.model.pools[use.pool].kind == PoolKind::kFull) {
         use.writes = false;
       } else {
-        use.row = own_layers;
+        use.index = own_layers;
       }
     }
     scenario.model.layers.push_back(reader);
@@ -110,7 +110,7 @@ inline Scenario MakeScenario(uint64_t seed) {
   EXPECT_TRUE(geometry.ok()) << geometry.status();
   for (int p = 0; p < geometry->num_pools; ++p) {
     const PoolGeometry& pool = geometry->pools[p];
-    int32_t blocks = pool.blocks_per_lane;
+    int32_t blocks = pool.blocks_per_sequence;
     if (pool.kind == PoolKind::kOverlap) blocks = Draw(random, 0, 3);
     if (pool.kind == PoolKind::kWindow) {
       const WindowBlocks worst = WorstCaseWindowBlocks(pool, geometry->window_tokens, limits);
@@ -128,9 +128,9 @@ inline Scenario MakeScenario(uint64_t seed) {
 }
 
 // One sequence's part in a step, as the scheduler knows it.
-struct StepLane {
+struct StepSequence {
   int64_t sequence = 0;  // a number of its own, never used again
-  int32_t lane = 0;
+  int32_t sequence_index = 0;
   int32_t first = 0;
   int32_t count = 0;
   int32_t drafts = 0;
@@ -138,7 +138,7 @@ struct StepLane {
 
 struct TrafficStep {
   Plan plan;
-  std::vector<StepLane> lanes;
+  std::vector<StepSequence> sequences;
 };
 
 // Continuous batching at random: prefill chunks, decodes, drafts taken back, arrivals, departures,
@@ -162,21 +162,21 @@ class Traffic {
     SettleLastStep();
     for (;;) {
       ArriveAndLeave();
-      std::vector<StepLane> lanes = ChooseBatch();
+      std::vector<StepSequence> sequences = ChooseBatch();
       std::vector<StepRequest> batch;
-      for (const StepLane& lane : lanes) {
-        batch.push_back({Find(lane.sequence).id, lane.count, lane.drafts});
+      for (const StepSequence& part : sequences) {
+        batch.push_back({Find(part.sequence).id, part.count, part.drafts});
       }
       absl::StatusOr<Plan> plan = ledger_->Append(batch);
       if (!plan.ok()) {
         EXPECT_TRUE(ShortageOf(plan.status()).has_value()) << plan.status();
         if (RetireUpTo(ledger_->last_plan().value())) continue;
-        Leave(lanes[Draw(random_, 0, static_cast<int32_t>(lanes.size()) - 1)].sequence);
+        Leave(sequences[Draw(random_, 0, static_cast<int32_t>(sequences.size()) - 1)].sequence);
         continue;
       }
-      for (const StepLane& lane : lanes) Find(lane.sequence).length += lane.count;
-      last_ = lanes;
-      return {*std::move(plan), std::move(lanes)};
+      for (const StepSequence& part : sequences) Find(part.sequence).length += part.count;
+      last_ = sequences;
+      return {*std::move(plan), std::move(sequences)};
     }
   }
 
@@ -200,10 +200,10 @@ class Traffic {
   }
 
   void SettleLastStep() {
-    for (const StepLane& lane : last_) {
-      Sequence& sequence = Find(lane.sequence);
-      if (lane.drafts > 0) {
-        sequence.length -= Draw(random_, 0, lane.drafts);
+    for (const StepSequence& part : last_) {
+      Sequence& sequence = Find(part.sequence);
+      if (part.drafts > 0) {
+        sequence.length -= Draw(random_, 0, part.drafts);
         EXPECT_TRUE(ledger_->Truncate(sequence.id, sequence.length).ok());
       }
       if (sequence.length < sequence.prompt) continue;
@@ -243,12 +243,12 @@ class Traffic {
     }
   }
 
-  std::vector<StepLane> ChooseBatch() {
-    std::vector<StepLane> lanes;
+  std::vector<StepSequence> ChooseBatch() {
+    std::vector<StepSequence> sequences;
     std::shuffle(sequences_.begin(), sequences_.end(), random_);
     int32_t budget = geometry_.max_step_tokens;
     for (const Sequence& sequence : sequences_) {
-      if (budget == 0 || (!lanes.empty() && Chance(random_, 20))) continue;
+      if (budget == 0 || (!sequences.empty() && Chance(random_, 20))) continue;
       const int32_t room = std::min(budget, geometry_.max_context_tokens - sequence.length);
       int32_t count = 1;
       if (sequence.length < sequence.prompt) {
@@ -259,17 +259,18 @@ class Traffic {
       if (sequence.length + count >= sequence.prompt) {
         drafts = Draw(random_, 0, std::min(geometry_.max_drafts, room - count));
       }
-      lanes.push_back({sequence.number, sequence.id.lane, sequence.length, count + drafts, drafts});
+      sequences.push_back(
+          {sequence.number, sequence.id.index, sequence.length, count + drafts, drafts});
       budget -= count + drafts;
     }
-    return lanes;
+    return sequences;
   }
 
   Random random_;
   Geometry geometry_;
   std::unique_ptr<Ledger> ledger_;
   std::vector<Sequence> sequences_;
-  std::vector<StepLane> last_;
+  std::vector<StepSequence> last_;
   int64_t next_number_ = 1;
   int32_t in_flight_plans_ = 0;
   uint64_t retired_ = 0;

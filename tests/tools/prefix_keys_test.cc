@@ -45,8 +45,8 @@ TEST(PrefixKeysTest, GeneratedTokensAreTheRequestsOwn) {
   EXPECT_NE(keys.Of(0, 1400), keys.Of(0, 1399));
 }
 
-// What a step fills is found from its lane's first key alone; what must be there is looked up by
-// request and position.
+// What a step fills is found from its sequence's first key alone; what must be there is looked up
+// by request and position.
 TEST(PrefixKeysTest, FilledAndExpectedContentsAgree) {
   const std::vector<TraceRequest> requests = Requests();
   const PrefixKeys keys(requests);
@@ -54,17 +54,17 @@ TEST(PrefixKeysTest, FilledAndExpectedContentsAgree) {
   csa.ratio = 4;
   const ContentPlane plane{1, 2, 0};
   for (int32_t request = 0; request < 4; ++request) {
-    const StepLane lane{
+    const StepSequence part{
         .request = request, .sequence = 9, .first = 300, .count = 1203, .drafts = 3, .accepted = 1};
     const PrefixKeys::Request& parts = keys.request(request);
-    const ContentLane content{.first_key = parts.first_key,
-                              .own_key = parts.own,
-                              .rejected_key = RejectedKey(parts.own, lane.sequence, lane.first),
-                              .own_from = parts.own_from,
-                              .keep_end = lane.keep_end()};
-    for (int32_t position = 300; position + 3 < lane.first + lane.count; position += 4) {
+    const ContentSequence content{.first_key = parts.first_key,
+                                  .own_key = parts.own,
+                                  .rejected_key = RejectedKey(parts.own, part.sequence, part.first),
+                                  .own_from = parts.own_from,
+                                  .keep_end = part.keep_end()};
+    for (int32_t position = 300; position + 3 < part.first + part.count; position += 4) {
       const uint64_t key = ContentKey(content, keys.all().data(), position + 3);
-      ASSERT_EQ(ContentSeed(key, position, plane), ExpectedSeed(csa, plane, keys, lane, position))
+      ASSERT_EQ(ContentSeed(key, position, plane), ExpectedSeed(csa, plane, keys, part, position))
           << request << " " << position;
     }
   }
@@ -77,13 +77,13 @@ TEST(PrefixKeysTest, WhatWillBeTakenBackDiffersFromAllElseInItsPlace) {
   swa.kind = PoolKind::kWindow;
   std::set<uint64_t> seeds;
   const auto seed = [&](uint64_t sequence, int32_t first, int32_t accepted) {
-    const StepLane lane{.request = 1,
-                        .sequence = sequence,
-                        .first = first,
-                        .count = 4,
-                        .drafts = 3,
-                        .accepted = accepted};
-    return ExpectedSeed(swa, {0, 0, 0}, keys, lane, 852);
+    const StepSequence part{.request = 1,
+                            .sequence = sequence,
+                            .first = first,
+                            .count = 4,
+                            .drafts = 3,
+                            .accepted = accepted};
+    return ExpectedSeed(swa, {0, 0, 0}, keys, part, 852);
   };
   EXPECT_TRUE(seeds.insert(seed(7, 850, 3)).second);   // stays
   EXPECT_TRUE(seeds.insert(seed(7, 850, 0)).second);   // goes

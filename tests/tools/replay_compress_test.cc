@@ -98,7 +98,7 @@ TEST_P(ReplayCompressTest, NoEntryIsWrongBehindAReplayWithoutCheckpoint) {
   options.prefix.checkpoints = CheckpointPolicy::None();
   const ReplayResult result = Run(options);
   ExpectRight(result);
-  EXPECT_GT(result.prefix.replayed_tokens, 0);
+  EXPECT_GT(result.prefix.refed_tokens, 0);
   EXPECT_GT(result.prefix.skipped_tokens, 0);
 }
 

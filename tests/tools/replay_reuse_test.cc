@@ -49,7 +49,7 @@ int64_t ChunksLeft(const ReplayResult& result) {
 void ExpectSumsAddUp(const ReplayResult& result) {
   const PrefixFigures& prefix = result.prefix;
   EXPECT_EQ(prefix.matched_tokens,
-            prefix.resumed_tokens + prefix.skipped_tokens + prefix.replayed_tokens);
+            prefix.resumed_tokens + prefix.skipped_tokens + prefix.refed_tokens);
   EXPECT_EQ(prefix.stored_chunks, prefix.indexed_chunks + prefix.evicted_chunks +
                                       prefix.expired_chunks + prefix.cleared_chunks);
   EXPECT_EQ(prefix.stored_checkpoints, prefix.held_checkpoints + prefix.evicted_checkpoints +
@@ -119,7 +119,7 @@ TEST_F(ReuseTest, WithoutCheckpointsEveryMatchIsReplayed) {
 TEST_F(ReuseTest, AMatchBeyondTheReplayLimitFallsBackToACheckpoint) {
   ReplayOptions options = Options();
   options.scheduler.serial = true;
-  options.scheduler.replay.max_tokens = 0;
+  options.scheduler.refeed.max_tokens = 0;
   options.scheduler.step_tokens = 131072;  // a prompt is one step
   const PrefixFigures with_checkpoints = ReplayAll(Workload(), options).prefix;
   EXPECT_GT(with_checkpoints.matched_tokens, 0);
@@ -133,9 +133,9 @@ TEST_F(ReuseTest, ApproximateReplayFeedsLess) {
   options.prefix.checkpoints = CheckpointPolicy::None();
   options.scheduler.serial = true;
   const ReplayResult exact = ReplayAll(Workload(), options);
-  options.scheduler.replay.approximate_tokens = 256;
+  options.scheduler.refeed.approximate_tokens = 256;
   const ReplayResult approximate = ReplayAll(Workload(), options);
-  EXPECT_LT(approximate.prefix.replayed_tokens, exact.prefix.replayed_tokens / 4);
+  EXPECT_LT(approximate.prefix.refed_tokens, exact.prefix.refed_tokens / 4);
   // What is approximate is not published.
   EXPECT_LT(approximate.prefix.stored_chunks, exact.prefix.stored_chunks);
 }

@@ -88,7 +88,7 @@ TEST_P(ReplayTest, CollidingDigestsShareNothingThatDiffers) {
 TEST_P(ReplayTest, AnApproximateReplayWritesRowsThatAreRight) {
   ReplayOptions options = Options();
   options.prefix.checkpoints = CheckpointPolicy::None();
-  options.scheduler.replay.approximate_tokens = 128;
+  options.scheduler.refeed.approximate_tokens = 128;
   const ReplayResult result = Run(options);
   ExpectRight(result);
   EXPECT_GT(result.prefix.skipped_tokens, 0);

@@ -20,19 +20,19 @@ const PoolSpec& Pool(const char* name) {
 }
 
 TEST(SamplerTest, PicksTheFirstAndTheLastQueryAndOneAfterARollback) {
-  std::vector<StepLane> lanes(6);
-  for (int i = 0; i < 6; ++i) lanes[i] = {.first = 100 * i, .count = 3, .drafts = 2};
-  lanes[4].taken_back_begin = 398;
-  lanes[4].taken_back_end = 400;
+  std::vector<StepSequence> sequences(6);
+  for (int i = 0; i < 6; ++i) sequences[i] = {.first = 100 * i, .count = 3, .drafts = 2};
+  sequences[4].taken_back_begin = 398;
+  sequences[4].taken_back_end = 400;
   for (uint64_t seed = 0; seed < 50; ++seed) {
     Sampler sampler(Flash(), 1, seed);
     ASSERT_TRUE(sampler.NextStep());
     std::vector<SampledQuery> queries;
-    sampler.PickQueries(lanes, &queries);
+    sampler.PickQueries(sequences, &queries);
     std::set<int32_t> rows;
     for (const SampledQuery& query : queries) {
-      EXPECT_EQ(query.lane, query.token_row / 3);
-      EXPECT_EQ(query.position, 100 * query.lane + query.token_row % 3);
+      EXPECT_EQ(query.sequence_index, query.token_row / 3);
+      EXPECT_EQ(query.position, 100 * query.sequence_index + query.token_row % 3);
       EXPECT_TRUE(rows.insert(query.token_row).second) << "picked twice";
     }
     EXPECT_LE(rows.size(), Sampler::kMostQueries);
@@ -41,15 +41,15 @@ TEST(SamplerTest, PicksTheFirstAndTheLastQueryAndOneAfterARollback) {
 }
 
 TEST(SamplerTest, PicksTheFirstQueryOfASequenceThatResumes) {
-  std::vector<StepLane> lanes(6);
-  for (int i = 0; i < 6; ++i) lanes[i] = {.first = 256 * i, .count = 3};
-  lanes[2].shared = {.resumed_at = 512, .write_from = 512};
-  lanes[3].shared = {.resumed_at = 512, .write_from = 512};  // some steps ago
+  std::vector<StepSequence> sequences(6);
+  for (int i = 0; i < 6; ++i) sequences[i] = {.first = 256 * i, .count = 3};
+  sequences[2].shared = {.resumed_at = 512, .write_from = 512};
+  sequences[3].shared = {.resumed_at = 512, .write_from = 512};  // some steps ago
   for (uint64_t seed = 0; seed < 50; ++seed) {
     Sampler sampler(Flash(), 1, seed);
     ASSERT_TRUE(sampler.NextStep());
     std::vector<SampledQuery> queries;
-    sampler.PickQueries(lanes, &queries);
+    sampler.PickQueries(sequences, &queries);
     EXPECT_TRUE(std::any_of(queries.begin(), queries.end(), [](const SampledQuery& query) {
       return query.token_row == 6 && query.position == 512;
     }));
@@ -59,9 +59,9 @@ TEST(SamplerTest, PicksTheFirstQueryOfASequenceThatResumes) {
 TEST(SamplerTest, PicksEntriesOnBothSidesOfWhereTheSharedChunksEnd) {
   Sampler sampler(Flash(), 1, 3);
   ASSERT_TRUE(sampler.NextStep());
-  const StepLane lane{.first = 70000, .count = 1, .shared = {.write_from = 65536}};
+  const StepSequence part{.first = 70000, .count = 1, .shared = {.write_from = 65536}};
   std::vector<int32_t> entries(64);
-  sampler.PickEntries(Pool("csa"), lane, {.position = 70000}, absl::MakeSpan(entries));
+  sampler.PickEntries(Pool("csa"), part, {.position = 70000}, absl::MakeSpan(entries));
   EXPECT_THAT(entries, testing::Contains(16383));
   EXPECT_THAT(entries, testing::Contains(16384));
 }
@@ -71,13 +71,13 @@ TEST(SamplerTest, PicksEntriesInSightNoneTwice) {
   ASSERT_TRUE(sampler.NextStep());
   const PoolSpec& csa = Pool("csa");
   for (int32_t position : {0, 2, 3, 4, 250, 255, 256, 1023, 70000}) {
-    const StepLane lane{.first = position,
-                        .count = 1,
-                        .taken_back_begin = position,
-                        .taken_back_end = position + 2};
+    const StepSequence part{.first = position,
+                            .count = 1,
+                            .taken_back_begin = position,
+                            .taken_back_end = position + 2};
     const SampledQuery query{.position = position};
     std::vector<int32_t> entries(64);
-    sampler.PickEntries(csa, lane, query, absl::MakeSpan(entries));
+    sampler.PickEntries(csa, part, query, absl::MakeSpan(entries));
     const int32_t in_sight = (position + 1) / 4;
     std::set<int32_t> seen;
     for (int32_t entry : entries) {
@@ -100,10 +100,10 @@ TEST(SamplerTest, PicksEntriesInSightNoneTwice) {
 TEST(SamplerTest, ClassesAreWhatTheySay) {
   const Sampler sampler(Flash(), 1, 1);
   const PoolSpec& swa = Pool("swa");
-  const StepLane decode{.first = 1000, .count = 1};
+  const StepSequence decode{.first = 1000, .count = 1};
   const SampledQuery query{.position = 1000};
-  const auto window = [&](const StepLane& lane, int32_t position) {
-    return sampler.ClassOfWindowRow(swa, lane, query, position);
+  const auto window = [&](const StepSequence& part, int32_t position) {
+    return sampler.ClassOfWindowRow(swa, part, query, position);
   };
   EXPECT_EQ(window(decode, 1000), RowClass::kWindow);
   EXPECT_EQ(window(decode, 873), RowClass::kWindow);
@@ -114,10 +114,11 @@ TEST(SamplerTest, ClassesAreWhatTheySay) {
   EXPECT_EQ(sampler.ClassOfWindowRow(swa, {.first = 300, .count = 1}, early, 255),
             RowClass::kChunk);
 
-  const StepLane drafting{.first = 1000, .count = 3, .drafts = 2, .accepted = 1};
+  const StepSequence drafting{.first = 1000, .count = 3, .drafts = 2, .accepted = 1};
   EXPECT_EQ(window(drafting, 1002), RowClass::kRollback);  // will be taken back
   EXPECT_EQ(window(drafting, 1001), RowClass::kRollback);  // the last that stays
-  const StepLane after{.first = 1000, .count = 1, .taken_back_begin = 990, .taken_back_end = 992};
+  const StepSequence after{
+      .first = 1000, .count = 1, .taken_back_begin = 990, .taken_back_end = 992};
   EXPECT_EQ(window(after, 988), RowClass::kInterior);
   EXPECT_EQ(window(after, 989), RowClass::kRollback);
   EXPECT_EQ(window(after, 991), RowClass::kRollback);
@@ -130,7 +131,7 @@ TEST(SamplerTest, ClassesAreWhatTheySay) {
   EXPECT_EQ(sampler.ClassOfEntry(csa, after, 247), RowClass::kRollback);  // tokens 988..991
   EXPECT_EQ(sampler.ClassOfEntry(csa, after, 246), RowClass::kInterior);
 
-  const StepLane resumed{
+  const StepSequence resumed{
       .first = 1000, .count = 1, .shared = {.resumed_at = 900, .write_from = 768}};
   EXPECT_EQ(window(resumed, 899), RowClass::kShared);
   EXPECT_EQ(window(resumed, 900), RowClass::kInterior);
@@ -139,19 +140,19 @@ TEST(SamplerTest, ClassesAreWhatTheySay) {
 }
 
 TEST(ExpectedRowsTest, TheWindowHoldsWhatALaterStepCanSee) {
-  const StepLane prefill{.first = 0, .count = 1000};
+  const StepSequence prefill{.first = 0, .count = 1000};
   EXPECT_FALSE(MustHoldWindowRow(Flash(), false, prefill, 872));
   EXPECT_TRUE(MustHoldWindowRow(Flash(), false, prefill, 873));  // the next query's oldest
   EXPECT_TRUE(MustHoldWindowRow(Flash(), true, prefill, 0));
-  const StepLane drafts{.first = 1000, .count = 5, .drafts = 4};
+  const StepSequence drafts{.first = 1000, .count = 5, .drafts = 4};
   EXPECT_TRUE(MustHoldWindowRow(Flash(), false, drafts, 874));
 }
 
 TEST(ExpectedRowsTest, AReplayWithoutCheckpointHasNoWindowBeforeItBegan) {
-  const StepLane lane{.first = 1024, .count = 300, .shared = {.window_from = 1024}};
-  EXPECT_FALSE(MustHoldWindowRow(Flash(), false, lane, 1023));
-  EXPECT_TRUE(MustHoldWindowRow(Flash(), false, lane, 1323));
-  const StepLane later{.first = 1100, .count = 1, .shared = {.window_from = 1024}};
+  const StepSequence part{.first = 1024, .count = 300, .shared = {.window_from = 1024}};
+  EXPECT_FALSE(MustHoldWindowRow(Flash(), false, part, 1023));
+  EXPECT_TRUE(MustHoldWindowRow(Flash(), false, part, 1323));
+  const StepSequence later{.first = 1100, .count = 1, .shared = {.window_from = 1024}};
   EXPECT_FALSE(MustHoldWindowRow(Flash(), false, later, 1023));
   EXPECT_TRUE(MustHoldWindowRow(Flash(), false, later, 1024));
 }
@@ -159,11 +160,11 @@ TEST(ExpectedRowsTest, AReplayWithoutCheckpointHasNoWindowBeforeItBegan) {
 TEST(ExpectedRowsTest, RejectedRowsHaveOtherContents) {
   const PrefixKeys keys({TraceRequest{.input_length = 990, .output_length = 50}});
   const PoolSpec& csa = Pool("csa");
-  const StepLane kept{.sequence = 7, .first = 1000, .count = 4, .drafts = 3, .accepted = 3};
-  const StepLane rejected{.sequence = 7, .first = 1000, .count = 4, .drafts = 3, .accepted = 2};
+  const StepSequence kept{.sequence = 7, .first = 1000, .count = 4, .drafts = 3, .accepted = 3};
+  const StepSequence rejected{.sequence = 7, .first = 1000, .count = 4, .drafts = 3, .accepted = 2};
   const ContentPlane plane{1, 0, 0};
-  const auto seed = [&](const StepLane& lane, int32_t position) {
-    return ExpectedSeed(csa, plane, keys, lane, position);
+  const auto seed = [&](const StepSequence& part, int32_t position) {
+    return ExpectedSeed(csa, plane, keys, part, position);
   };
   EXPECT_NE(seed(kept, 1000), seed(rejected, 1000));
   EXPECT_EQ(seed(kept, 996), seed(rejected, 996));

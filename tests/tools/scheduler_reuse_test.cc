@@ -23,10 +23,10 @@ std::vector<TraceRequest> WithSharedPrefix(int count, int32_t input, int32_t out
 }
 
 // The step in which request `index` was first fed.
-StepLane FirstStepOf(const Recorder& recorder, int32_t index) {
+StepSequence FirstStepOf(const Recorder& recorder, int32_t index) {
   for (const auto& step : recorder.steps) {
-    for (const StepLane& lane : step) {
-      if (lane.request == index) return lane;
+    for (const StepSequence& part : step) {
+      if (part.request == index) return part;
     }
   }
   ADD_FAILURE() << "request " << index << " was never fed";
@@ -44,9 +44,9 @@ TEST(SchedulerReuseTest, APreemptedRequestComesBackWithAllItGenerated) {
     int from_nothing = 0;
     int from_a_chunk = 0;
     for (const auto& step : recorder.steps) {
-      for (const StepLane& lane : step) {
-        from_nothing += lane.first == 0 && lane.count > 400;
-        from_a_chunk += lane.first == lane.shared.resumed_at && lane.shared.write_from > 0;
+      for (const StepSequence& part : step) {
+        from_nothing += part.first == 0 && part.count > 400;
+        from_a_chunk += part.first == part.shared.resumed_at && part.shared.write_from > 0;
       }
     }
     EXPECT_EQ(from_a_chunk > 0, reuse);
@@ -63,7 +63,7 @@ TEST(SchedulerReuseTest, APromptIsFedFromWhereItsMatchLetsItGoOn) {
   Scheduler scheduler(ledger.get(), requests, &recorder, options);
   ASSERT_TRUE(scheduler.Run().ok());
   EXPECT_EQ(FirstStepOf(recorder, 0).first, 0);
-  const StepLane second = FirstStepOf(recorder, 1);
+  const StepSequence second = FirstStepOf(recorder, 1);
   EXPECT_EQ(second.first, 1024);
   EXPECT_EQ(second.count, 276);
   EXPECT_EQ(second.shared.resumed_at, 1024);
@@ -81,7 +81,7 @@ TEST(SchedulerReuseTest, AReplayWithoutCheckpointFeedsSharedTokensAgain) {
   Recorder recorder;
   Scheduler scheduler(ledger.get(), requests, &recorder, options);
   ASSERT_TRUE(scheduler.Run().ok());
-  const StepLane second = FirstStepOf(recorder, 1);
+  const StepSequence second = FirstStepOf(recorder, 1);
   EXPECT_EQ(second.first, 640);  // 3 layers reach 3 * 127 rows back from 1024, by whole windows
   EXPECT_EQ(second.count, 660);
   EXPECT_EQ(second.shared.write_from, 1024);
@@ -99,7 +99,8 @@ TEST(SchedulerReuseTest, EqualPromptsInFlightShareWhatTheFirstOfThemPublishes) {
   EXPECT_GT(ledger->prefix_figures().matched_tokens, 1024);
   int64_t fed = 0;
   for (const auto& step : recorder.steps) {
-    for (const StepLane& lane : step) fed += std::max(0, std::min(lane.count, 2100 - lane.first));
+    for (const StepSequence& part : step)
+      fed += std::max(0, std::min(part.count, 2100 - part.first));
   }
   EXPECT_EQ(fed, 2 * 2100 - ledger->prefix_figures().saved_tokens());
   ExpectAllFree(*ledger);

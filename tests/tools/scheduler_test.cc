@@ -34,7 +34,7 @@ TEST(SchedulerTest, PromptsAreFedInChunksBesideDecodes) {
   bool mixed = false;
   for (const auto& step : recorder.steps) {
     int32_t tokens = 0;
-    for (const StepLane& lane : step) tokens += lane.count;
+    for (const StepSequence& part : step) tokens += part.count;
     EXPECT_LE(tokens, 64);
     mixed |= step.size() > 1 && step.front().count == 1 && step.back().count > 1;
   }
@@ -76,7 +76,7 @@ TEST(SchedulerTest, RejectedDraftsAreTakenBack) {
   EXPECT_EQ(scheduler.stats().steps, 9);
   EXPECT_EQ(scheduler.stats().drafts, scheduler.stats().rejected_drafts);
   EXPECT_GT(scheduler.stats().drafts, 0);
-  const StepLane& third = recorder.steps[2].front();
+  const StepSequence& third = recorder.steps[2].front();
   EXPECT_EQ(third.first, 11);
   EXPECT_EQ(third.taken_back_begin, 11);
   EXPECT_EQ(third.taken_back_end, 14);

@@ -39,19 +39,19 @@ inline std::unique_ptr<Ledger> MakeLedger(int32_t chunks, const SchedulerOptions
   return *std::move(ledger);
 }
 
-// Checks that lanes say what the plan says, and remembers the steps.
+// Checks that sequences say what the plan says, and remembers the steps.
 class Recorder : public StepRunner {
  public:
-  absl::Status Run(const Plan& plan, absl::Span<const StepLane> lanes) override {
-    EXPECT_EQ(plan.lanes().size(), lanes.size());
-    for (size_t i = 0; i < lanes.size(); ++i) {
-      EXPECT_EQ(plan.lanes()[i].first, lanes[i].first);
-      EXPECT_EQ(plan.lanes()[i].count, lanes[i].count);
-      EXPECT_EQ(plan.lanes()[i].drafts, lanes[i].drafts);
-      EXPECT_EQ(plan.lanes()[i].write_from, lanes[i].shared.write_from);
-      EXPECT_LE(lanes[i].accepted, lanes[i].drafts);
+  absl::Status Run(const Plan& plan, absl::Span<const StepSequence> sequences) override {
+    EXPECT_EQ(plan.sequences().size(), sequences.size());
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      EXPECT_EQ(plan.sequences()[i].first, sequences[i].first);
+      EXPECT_EQ(plan.sequences()[i].count, sequences[i].count);
+      EXPECT_EQ(plan.sequences()[i].drafts, sequences[i].drafts);
+      EXPECT_EQ(plan.sequences()[i].write_from, sequences[i].shared.write_from);
+      EXPECT_LE(sequences[i].accepted, sequences[i].drafts);
     }
-    steps.emplace_back(lanes.begin(), lanes.end());
+    steps.emplace_back(sequences.begin(), sequences.end());
     return result;
   }
   absl::Status Wait() override {
@@ -59,7 +59,7 @@ class Recorder : public StepRunner {
     return absl::OkStatus();
   }
   int waits = 0;
-  std::vector<std::vector<StepLane>> steps;
+  std::vector<std::vector<StepSequence>> steps;
   absl::Status result;
 };
 

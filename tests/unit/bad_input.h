@@ -90,7 +90,7 @@ class BadInputTest : public testing::Test {
       state.pools.push_back(ledger.Use(p));
       state.tables.insert(
           state.tables.end(), view.block_table[p],
-          view.block_table[p] + geometry.max_sequences * geometry.pools[p].blocks_per_lane);
+          view.block_table[p] + geometry.max_sequences * geometry.pools[p].blocks_per_sequence);
       const int layer = p == geometry.overlap_pool ? 1 : p;
       const PageView pages = *cache_->Pages(layer, geometry.pools[p].kind);
       const uint8_t* const base = static_cast<const uint8_t*>(pages.base);

@@ -24,23 +24,23 @@ TEST_F(BadInputTest, OfTheSchedulerChangesNothing) {
        [&] {
          return Append({{stale_, 1}});
        }},
-      {"a stale handle behind a good one", kNotFound, "lane 2",
+      {"a stale handle behind a good one", kNotFound, "index 2",
        [&] {
          return Append({{live_, 1}, {stale_, 1}});
        }},
-      {"no handle", kNotFound, "lane -1",
+      {"no handle", kNotFound, "index -1",
        [&] {
          return Append({{SequenceId{}, 1}});
        }},
-      {"an unknown lane", kNotFound, "lane 99",
+      {"an unknown index", kNotFound, "index 99",
        [&] {
          return Append({{{99, 1}, 1}});
        }},
       {"an unknown generation", kNotFound, "generation 77",
        [&] {
-         return Append({{{live_.lane, 77}, 1}});
+         return Append({{{live_.index, 77}, 1}});
        }},
-      {"a lane never used", kNotFound, "lane 3",
+      {"an index never used", kNotFound, "index 3",
        [&] {
          return Append({{{3, 0}, 1}});
        }},
@@ -80,9 +80,9 @@ TEST_F(BadInputTest, OfTheSchedulerChangesNothing) {
        [&] {
          return Append({{live_, 300}, {drafting_, 1}});
        }},
-      {"a stale handle to Commit", kNotFound, "lane 2",
+      {"a stale handle to Commit", kNotFound, "index 2",
        [&] { return cache_->Commit(stale_, {1}); }},
-      {"an unknown handle to Commit", kNotFound, "lane -7",
+      {"an unknown handle to Commit", kNotFound, "index -7",
        [&] {
          return cache_->Commit({-7, 1}, {1});
        }},
@@ -93,7 +93,7 @@ TEST_F(BadInputTest, OfTheSchedulerChangesNothing) {
 
 TEST_F(BadInputTest, OfTruncateAndFreeChangesNothing) {
   ExpectErrors({
-      {"a stale handle to Truncate", kNotFound, "lane 2",
+      {"a stale handle to Truncate", kNotFound, "index 2",
        [&] { return cache_->Truncate(stale_, 0); }},
       {"a negative length", kInvalidArgument, "-1",
        [&] { return cache_->Truncate(drafting_, -1); }},
@@ -102,8 +102,8 @@ TEST_F(BadInputTest, OfTruncateAndFreeChangesNothing) {
       {"an undeclared row", kInvalidArgument, "300", [&] { return cache_->Truncate(live_, 300); }},
       {"the smallest number", kInvalidArgument, "-2147483648",
        [&] { return cache_->Truncate(drafting_, kLeast); }},
-      {"freed twice", kNotFound, "lane 2", [&] { return cache_->FreeSequence(stale_); }},
-      {"never allocated", kNotFound, "lane 3",
+      {"freed twice", kNotFound, "index 2", [&] { return cache_->FreeSequence(stale_); }},
+      {"never allocated", kNotFound, "index 3",
        [&] {
          return cache_->FreeSequence({3, 1});
        }},
@@ -115,7 +115,7 @@ TEST_F(BadInputTest, OfTruncateAndFreeChangesNothing) {
 TEST_F(BadInputTest, OfAFullCacheChangesNothing) {
   ASSERT_TRUE(cache_->AllocateSequence({}).ok());
   ASSERT_TRUE(cache_->AllocateSequence({}).ok());
-  ExpectErrors({{"no lane is left", kResourceExhausted, "all 4 lanes",
+  ExpectErrors({{"no index is left", kResourceExhausted, "all 4 sequence indices",
                  [&] { return cache_->AllocateSequence({}).status(); }}});
 }
 
@@ -214,7 +214,7 @@ TEST_F(BadInputTest, OfTheMakersIsRefused) {
       {"blocks of no power of two", kInvalidArgument, "entries_per_block",
        [&] { return ledger([](Geometry& g) { g.pools[1].entries_per_block = 48; }); }},
       {"a table that is too short", kInvalidArgument, "blocks_per_lane",
-       [&] { return ledger([](Geometry& g) { g.pools[0].blocks_per_lane = 1; }); }},
+       [&] { return ledger([](Geometry& g) { g.pools[0].blocks_per_sequence = 1; }); }},
       {"negative plans in flight", kInvalidArgument, "in_flight_plans",
        [&] { return Ledger::Create({.geometry = good, .in_flight_plans = -1}).status(); }},
       {"a store without a backend", kInvalidArgument, "backend",

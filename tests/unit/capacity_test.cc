@@ -267,7 +267,7 @@ TEST(CapacityTest, FewerPrefillingSequencesLeaveRoomForMoreTokens) {
   EXPECT_GT(four.max_tokens, all.max_tokens);
 }
 
-TEST(CapacityTest, SequencesTakeWholeChunksAndNoMoreThanTheLanes) {
+TEST(CapacityTest, SequencesTakeWholeChunksAndNoMoreThanMaxSequences) {
   const CapacityPlan plan =
       PlanCapacity(
           {.model = DeepSeekV4Flash(), .memory_bytes = 2 * kGiB, .limits = {.max_sequences = 32}})
@@ -283,7 +283,7 @@ TEST(CapacityTest, SequencesTakeWholeChunksAndNoMoreThanTheLanes) {
   EXPECT_EQ(SequencesThatFit(plan, (1 << 20) + 1), 0);
 }
 
-TEST(CapacityTest, AModelWithoutFullPoolsHoldsItsContextInEveryLane) {
+TEST(CapacityTest, AModelWithoutFullPoolsHoldsItsContextInEverySequence) {
   const CapacityPlan plan = PlanCapacity({.model = MakeModel({.ratios = {0, 0}}).value(),
                                           .memory_bytes = kGiB,
                                           .limits = {.max_sequences = 3}})

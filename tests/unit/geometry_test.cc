@@ -37,25 +37,25 @@ TEST(GeometryTest, FlashIsLaidOutByItsModelAndLimits) {
   EXPECT_EQ(swa.entries_per_block, 64);
   EXPECT_EQ(swa.log2_entries_per_block, 6);
   EXPECT_EQ(swa.tokens_per_block, 64);
-  EXPECT_EQ(swa.blocks_per_lane, 16);  // ceil(1000 / 64)
+  EXPECT_EQ(swa.blocks_per_sequence, 16);  // ceil(1000 / 64)
   EXPECT_EQ(swa.capacity_blocks, 10);
   const PoolGeometry& hca = geometry.pools[2];
   EXPECT_EQ(hca.ratio, 128);
   EXPECT_EQ(hca.entries_per_block, 2);
   EXPECT_EQ(hca.tokens_per_block, 256);
-  EXPECT_EQ(hca.blocks_per_lane, 4);  // ceil(1000 / 256)
+  EXPECT_EQ(hca.blocks_per_sequence, 4);  // ceil(1000 / 256)
   EXPECT_EQ(hca.capacity_blocks, 30);
   const PoolGeometry& overlap = geometry.pools[3];
   EXPECT_EQ(overlap.kind, PoolKind::kOverlap);
   EXPECT_EQ(overlap.entries_per_block, 1);
-  EXPECT_EQ(overlap.tokens_per_block, 0);  // it holds checkpoints, not tokens of a lane
-  EXPECT_EQ(overlap.blocks_per_lane, 0);
+  EXPECT_EQ(overlap.tokens_per_block, 0);  // it holds checkpoints, not tokens of a sequence
+  EXPECT_EQ(overlap.blocks_per_sequence, 0);
   EXPECT_EQ(overlap.capacity_blocks, 5);
   for (const int p : {4, 5}) {
     const PoolGeometry& state = geometry.pools[p];
     EXPECT_EQ(state.kind, PoolKind::kState);
     EXPECT_EQ(state.ratio, p == 4 ? 4 : 128);
-    EXPECT_EQ(state.blocks_per_lane, 1);
+    EXPECT_EQ(state.blocks_per_sequence, 1);
     EXPECT_EQ(state.capacity_blocks, 4 + p);
   }
   EXPECT_TRUE(ValidateGeometry(geometry).ok()) << ValidateGeometry(geometry);
@@ -84,7 +84,7 @@ TEST(GeometryTest, AGeometryThatNobodyMadeIsAnErrorThatNamesTheField) {
   });
   expect("tokens_per_block is 1", [](Geometry& g) { g.pools[3].tokens_per_block = 1; });
   expect("tokens_per_block is 0", [](Geometry& g) { g.pools[1].tokens_per_block = 0; });
-  expect("blocks_per_lane is 4096", [](Geometry& g) { g.pools[3].blocks_per_lane = 4096; });
+  expect("blocks_per_lane is 4096", [](Geometry& g) { g.pools[3].blocks_per_sequence = 4096; });
   expect("capacity_blocks is 0", [](Geometry& g) { g.pools[2].capacity_blocks = 0; });
   expect("capacity_blocks is -1", [](Geometry& g) { g.pools[3].capacity_blocks = -1; });
 }
@@ -156,13 +156,13 @@ Worst WalkAllSteps(int window, int block, const Limits& limits, bool only_most_d
   return worst;
 }
 
-PoolGeometry WindowPoolOf(int block, int blocks_per_lane) {
+PoolGeometry WindowPoolOf(int block, int blocks_per_sequence) {
   PoolGeometry pool{};
   pool.kind = PoolKind::kWindow;
   pool.ratio = 1;
   pool.entries_per_block = block;
   pool.tokens_per_block = block;
-  pool.blocks_per_lane = blocks_per_lane;
+  pool.blocks_per_sequence = blocks_per_sequence;
   return pool;
 }
 
@@ -331,11 +331,11 @@ TEST(GeometryTest, NoStepNeedsMoreThanMaxPatches) {
             // Not wastefully more: each pool's worst case is exact, but they need not coincide, and
             // a checkpoint may lie in the window that is stored in any case.
             EXPECT_LE(MaxPatches(geometry), needed + (3 + 128 / block) * sequences);
-            // All lanes may have a checkpoint that settled before, and be restored.
-            const int64_t lanes = std::min(sequences, tokens);
+            // All sequences may have a checkpoint that settled before, and be restored.
+            const int64_t batch = std::min(sequences, tokens);
             EXPECT_EQ(
                 MaxStepPlanBytes(geometry),
-                128 + lanes * 64 + (MaxCheckpoints(geometry) + lanes + MaxPatches(geometry)) * 16);
+                128 + batch * 64 + (MaxCheckpoints(geometry) + batch + MaxPatches(geometry)) * 16);
           }
         }
       }

@@ -47,13 +47,13 @@ class LedgerStateTest : public testing::Test {
     ledger_->CheckInvariants();
     return *std::move(plan);
   }
-  // The blocks that a plan puts into the table of `pool`, by lane; -1 for none.
+  // The blocks that a plan puts into the table of `pool`, by sequence; -1 for none.
   static std::vector<int32_t> Patched(const Plan& plan, int pool) {
     std::vector<int32_t> blocks(8, -1);
     for (const BlockPatch& patch : plan.patches()) {
       if (patch.pool != pool) continue;
       EXPECT_EQ(patch.index, 0);
-      blocks[patch.lane] = patch.block;
+      blocks[patch.sequence_index] = patch.block;
     }
     return blocks;
   }
@@ -73,12 +73,12 @@ TEST_F(LedgerStateTest, TheFirstStepTakesABlockOfEveryStatePoolAndTheOthersNone)
   EXPECT_EQ(ledger_->Use(kCsaState).live, 0);
   const Plan first = Append({{.id = id, .tokens = 60}});
   for (const int pool : {kCsaState, kHcaState}) {
-    EXPECT_GE(Patched(first, pool)[id.lane], 0);
+    EXPECT_GE(Patched(first, pool)[id.index], 0);
     EXPECT_EQ(ledger_->Use(pool).live, 1);
   }
   const Plan second = Append({{.id = id, .tokens = 40}});
   for (const int pool : {kCsaState, kHcaState}) {
-    EXPECT_EQ(Patched(second, pool)[id.lane], -1);
+    EXPECT_EQ(Patched(second, pool)[id.index], -1);
     EXPECT_EQ(ledger_->Use(pool).live, 1);
   }
   ASSERT_TRUE(ledger_->FreeSequence(id).ok());
@@ -99,13 +99,13 @@ TEST_F(LedgerStateTest, OfTwoForkedSequencesTheFirstToStepCopiesTheState) {
   for (const int pool : {kCsaState, kHcaState}) {
     EXPECT_EQ(Copies(by_parent, pool), 1);
     EXPECT_EQ(ledger_->Use(pool).live, 2);
-    EXPECT_NE(Patched(by_parent, pool)[parent.lane], Patched(plan, pool)[parent.lane]);
+    EXPECT_NE(Patched(by_parent, pool)[parent.index], Patched(plan, pool)[parent.index]);
   }
   // The child has the parent's old block to itself now, and says where it is.
   const Plan by_child = Append({{.id = *child, .tokens = 1}});
   for (const int pool : {kCsaState, kHcaState}) {
     EXPECT_EQ(Copies(by_child, pool), 0);
-    EXPECT_EQ(Patched(by_child, pool)[child->lane], Patched(plan, pool)[parent.lane]);
+    EXPECT_EQ(Patched(by_child, pool)[child->index], Patched(plan, pool)[parent.index]);
   }
 }
 
@@ -223,9 +223,9 @@ TEST_F(LedgerStateTest, ACheckpointOfSettledTokensNamesTheStateBlockWhileItReach
     const Plan plan = Append({{.id = id}});
     ASSERT_EQ(plan.checkpoints().size(), late > 4 ? 0u : 1u);
     if (late > 4) continue;
-    EXPECT_EQ(plan.lanes()[0].checkpoint_begin, 1);
+    EXPECT_EQ(plan.sequences()[0].checkpoint_begin, 1);
     EXPECT_EQ(plan.checkpoints()[0].position, 256);
-    EXPECT_EQ(plan.checkpoints()[0].state_block, Patched(first, kCsaState)[id.lane]);
+    EXPECT_EQ(plan.checkpoints()[0].state_block, Patched(first, kCsaState)[id.index]);
     EXPECT_EQ(ledger_->Use(kOverlapPool).cached, 1);
   }
 }

@@ -45,16 +45,16 @@ TEST(LedgerTest, APlanSaysWhatTheStepIs) {
   EXPECT_EQ(plan.header().epoch, 9u);
   EXPECT_EQ(plan.header().fingerprint, Fingerprint(f.geometry));
   EXPECT_FALSE(plan.is_snapshot());
-  ASSERT_EQ(plan.lanes().size(), 2u);  // in the batch's order
-  const LaneRecord& draft = plan.lanes()[0];
-  EXPECT_EQ(draft.lane, f.Info(b).lane);
+  ASSERT_EQ(plan.sequences().size(), 2u);  // in the batch's order
+  const SequenceStep& draft = plan.sequences()[0];
+  EXPECT_EQ(draft.sequence_index, f.Info(b).index);
   EXPECT_EQ(draft.first, 10);
   EXPECT_EQ(draft.count, 5);
   EXPECT_EQ(draft.drafts, 4);
   EXPECT_EQ(draft.settled, 10);
   EXPECT_EQ(draft.token_row, 0);
-  const LaneRecord& prefill = plan.lanes()[1];
-  EXPECT_EQ(prefill.lane, f.Info(a).lane);
+  const SequenceStep& prefill = plan.sequences()[1];
+  EXPECT_EQ(prefill.sequence_index, f.Info(a).index);
   EXPECT_EQ(prefill.settled, 300);  // prompt ids are final before they have rows
   EXPECT_EQ(prefill.token_row, 5);
   EXPECT_EQ(prefill.entry_row[1], 1);  // tokens 10..14 close entry 2 of ratio 4
@@ -83,25 +83,25 @@ TEST(LedgerTest, TheCostOfAPrefillChunkIsItsBlocksNotItsTokens) {
   LedgerFixture f({});
   const SequenceId a = f.Allocate(0);
   const Plan plan = f.Append({{a, 4096}});
-  // One lane record, 16 chunks of two pools and the window's blocks; nothing a token.
+  // One sequence step, 16 chunks of two pools and the window's blocks; nothing a token.
   EXPECT_EQ(plan.patches().size(), 2u * 16 + 2);
   EXPECT_EQ(plan.bytes().size(), 128u + 64 + 34 * 16);
 }
 
-TEST(LedgerTest, AllocatingTakesALaneAndNoBlock) {
+TEST(LedgerTest, AllocatingTakesAnIndexAndNoBlock) {
   LedgerFixture f({});
   const SequenceId a = f.Allocate(1000);
   EXPECT_EQ(f.ledger->num_sequences(), 1);
   for (int p = 0; p < 3; ++p) EXPECT_EQ(f.Live(p), 0);
-  EXPECT_EQ(f.Info(a).lane, 0);
+  EXPECT_EQ(f.Info(a).index, 0);
 }
 
-TEST(LedgerTest, MoreSequencesThanLanesAreAShortage) {
+TEST(LedgerTest, MoreSequencesThanMaxSequencesAreAShortage) {
   LedgerFixture f({});
   for (int i = 0; i < 8; ++i) f.Allocate(0);
   const absl::Status status = f.ledger->AllocateSequence({}).status();
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("all 8 lanes are taken"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("all 8 sequence indices are taken"));
 }
 
 TEST(LedgerTest, APromptBeyondTheContextIsRefused) {
@@ -117,7 +117,7 @@ TEST(LedgerTest, AStaleHandleIsNeverAnotherSequence) {
   f.Append({{a, 10}});
   f.Free(a);
   const SequenceId b = f.Allocate(10);
-  EXPECT_EQ(a.lane, b.lane);  // lanes are reused last freed first
+  EXPECT_EQ(a.index, b.index);  // sequences are reused last freed first
   EXPECT_NE(a, b);
   EXPECT_EQ(f.ledger->Append({{a, 1}}).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(f.ledger->Commit(a, {}).code(), StatusCode::kNotFound);
@@ -130,11 +130,11 @@ TEST(LedgerTest, AStaleHandleIsNeverAnotherSequence) {
 TEST(LedgerTest, AHandleThatWasNeverGivenIsNotFound) {
   LedgerFixture f({});
   const SequenceId a = f.Allocate(0);
-  for (const SequenceId id :
-       {SequenceId{}, SequenceId{-1, 1}, SequenceId{8, 1}, SequenceId{7, 0}, SequenceId{7, 1},
-        SequenceId{a.lane, a.generation + 1}, SequenceId{INT32_MIN, 0}, SequenceId{INT32_MAX, 1}}) {
-    EXPECT_EQ(f.ledger->Info(id).status().code(), StatusCode::kNotFound) << id.lane;
-    EXPECT_EQ(f.ledger->FreeSequence(id).code(), StatusCode::kNotFound) << id.lane;
+  for (const SequenceId id : {SequenceId{}, SequenceId{-1, 1}, SequenceId{8, 1}, SequenceId{7, 0},
+                              SequenceId{7, 1}, SequenceId{a.index, a.generation + 1},
+                              SequenceId{INT32_MIN, 0}, SequenceId{INT32_MAX, 1}}) {
+    EXPECT_EQ(f.ledger->Info(id).status().code(), StatusCode::kNotFound) << id.index;
+    EXPECT_EQ(f.ledger->FreeSequence(id).code(), StatusCode::kNotFound) << id.index;
   }
 }
 
@@ -248,7 +248,7 @@ TEST(LedgerTest, RollbackFreesTheChunkThatOnlyDraftsHadBegun) {
   f.Commit(a, 2);
   const Plan plan = f.Append({{a, 1}});
   EXPECT_EQ(f.PatchedIndices(plan, 1), (std::vector<int32_t>{1}));
-  EXPECT_EQ(plan.lanes()[0].first, 256);
+  EXPECT_EQ(plan.sequences()[0].first, 256);
 }
 
 TEST(LedgerTest, ASequenceCanTakeBackAllItsRows) {
@@ -271,12 +271,13 @@ TEST(LedgerTest, ASnapshotHoldsEveryTableAndIsNoStep) {
   ASSERT_TRUE(snapshot.ok());
   EXPECT_TRUE(snapshot->is_snapshot());
   EXPECT_EQ(snapshot->number(), PlanNumber(1));
-  EXPECT_TRUE(snapshot->lanes().empty());
+  EXPECT_TRUE(snapshot->sequences().empty());
   EXPECT_TRUE(Plan::Parse(snapshot->bytes(), f.geometry).ok());
   std::vector<std::vector<int32_t>> got, want;
-  for (const BlockPatch& p : snapshot->patches()) got.push_back({p.pool, p.lane, p.index, p.block});
+  for (const BlockPatch& p : snapshot->patches())
+    got.push_back({p.pool, p.sequence_index, p.index, p.block});
   for (const BlockPatch& p : first.patches()) {
-    if (p.lane == a.lane) want.push_back({p.pool, p.lane, p.index, p.block});
+    if (p.sequence_index == a.index) want.push_back({p.pool, p.sequence_index, p.index, p.block});
   }
   EXPECT_THAT(got, testing::UnorderedElementsAreArray(want));
   EXPECT_EQ(f.ledger->last_plan(), PlanNumber(1));
@@ -336,7 +337,7 @@ TEST(LedgerTest, AGeometryThatNobodyMadeIsRefused) {
       [](Geometry& g) { g.pools[1].tokens_per_block = 128; },
       [](Geometry& g) { g.pools[1].capacity_blocks = 0; },
       [](Geometry& g) { g.pools[1].capacity_blocks = 1 << 30; },
-      [](Geometry& g) { g.pools[1].blocks_per_lane = 1; },
+      [](Geometry& g) { g.pools[1].blocks_per_sequence = 1; },
   };
   EXPECT_TRUE(Ledger::Create({.geometry = good}).ok());
   for (size_t i = 0; i < faults.size(); ++i) {

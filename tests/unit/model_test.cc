@@ -44,9 +44,9 @@ TEST(ModelTest, FlashHasTwoWindowOnlyThenAlternatingLayersEndingOnCsa) {
   EXPECT_EQ(model.pools[2].name, "hca");
   EXPECT_EQ(model.pools[4].name, "csa_state");
   EXPECT_EQ(model.pools[5].name, "hca_state");
-  EXPECT_EQ(CountRows(model, 0, all), 43);
-  EXPECT_EQ(CountRows(model, 1, all), 21);
-  EXPECT_EQ(CountRows(model, 2, all), 20);
+  EXPECT_EQ(CountLayers(model, 0, all), 43);
+  EXPECT_EQ(CountLayers(model, 1, all), 21);
+  EXPECT_EQ(CountLayers(model, 2, all), 20);
   EXPECT_EQ(WindowPool(model), 0);
   EXPECT_EQ(model.top_k, 512);
   EXPECT_EQ(model.window_tokens, 128);
@@ -64,8 +64,8 @@ TEST(ModelTest, EveryCsaLayerHasARowOfOverlap) {
     EXPECT_EQ(pool.opaque_bytes, 4 * 2 * (512 + 128) * 4);  // 4 tokens, kv and score, float32
     EXPECT_EQ(pool.entries_per_block, 1);
     EXPECT_TRUE(pool.planes.empty());
-    EXPECT_EQ(CountRows(model, 3, {0, 100}), CountRows(model, 1, {0, 100}));
-    EXPECT_EQ(CountRows(model, 3, {2, 5}), CountRows(model, 1, {2, 5}));
+    EXPECT_EQ(CountLayers(model, 3, {0, 100}), CountLayers(model, 1, {0, 100}));
+    EXPECT_EQ(CountLayers(model, 3, {2, 5}), CountLayers(model, 1, {2, 5}));
   }
   EXPECT_EQ(MakeModel({.ratios = {4}, .indexer_ratio = 0})->pools[2].opaque_bytes, 4 * 2 * 512 * 4);
   EXPECT_EQ(OverlapPool(MakeModel({.ratios = {4}, .overlap = false}).value()), -1);
@@ -81,8 +81,8 @@ TEST(ModelTest, ProHasTwoHcaThenAlternatingLayersEndingOnCsa) {
   EXPECT_EQ(ratios[0], 128);
   EXPECT_EQ(ratios[1], 128);
   for (size_t l = 2; l < ratios.size(); ++l) EXPECT_EQ(ratios[l], l % 2 == 0 ? 4 : 128) << l;
-  EXPECT_EQ(CountRows(model, 1, {0, 61}), 30);
-  EXPECT_EQ(CountRows(model, 2, {0, 61}), 31);
+  EXPECT_EQ(CountLayers(model, 1, {0, 61}), 30);
+  EXPECT_EQ(CountLayers(model, 2, {0, 61}), 31);
   EXPECT_EQ(model.top_k, 1024);
 }
 
@@ -98,11 +98,11 @@ TEST(ModelTest, LayersWithACompressedPoolRotateWithTheLongBase) {
 
 TEST(ModelTest, RowsOfARangeAreThoseItsLayersWrite) {
   const ModelSpec model = DeepSeekV4Flash();
-  EXPECT_EQ(CountRows(model, 0, {2, 3}), 3);
-  EXPECT_EQ(CountRows(model, 1, {2, 3}), 2);
-  EXPECT_EQ(CountRows(model, 2, {2, 3}), 1);
-  EXPECT_EQ(CountRows(model, 0, {40, 100}), 3);
-  EXPECT_EQ(CountRows(model, 0, {7, 0}), 0);
+  EXPECT_EQ(CountLayers(model, 0, {2, 3}), 3);
+  EXPECT_EQ(CountLayers(model, 1, {2, 3}), 2);
+  EXPECT_EQ(CountLayers(model, 2, {2, 3}), 1);
+  EXPECT_EQ(CountLayers(model, 0, {40, 100}), 3);
+  EXPECT_EQ(CountLayers(model, 0, {7, 0}), 0);
 }
 
 TEST(ModelTest, ModelsAreFoundByNameAndAnUnknownNameListsThem) {
@@ -122,7 +122,7 @@ TEST(ModelTest, EachRatioHasItsPoolInAscendingOrder) {
   EXPECT_THAT(Ratios(model), testing::ElementsAre(128, 1, 0, 2, 4, 1));
   EXPECT_EQ(model.pools[1].entries_per_block, 256);
   EXPECT_EQ(model.pools[4].entries_per_block, 2);
-  EXPECT_EQ(CountRows(model, 1, {0, 6}), 2);
+  EXPECT_EQ(CountLayers(model, 1, {0, 6}), 2);
 }
 
 TEST(ModelTest, KindsOfPoolsHaveNames) {
@@ -214,14 +214,14 @@ TEST(ModelTest, ABrokenSpecIsRefusedWithTheFieldAndItsValue) {
       {[](ModelSpec& m) { m.layers[3].rope = 2; }, "layer 3: rope is 2"},
       {[](ModelSpec& m) { m.layers[3].pools.clear(); }, "layer 3: it has no pool"},
       {[](ModelSpec& m) { m.layers[3].pools[0].pool = 6; }, "layer 3: pool is 6"},
-      {[](ModelSpec& m) { m.layers[3].pools[0].row = -1; }, "layer 3: row of pool swa is -1"},
-      {[](ModelSpec& m) { m.layers[3].pools[0].row = 2; }, "written by an earlier layer too"},
+      {[](ModelSpec& m) { m.layers[3].pools[0].index = -1; }, "layer 3: row of pool swa is -1"},
+      {[](ModelSpec& m) { m.layers[3].pools[0].index = 2; }, "written by an earlier layer too"},
       {[](ModelSpec& m) { m.layers[3].pools[0].writes = false; }, "no earlier layer writes it"},
       {[](ModelSpec& m) {
          m.layers[3].pools.push_back({1, 21, true});
        },
        "second full pool"},
-      {[](ModelSpec& m) { m.layers[42].pools[1].row = 21; }, "the last is 21"},
+      {[](ModelSpec& m) { m.layers[42].pools[1].index = 21; }, "the last is 21"},
       {[](ModelSpec& m) {
          m.pools.push_back(m.pools[1]);
          m.pools.back().name = "idle";
@@ -251,7 +251,7 @@ TEST(ModelTest, LayersMayShareARowThatAnEarlierLayerWrites) {
   ModelSpec model = MakeModel({.ratios = {4, 4, 128}}).value();
   model.layers[1].pools[1] = {1, 0, /*writes=*/false};
   EXPECT_TRUE(ValidateModel(model).ok()) << ValidateModel(model);
-  EXPECT_EQ(CountRows(model, 1, {0, 3}), 1);
+  EXPECT_EQ(CountLayers(model, 1, {0, 3}), 1);
 }
 
 }  // namespace

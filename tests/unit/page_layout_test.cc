@@ -17,7 +17,7 @@ PoolSpec Pool(const ModelSpec& model, const char* name) {
 }
 
 TEST(PageLayoutTest, ABlockOfFlashCsaIsRoundedUpOnceFor21Layers) {
-  const PagePlace place = PlacePages(Pool(DeepSeekV4Flash(), "csa"), 21, 10);
+  const PoolPages place = PlacePages(Pool(DeepSeekV4Flash(), "csa"), 21, 10);
   EXPECT_EQ(place.page_bytes[0], 37376);  // 64 x 584
   EXPECT_EQ(place.page_bytes[1], 8448);   // 64 x 132
   EXPECT_EQ(place.plane_offset[1], 37376);
@@ -29,7 +29,7 @@ TEST(PageLayoutTest, ABlockOfFlashCsaIsRoundedUpOnceFor21Layers) {
 }
 
 TEST(PageLayoutTest, AnHcaPageOfTwoRowsIsPaddedToASectorAndNoMore) {
-  const PagePlace place = PlacePages(Pool(DeepSeekV4Flash(), "hca"), 20, 1);
+  const PoolPages place = PlacePages(Pool(DeepSeekV4Flash(), "hca"), 20, 1);
   EXPECT_EQ(place.page_bytes[0], 1168);
   EXPECT_EQ(place.layer_stride, 1184);
   EXPECT_EQ(place.page_padding_bytes_per_block, 20 * 16);
@@ -39,7 +39,7 @@ TEST(PageLayoutTest, AnHcaPageOfTwoRowsIsPaddedToASectorAndNoMore) {
 TEST(PageLayoutTest, ALayerMajorPoolIsOneDenseTensorALayer) {
   PoolSpec pool = Pool(DeepSeekV4Flash(), "csa");
   pool.layout = PoolLayout::kLayerMajor;
-  const PagePlace place = PlacePages(pool, 21, 10);
+  const PoolPages place = PlacePages(pool, 21, 10);
   EXPECT_EQ(place.block_stride, 80 * 576);  // 45824 rounded up
   EXPECT_EQ(place.layer_stride, 10 * place.block_stride);
   EXPECT_EQ(place.total_bytes, 21 * place.layer_stride);
@@ -50,7 +50,7 @@ TEST(PageLayoutTest, ALayerMajorPoolIsOneDenseTensorALayer) {
 
 TEST(PageLayoutTest, AnOverlapPageIsAsManyBytesAsItsPoolSays) {
   PoolSpec pool = Pool(DeepSeekV4Flash(), "overlap");
-  PagePlace place = PlacePages(pool, 21, 10);
+  PoolPages place = PlacePages(pool, 21, 10);
   EXPECT_EQ(place.page_bytes[0], 20480);
   EXPECT_EQ(place.layer_stride, 20480);
   EXPECT_EQ(place.block_stride, 21 * 20480);
@@ -94,7 +94,7 @@ TEST(PageLayoutTest, PagesNeverOverlapAndEveryByteIsAccountedFor) {
     pool.block_align = pool.page_align * pick(1, 3, 9);
     const int32_t rows = static_cast<int32_t>(1 + random() % 5);
     const int64_t blocks = 1 + random() % 6;
-    const PagePlace place = PlacePages(pool, rows, blocks);
+    const PoolPages place = PlacePages(pool, rows, blocks);
 
     std::vector<std::pair<int64_t, int64_t>> pages;
     int64_t useful = 0;

@@ -23,9 +23,10 @@ Geometry MakePlanGeometry(int32_t full_blocks = 100) {
   return MakeTestGeometry({.full_blocks = full_blocks, .overlap_blocks = 20});
 }
 
-LaneRecord Lane(int32_t lane, int32_t first, int32_t count, int32_t drafts, int32_t settled) {
-  LaneRecord record{};
-  record.lane = lane;
+SequenceStep Part(int32_t sequence_index, int32_t first, int32_t count, int32_t drafts,
+                  int32_t settled) {
+  SequenceStep record{};
+  record.sequence_index = sequence_index;
   record.first = first;
   record.count = count;
   record.drafts = drafts;
@@ -36,18 +37,23 @@ LaneRecord Lane(int32_t lane, int32_t first, int32_t count, int32_t drafts, int3
 // A step with all that a step can have.
 Plan MakePlan(const Geometry& geometry) {
   PlanBuilder builder(geometry, PlanKind::kStep,
-                      {.lanes = 3, .checkpoints = 4, .restores = 2, .patches = 3, .copies = 2});
-  builder.AddCheckpoint({.lane = 5, .position = 512, .overlap_block = 7, .state_block = kNoBlock});
-  LaneRecord replay = Lane(2, 256, 600, 0, 856);
+                      {.sequences = 3, .checkpoints = 4, .restores = 2, .patches = 3, .copies = 2});
+  builder.AddCheckpoint(
+      {.sequence_index = 5, .position = 512, .overlap_block = 7, .state_block = kNoBlock});
+  SequenceStep replay = Part(2, 256, 600, 0, 856);
   replay.write_from = 512;
-  builder.AddLane(replay);
-  builder.AddCheckpoint({.lane = 2, .position = 512, .overlap_block = 3, .state_block = kNoBlock});
-  builder.AddCheckpoint({.lane = 2, .position = 768, .overlap_block = 19, .state_block = kNoBlock});
-  builder.AddLane(Lane(7, 127, 5, 4, 128));
-  builder.AddLane(Lane(0, 1023, 1, 0, 1024));
-  builder.AddCheckpoint({.lane = 0, .position = 1024, .overlap_block = 0, .state_block = kNoBlock});
-  builder.AddRestore({.lane = 2, .position = 256, .overlap_block = 7, .reserved = 0});
-  builder.AddRestore({.lane = 7, .position = 127, .overlap_block = kNoBlock, .reserved = 0});
+  builder.AddSequence(replay);
+  builder.AddCheckpoint(
+      {.sequence_index = 2, .position = 512, .overlap_block = 3, .state_block = kNoBlock});
+  builder.AddCheckpoint(
+      {.sequence_index = 2, .position = 768, .overlap_block = 19, .state_block = kNoBlock});
+  builder.AddSequence(Part(7, 127, 5, 4, 128));
+  builder.AddSequence(Part(0, 1023, 1, 0, 1024));
+  builder.AddCheckpoint(
+      {.sequence_index = 0, .position = 1024, .overlap_block = 0, .state_block = kNoBlock});
+  builder.AddRestore({.sequence_index = 2, .position = 256, .overlap_block = 7, .reserved = 0});
+  builder.AddRestore(
+      {.sequence_index = 7, .position = 127, .overlap_block = kNoBlock, .reserved = 0});
   builder.AddPatch({1, 2, 0, 99});
   builder.AddPatch({0, 7, 1, 5});
   builder.AddPatch({0, 2, 1, kNoBlock});
@@ -76,21 +82,21 @@ TEST(PlanTest, SurvivesARoundTripThroughBytes) {
   EXPECT_EQ(read->header().epoch, 17u);
   EXPECT_EQ(read->header().fingerprint, Fingerprint(geometry));
   EXPECT_FALSE(read->is_snapshot());
-  ASSERT_EQ(read->lanes().size(), 3u);
+  ASSERT_EQ(read->sequences().size(), 3u);
   ASSERT_EQ(read->checkpoints().size(), 4u);
   ASSERT_EQ(read->restores().size(), 2u);
   ASSERT_EQ(read->patches().size(), 3u);
   ASSERT_EQ(read->copies().size(), 2u);
-  EXPECT_EQ(read->lanes()[0].write_from, 512);
-  EXPECT_EQ(read->lanes()[1].lane, 7);
-  EXPECT_EQ(read->lanes()[1].token_row, 600);
-  EXPECT_EQ(read->lanes()[1].entry_row[1], 150);  // 600 tokens close 150 entries of 4
-  EXPECT_EQ(read->lanes()[2].entry_row[2], 5);    // and 4 of 128; 127..131 closes one more
+  EXPECT_EQ(read->sequences()[0].write_from, 512);
+  EXPECT_EQ(read->sequences()[1].sequence_index, 7);
+  EXPECT_EQ(read->sequences()[1].token_row, 600);
+  EXPECT_EQ(read->sequences()[1].entry_row[1], 150);  // 600 tokens close 150 entries of 4
+  EXPECT_EQ(read->sequences()[2].entry_row[2], 5);    // and 4 of 128; 127..131 closes one more
   EXPECT_EQ(read->header().num_token_rows, 606);
-  EXPECT_EQ(read->lanes()[0].checkpoint_begin, 1);  // one of a settled position comes before
-  EXPECT_EQ(read->lanes()[1].checkpoint_begin, 3);
-  EXPECT_EQ(read->lanes()[2].checkpoint_begin, 3);
-  EXPECT_EQ(read->checkpoints()[0].lane, 5);
+  EXPECT_EQ(read->sequences()[0].checkpoint_begin, 1);  // one of a settled position comes before
+  EXPECT_EQ(read->sequences()[1].checkpoint_begin, 3);
+  EXPECT_EQ(read->sequences()[2].checkpoint_begin, 3);
+  EXPECT_EQ(read->checkpoints()[0].sequence_index, 5);
   EXPECT_EQ(read->checkpoints()[2].position, 768);
   EXPECT_EQ(read->restores()[0].overlap_block, 7);
   EXPECT_EQ(read->patches()[0].block, 99);
@@ -131,17 +137,18 @@ TEST(PlanTest, EveryCorruptByteIsRefused) {
 void ExpectHarmless(const Plan& plan, const Geometry& geometry) {
   std::vector<bool> seen(geometry.max_sequences);
   int64_t rows = 0;
-  for (const LaneRecord& lane : plan.lanes()) {
-    ASSERT_TRUE(lane.lane >= 0 && lane.lane < geometry.max_sequences && !seen[lane.lane]);
-    seen[lane.lane] = true;
-    ASSERT_TRUE(lane.first >= 0 && lane.count >= 1);
-    ASSERT_LE(int64_t{lane.first} + lane.count, geometry.max_context_tokens);
-    ASSERT_TRUE(lane.drafts >= 0 && lane.drafts <= geometry.max_drafts);
-    ASSERT_TRUE(lane.write_from >= 0 && lane.write_from <= geometry.max_context_tokens);
-    ASSERT_TRUE(lane.checkpoint_begin >= 0 &&
-                lane.checkpoint_begin <= plan.header().num_checkpoints);
-    ASSERT_EQ(lane.token_row, rows);
-    rows += lane.count;
+  for (const SequenceStep& part : plan.sequences()) {
+    ASSERT_TRUE(part.sequence_index >= 0 && part.sequence_index < geometry.max_sequences &&
+                !seen[part.sequence_index]);
+    seen[part.sequence_index] = true;
+    ASSERT_TRUE(part.first >= 0 && part.count >= 1);
+    ASSERT_LE(int64_t{part.first} + part.count, geometry.max_context_tokens);
+    ASSERT_TRUE(part.drafts >= 0 && part.drafts <= geometry.max_drafts);
+    ASSERT_TRUE(part.write_from >= 0 && part.write_from <= geometry.max_context_tokens);
+    ASSERT_TRUE(part.checkpoint_begin >= 0 &&
+                part.checkpoint_begin <= plan.header().num_checkpoints);
+    ASSERT_EQ(part.token_row, rows);
+    rows += part.count;
   }
   ASSERT_LE(rows, geometry.max_step_tokens);
   ASSERT_EQ(rows, plan.header().num_token_rows);
@@ -150,18 +157,19 @@ void ExpectHarmless(const Plan& plan, const Geometry& geometry) {
   }
   for (const BlockPatch& patch : plan.patches()) {
     ASSERT_TRUE(patch.pool >= 0 && patch.pool < geometry.num_pools);
-    ASSERT_TRUE(patch.lane >= 0 && patch.lane < geometry.max_sequences);
-    ASSERT_TRUE(patch.index >= 0 && patch.index < geometry.pools[patch.pool].blocks_per_lane);
+    ASSERT_TRUE(patch.sequence_index >= 0 && patch.sequence_index < geometry.max_sequences);
+    ASSERT_TRUE(patch.index >= 0 && patch.index < geometry.pools[patch.pool].blocks_per_sequence);
     ASSERT_TRUE(patch.block >= (patch.pool == 0 ? -1 : 0) &&
                 patch.block < geometry.pools[patch.pool].capacity_blocks);
   }
   for (const CheckpointRecord& checkpoint : plan.checkpoints()) {
-    ASSERT_TRUE(checkpoint.lane >= 0 && checkpoint.lane < geometry.max_sequences);
+    ASSERT_TRUE(checkpoint.sequence_index >= 0 &&
+                checkpoint.sequence_index < geometry.max_sequences);
     ASSERT_TRUE(checkpoint.position > 0 && checkpoint.position <= geometry.max_context_tokens);
     ASSERT_TRUE(checkpoint.overlap_block >= 0 && checkpoint.overlap_block < 20);
   }
   for (const RestoreRecord& restore : plan.restores()) {
-    ASSERT_TRUE(restore.lane >= 0 && seen[restore.lane]);
+    ASSERT_TRUE(restore.sequence_index >= 0 && seen[restore.sequence_index]);
     ASSERT_TRUE(restore.overlap_block >= -1 && restore.overlap_block < 20);
   }
   for (const BlockCopy& copy : plan.copies()) {
@@ -230,8 +238,8 @@ struct Fault {
 
 // The first record of an array, found from the header as it is in a good plan.
 PlanHeader& HeaderOf(std::byte* plan) { return *reinterpret_cast<PlanHeader*>(plan); }
-LaneRecord* LanesOf(std::byte* plan) {
-  return reinterpret_cast<LaneRecord*>(plan + sizeof(PlanHeader));
+SequenceStep* StepsOf(std::byte* plan) {
+  return reinterpret_cast<SequenceStep*>(plan + sizeof(PlanHeader));
 }
 CheckpointRecord* CheckpointsOf(std::byte* plan) {
   return reinterpret_cast<CheckpointRecord*>(plan + HeaderOf(plan).checkpoints_offset);
@@ -254,7 +262,7 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
       {"header: version", [](P p) { HeaderOf(p).version = 1; }},
       {"header: kind", [](P p) { HeaderOf(p).kind = static_cast<PlanKind>(2); }},
       {"header: number", [](P p) { HeaderOf(p).number = 0; }},
-      {"header: num_lanes", [](P p) { HeaderOf(p).num_lanes = -1; }},
+      {"header: num_lanes", [](P p) { HeaderOf(p).num_sequences = -1; }},
       {"header: num_checkpoints", [](P p) { HeaderOf(p).num_checkpoints = -1; }},
       {"header: num_restores", [](P p) { HeaderOf(p).num_restores = -1; }},
       {"header: num_patches", [](P p) { HeaderOf(p).num_patches = -1; }},
@@ -270,28 +278,31 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
       {"header: num_entry_rows", [](P p) { ++HeaderOf(p).num_entry_rows[2]; }},
       {"header: reserved", [](P p) { HeaderOf(p).reserved[1] = 1; }},
       {"a snapshot has patches", [](P p) { HeaderOf(p).kind = PlanKind::kSnapshot; }},
-      {"lane record 0: lane", [](P p) { LanesOf(p)[0].lane = 8; }},
-      {"lane record 1: lane", [](P p) { LanesOf(p)[1].lane = 2; }},  // twice
-      {"lane record 2: first", [](P p) { LanesOf(p)[2].first = -1; }},
-      {"lane record 2: first", [](P p) { LanesOf(p)[2].first = 8192; }},
-      {"lane record 2: count", [](P p) { LanesOf(p)[2].count = 0; }},
-      {"lane record 2: count", [](P p) { LanesOf(p)[2].count = 8192 - 1023 + 1; }},
-      {"lane record 1: drafts", [](P p) { LanesOf(p)[1].drafts = 5; }},
-      {"lane record 2: drafts", [](P p) { LanesOf(p)[2].drafts = 2; }},  // more than tokens
-      {"lane record 0: settled", [](P p) { LanesOf(p)[0].settled = 857; }},
-      {"lane record 1: token_row", [](P p) { LanesOf(p)[1].token_row = 599; }},
-      {"lane record 1: entry_row", [](P p) { LanesOf(p)[1].entry_row[1] = 151; }},
-      {"lane record 1: entry_row", [](P p) { LanesOf(p)[1].entry_row[7] = 1; }},  // no such pool
-      {"lane record 0: write_from", [](P p) { LanesOf(p)[0].write_from = -256; }},
-      {"lane record 0: write_from", [](P p) { LanesOf(p)[0].write_from = 511; }},
-      {"lane record 0: write_from", [](P p) { LanesOf(p)[0].write_from = 8192 + 256; }},
-      {"lane record 0: checkpoint_begin", [](P p) { LanesOf(p)[0].checkpoint_begin = -1; }},
-      {"lane record 1: checkpoint_begin", [](P p) { LanesOf(p)[1].checkpoint_begin = 0; }},
-      {"lane record 2: checkpoint_begin", [](P p) { LanesOf(p)[2].checkpoint_begin = 5; }},
-      {"checkpoint 0: lane", [](P p) { CheckpointsOf(p)[0].lane = 8; }},
-      {"checkpoint 0: lane", [](P p) { LanesOf(p)[0].checkpoint_begin = 0; }},  // of lane 5
-      {"checkpoint 1: lane", [](P p) { CheckpointsOf(p)[1].lane = 7; }},
-      {"checkpoint 2: lane", [](P p) { LanesOf(p)[1].checkpoint_begin = 2; }},
+      {"sequence record 0: sequence_index", [](P p) { StepsOf(p)[0].sequence_index = 8; }},
+      {"sequence record 1: sequence_index",
+       [](P p) { StepsOf(p)[1].sequence_index = 2; }},  // twice
+      {"sequence record 2: first", [](P p) { StepsOf(p)[2].first = -1; }},
+      {"sequence record 2: first", [](P p) { StepsOf(p)[2].first = 8192; }},
+      {"sequence record 2: count", [](P p) { StepsOf(p)[2].count = 0; }},
+      {"sequence record 2: count", [](P p) { StepsOf(p)[2].count = 8192 - 1023 + 1; }},
+      {"sequence record 1: drafts", [](P p) { StepsOf(p)[1].drafts = 5; }},
+      {"sequence record 2: drafts", [](P p) { StepsOf(p)[2].drafts = 2; }},  // more than tokens
+      {"sequence record 0: settled", [](P p) { StepsOf(p)[0].settled = 857; }},
+      {"sequence record 1: token_row", [](P p) { StepsOf(p)[1].token_row = 599; }},
+      {"sequence record 1: entry_row", [](P p) { StepsOf(p)[1].entry_row[1] = 151; }},
+      {"sequence record 1: entry_row",
+       [](P p) { StepsOf(p)[1].entry_row[7] = 1; }},  // no such pool
+      {"sequence record 0: write_from", [](P p) { StepsOf(p)[0].write_from = -256; }},
+      {"sequence record 0: write_from", [](P p) { StepsOf(p)[0].write_from = 511; }},
+      {"sequence record 0: write_from", [](P p) { StepsOf(p)[0].write_from = 8192 + 256; }},
+      {"sequence record 0: checkpoint_begin", [](P p) { StepsOf(p)[0].checkpoint_begin = -1; }},
+      {"sequence record 1: checkpoint_begin", [](P p) { StepsOf(p)[1].checkpoint_begin = 0; }},
+      {"sequence record 2: checkpoint_begin", [](P p) { StepsOf(p)[2].checkpoint_begin = 5; }},
+      {"checkpoint 0: sequence_index", [](P p) { CheckpointsOf(p)[0].sequence_index = 8; }},
+      {"checkpoint 0: sequence_index",
+       [](P p) { StepsOf(p)[0].checkpoint_begin = 0; }},  // of sequence 5
+      {"checkpoint 1: sequence_index", [](P p) { CheckpointsOf(p)[1].sequence_index = 7; }},
+      {"checkpoint 2: sequence_index", [](P p) { StepsOf(p)[1].checkpoint_begin = 2; }},
       {"checkpoint 0: position", [](P p) { CheckpointsOf(p)[0].position = 0; }},
       {"checkpoint 0: position", [](P p) { CheckpointsOf(p)[0].position = 511; }},
       {"checkpoint 0: position", [](P p) { CheckpointsOf(p)[0].position = 8192 + 256; }},
@@ -302,21 +313,23 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
       {"checkpoint 0: overlap_block", [](P p) { CheckpointsOf(p)[0].overlap_block = 20; }},
       {"checkpoint 1: overlap_block", [](P p) { CheckpointsOf(p)[1].overlap_block = 7; }},  // again
       {"checkpoint 1: state_block", [](P p) { CheckpointsOf(p)[1].state_block = 0; }},
-      {"restore 0: lane", [](P p) { RestoresOf(p)[0].lane = -1; }},
-      {"restore 0: lane", [](P p) { RestoresOf(p)[0].lane = 1; }},  // not in the step
-      {"restore 1: lane", [](P p) { RestoresOf(p)[1].lane = 2; }},  // twice
+      {"restore 0: sequence_index", [](P p) { RestoresOf(p)[0].sequence_index = -1; }},
+      {"restore 0: sequence_index",
+       [](P p) { RestoresOf(p)[0].sequence_index = 1; }},  // not in the step
+      {"restore 1: sequence_index", [](P p) { RestoresOf(p)[1].sequence_index = 2; }},  // twice
       {"restore 0: position", [](P p) { RestoresOf(p)[0].position = 512; }},
       {"restore 0: overlap_block", [](P p) { RestoresOf(p)[0].overlap_block = 20; }},
       {"restore 0: overlap_block", [](P p) { RestoresOf(p)[0].overlap_block = -2; }},
       {"restore 1: reserved", [](P p) { RestoresOf(p)[1].reserved = 1; }},
       {"patch 0: pool", [](P p) { PatchesOf(p)[0].pool = 4; }},
       {"patch 0: pool", [](P p) { PatchesOf(p)[0].pool = 3; }},  // the overlap pool has no tables
-      {"patch 0: lane", [](P p) { PatchesOf(p)[0].lane = 8; }},
+      {"patch 0: sequence_index", [](P p) { PatchesOf(p)[0].sequence_index = 8; }},
       {"patch 0: index", [](P p) { PatchesOf(p)[0].index = 32; }},
       {"patch 0: block", [](P p) { PatchesOf(p)[0].block = -1; }},  // full pools have no holes
       {"patch 1: block", [](P p) { PatchesOf(p)[1].block = 100; }},
       {"patch 2: block", [](P p) { PatchesOf(p)[2].block = -2; }},
-      {"index 1 of lane 7 in pool 0 is patched twice", [](P p) { PatchesOf(p)[2].lane = 7; }},
+      {"index 1 of sequence 7 in pool 0 is patched twice",
+       [](P p) { PatchesOf(p)[2].sequence_index = 7; }},
       {"copy 0: pool", [](P p) { CopiesOf(p)[0].pool = -1; }},
       {"copy 0: source", [](P p) { CopiesOf(p)[0].source = 100; }},
       {"copy 1: source", [](P p) { CopiesOf(p)[1].source = 20; }},
@@ -346,11 +359,13 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
 TEST(PlanTest, ACheckpointHasAnOverlapBlockOnlyWhereThereIsSuchAPool) {
   const Geometry geometry = MakeTestGeometry();
   for (const int32_t block : {kNoBlock, 0}) {
-    PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = 1, .checkpoints = 1, .restores = 1});
-    builder.AddLane(Lane(0, 0, 256, 0, 256));
+    PlanBuilder builder(geometry, PlanKind::kStep,
+                        {.sequences = 1, .checkpoints = 1, .restores = 1});
+    builder.AddSequence(Part(0, 0, 256, 0, 256));
     builder.AddCheckpoint(
-        {.lane = 0, .position = 256, .overlap_block = block, .state_block = kNoBlock});
-    builder.AddRestore({.lane = 0, .position = 0, .overlap_block = kNoBlock, .reserved = 0});
+        {.sequence_index = 0, .position = 256, .overlap_block = block, .state_block = kNoBlock});
+    builder.AddRestore(
+        {.sequence_index = 0, .position = 0, .overlap_block = kNoBlock, .reserved = 0});
     const Plan plan = std::move(builder).Build(1, PlanNumber(1));
     EXPECT_EQ(Plan::Parse(plan.bytes(), geometry).ok(), block == kNoBlock);
   }
@@ -359,13 +374,13 @@ TEST(PlanTest, ACheckpointHasAnOverlapBlockOnlyWhereThereIsSuchAPool) {
 TEST(PlanTest, MoreCheckpointsThanAnyStepCanLeaveAreRefused) {
   const Geometry geometry = MakePlanGeometry();
   const auto most = static_cast<int32_t>(MaxCheckpoints(geometry));
-  EXPECT_EQ(most, (4096 + 8 * 255) / 256 + 8);  // chunks that end in a step, and one a lane
+  EXPECT_EQ(most, (4096 + 8 * 255) / 256 + 8);  // chunks that end in a step, and one a sequence
   for (const int32_t count : {most, most + 1}) {
     const Geometry wide = MakeTestGeometry({.overlap_blocks = most + 1});
     PlanBuilder builder(wide, PlanKind::kStep, {.checkpoints = count});
     for (int32_t i = 0; i < count; ++i) {
       builder.AddCheckpoint(
-          {.lane = 0, .position = 256, .overlap_block = i, .state_block = kNoBlock});
+          {.sequence_index = 0, .position = 256, .overlap_block = i, .state_block = kNoBlock});
     }
     const Plan plan = std::move(builder).Build(1, PlanNumber(1));
     EXPECT_EQ(Plan::Parse(plan.bytes(), wide).ok(), count == most);
@@ -374,8 +389,8 @@ TEST(PlanTest, MoreCheckpointsThanAnyStepCanLeaveAreRefused) {
 
 TEST(PlanTest, MoreRowsThanAStepMayHaveAreRefused) {
   const Geometry geometry = MakePlanGeometry();  // 4096 a step, 8192 a context
-  PlanBuilder builder(geometry, PlanKind::kStep, {.lanes = 1});
-  builder.AddLane(Lane(0, 0, 4097, 0, 0));
+  PlanBuilder builder(geometry, PlanKind::kStep, {.sequences = 1});
+  builder.AddSequence(Part(0, 0, 4097, 0, 0));
   const Plan plan = std::move(builder).Build(1, PlanNumber(1));
   EXPECT_THAT(std::string(Plan::Parse(plan.bytes(), geometry).status().message()),
               HasSubstr("num_token_rows is 4097"));

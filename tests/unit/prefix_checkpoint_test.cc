@@ -27,7 +27,7 @@ LedgerOptions With(CheckpointPolicy policy) {
   return options;
 }
 
-// `layers` deep, so that an exact replay goes back by 127 tokens for each.
+// `layers` deep, so that an exact refeed goes back by 127 tokens for each.
 Geometry Deep(int32_t layers, const TestGeometryOptions& options = {}) {
   Geometry geometry = MakeTestGeometry(options);
   geometry.num_layers = layers;
@@ -76,7 +76,7 @@ TEST(PrefixCheckpointTest, OneIsLeftWhereAMatchEnded) {
   const Tokens branch = Text(1, 1030) + Text(2, 600);
   EXPECT_EQ(Checkpoints(f, Text(1, 2000)), Boundaries({1792}));
   const PrefixMatch first = f.Run({.tokens = branch});
-  EXPECT_EQ(first, (PrefixMatch{.matched = 1024, .skipped = 512, .replayed = 512}));
+  EXPECT_EQ(first, (PrefixMatch{.matched = 1024, .skipped = 512, .refed = 512}));
   EXPECT_EQ(Checkpoints(f, branch), Boundaries({1024, 1536}));
   const PrefixMatch next = f.Probe({.tokens = Text(1, 1030) + Text(3, 600)});
   EXPECT_EQ(next, (PrefixMatch{.matched = 1024, .resumed = 1024}));
@@ -92,7 +92,7 @@ TEST(PrefixCheckpointTest, EveryTokensLeavesThemAtItsMultiplesAlone) {
   EXPECT_EQ(Checkpoints(f, all), Boundaries({512, 1024, 1536, 2048}));
   EXPECT_EQ(f.Probe({.tokens = all}), (PrefixMatch{.matched = 2048, .resumed = 2048}));
   EXPECT_EQ(f.Probe({.tokens = Text(1, 1400)}),
-            (PrefixMatch{.matched = 1280, .resumed = 1024, .replayed = 256}));
+            (PrefixMatch{.matched = 1280, .resumed = 1024, .refed = 256}));
   EXPECT_EQ(f.figures().rolled_checkpoints, 0);
 }
 
@@ -106,7 +106,7 @@ TEST(PrefixCheckpointTest, UnderNoneThereIsNeverOne) {
   EXPECT_EQ(f.figures().missed_checkpoints, 0);
   EXPECT_EQ(f.Use(0).free, 100);
   EXPECT_EQ(f.Probe({.tokens = Text(1, 600)}),
-            (PrefixMatch{.matched = 512, .skipped = 256, .replayed = 256}));
+            (PrefixMatch{.matched = 512, .skipped = 256, .refed = 256}));
 }
 
 TEST(PrefixCheckpointTest, BoundariesInsideAChunkAreRefused) {
@@ -161,7 +161,7 @@ TEST(PrefixCheckpointTest, LosingOneLeavesTheChunks) {
   EXPECT_EQ(f.figures().evicted_chunks, 0);
   // The window is gone, the history still hits.
   EXPECT_EQ(f.Run({.tokens = Text(1, 2000)}),
-            (PrefixMatch{.matched = 1792, .skipped = 1536, .replayed = 256}));
+            (PrefixMatch{.matched = 1792, .skipped = 1536, .refed = 256}));
 }
 
 // ---- Room.
@@ -201,8 +201,8 @@ TEST(PrefixCheckpointTest, APlanSnapshotsAndRestoresTheRightOverlapBlocks) {
   ASSERT_EQ(first.checkpoints().size(), 2u);
   const CheckpointRecord of_a = first.checkpoints()[0];
   const CheckpointRecord of_b = first.checkpoints()[1];
-  EXPECT_EQ(of_a.lane, a.lane);
-  EXPECT_EQ(of_b.lane, b.lane);
+  EXPECT_EQ(of_a.sequence_index, a.index);
+  EXPECT_EQ(of_b.sequence_index, b.index);
   EXPECT_EQ(of_a.position, 512);
   EXPECT_GE(of_a.overlap_block, 0);
   EXPECT_NE(of_a.overlap_block, of_b.overlap_block);
@@ -213,7 +213,7 @@ TEST(PrefixCheckpointTest, APlanSnapshotsAndRestoresTheRightOverlapBlocks) {
   EXPECT_EQ(f.Use(3).live, 2);  // held until the restores are planned
   const Plan second = f.Append({{c, 8}, {d, 8}});
   ASSERT_EQ(second.restores().size(), 2u);
-  EXPECT_EQ(second.restores()[0].lane, c.lane);
+  EXPECT_EQ(second.restores()[0].sequence_index, c.index);
   EXPECT_EQ(second.restores()[0].position, 512);
   EXPECT_EQ(second.restores()[0].overlap_block, of_b.overlap_block);
   EXPECT_EQ(second.restores()[1].overlap_block, of_a.overlap_block);

@@ -45,7 +45,7 @@ TEST(PrefixDraftTest, AcceptedDraftsArePublishedAtTheirCommit) {
   EXPECT_FALSE(f.IsCached(Text(1, 254) + Tokens{7, 22}));
 }
 
-TEST(PrefixDraftTest, ACheckpointOfASettledDraftIsInTheNextPlanBeforeTheFirstLane) {
+TEST(PrefixDraftTest, ACheckpointOfASettledDraftIsInTheNextPlanBeforeTheFirstSequence) {
   PrefixFixture f({.overlap_blocks = 2});
   const SequenceId a = f.Start(Text(1, 254));
   const SequenceId b = f.Start(Text(2, 10));
@@ -57,10 +57,10 @@ TEST(PrefixDraftTest, ACheckpointOfASettledDraftIsInTheNextPlanBeforeTheFirstLan
   EXPECT_TRUE(f.HasCheckpoint(Text(1, 254) + Tokens{7, 21}));
   EXPECT_EQ(f.Use(3).live, 1);  // until it is snapshot
   f.Commit(b, {1});
-  const Plan plan = f.Append({{b, 1}});  // whichever lanes the plan has
+  const Plan plan = f.Append({{b, 1}});  // whichever sequences the plan has
   ASSERT_EQ(plan.checkpoints().size(), 1u);
-  EXPECT_EQ(plan.lanes()[0].checkpoint_begin, 1);
-  EXPECT_EQ(plan.checkpoints()[0].lane, a.lane);
+  EXPECT_EQ(plan.sequences()[0].checkpoint_begin, 1);
+  EXPECT_EQ(plan.checkpoints()[0].sequence_index, a.index);
   EXPECT_EQ(plan.checkpoints()[0].position, 256);
   EXPECT_EQ(f.Use(3).live, 0);
   EXPECT_EQ(f.Use(3).cached, 1);

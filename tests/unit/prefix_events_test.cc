@@ -40,7 +40,7 @@ struct Tally {
     matches.matched += match.matched;
     matches.resumed += match.resumed;
     matches.skipped += match.skipped;
-    matches.replayed += match.replayed;
+    matches.refed += match.refed;
   }
 };
 
@@ -193,8 +193,8 @@ TEST(PrefixEventsTest, AfterRandomWorkTheFiguresAddUp) {
   EXPECT_EQ(f.matched_tokens, t.matches.matched);
   EXPECT_EQ(f.resumed_tokens, t.matches.resumed);
   EXPECT_EQ(f.skipped_tokens, t.matches.skipped);
-  EXPECT_EQ(f.replayed_tokens, t.matches.replayed);
-  EXPECT_EQ(f.matched_tokens, f.resumed_tokens + f.skipped_tokens + f.replayed_tokens);
+  EXPECT_EQ(f.refed_tokens, t.matches.refed);
+  EXPECT_EQ(f.matched_tokens, f.resumed_tokens + f.skipped_tokens + f.refed_tokens);
   EXPECT_EQ(f.saved_tokens(), f.resumed_tokens + f.skipped_tokens);
   EXPECT_EQ(f.forks, t.forks);
 
@@ -216,7 +216,7 @@ TEST(PrefixEventsTest, AfterRandomWorkTheFiguresAddUp) {
        std::vector<std::pair<const char*, int64_t>>{{"hits", f.hits},
                                                     {"resumed_tokens", f.resumed_tokens},
                                                     {"skipped_tokens", f.skipped_tokens},
-                                                    {"replayed_tokens", f.replayed_tokens},
+                                                    {"replayed_tokens", f.refed_tokens},
                                                     {"duplicate_chunks", f.duplicate_chunks},
                                                     {"evicted_chunks", f.evicted_chunks},
                                                     {"expired_chunks", f.expired_chunks},

@@ -29,7 +29,7 @@ TEST(PrefixForkTest, AForkSharesAllBlocksAndTakesNone) {
   f.Feed(a);
   const std::vector<PoolUse> before = {f.Use(0), f.Use(1), f.Use(2)};
   const SequenceId b = f.Fork(a);
-  EXPECT_NE(a.lane, b.lane);
+  EXPECT_NE(a.index, b.index);
   for (int p = 0; p < 3; ++p) EXPECT_EQ(f.Use(p).live, before[p].live);
   const SequenceInfo of_a = f.Info(a), of_b = f.Info(b);
   EXPECT_EQ(of_b.length, of_a.length);
@@ -59,7 +59,7 @@ TEST(PrefixForkTest, WhoeverWritesFirstCopiesThePartlyFilledBlocks) {
             return patch.pool == copy.pool && patch.block == copy.destination;
           });
       ASSERT_NE(to, copying.patches().end());
-      EXPECT_EQ(to->lane, first.lane);
+      EXPECT_EQ(to->sequence_index, first.index);
       EXPECT_EQ(to->index, copy.pool == 0 ? 4 : 1);
     }
     EXPECT_EQ(CopiesByPool(f.Append({{second, 1}})), kNone);
@@ -154,12 +154,12 @@ TEST(PrefixForkTest, AForkOfAReplayReplaysItselfAndWritesNoSharedChunk) {
   const SequenceId b = f.Fork(a);
   EXPECT_EQ(f.Info(b).write_from, 1024);
   const Plan plan = f.Append({{b, 100}, {a, 50}});
-  EXPECT_EQ(plan.lanes()[0].write_from, 1024);
+  EXPECT_EQ(plan.sequences()[0].write_from, 1024);
   EXPECT_EQ(CopiesByPool(plan), (std::vector<int>{1, 0, 0}));  // of the window alone
   EXPECT_EQ(f.Use(1).live, 4);
 }
 
-TEST(PrefixForkTest, WithoutALaneOrALiveSequenceThereIsNoFork) {
+TEST(PrefixForkTest, WithoutAFreeIndexOrALiveSequenceThereIsNoFork) {
   PrefixFixture f({});
   const SequenceId a = f.Start(Text(1, 10));
   for (int i = 0; i < 7; ++i) f.Fork(a);

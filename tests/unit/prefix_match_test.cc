@@ -35,8 +35,8 @@ TEST(PrefixMatchTest, APromptOfWholeChunksLeavesItsLastChunkToCompute) {
   EXPECT_EQ(again.match, Resumed(768));
   EXPECT_EQ(again.length, 768);
   const Plan plan = f.Append({{again.id, 256}});
-  EXPECT_EQ(plan.lanes()[0].first, 768);
-  EXPECT_EQ(plan.lanes()[0].write_from, 768);
+  EXPECT_EQ(plan.sequences()[0].first, 768);
+  EXPECT_EQ(plan.sequences()[0].write_from, 768);
   EXPECT_EQ(f.Probe({.tokens = Text(1, 1025)}), Resumed(1024));
 }
 
@@ -82,11 +82,11 @@ TEST(PrefixMatchTest, EqualTokensUnderAnotherSaltAreNotShared) {
   EXPECT_EQ(f.figures().stored_chunks, 4);
 }
 
-std::vector<int32_t> BlocksOfLane(const Ledger& ledger, int pool, int32_t lane) {
+std::vector<int32_t> BlocksOfSequence(const Ledger& ledger, int pool, int32_t sequence_index) {
   std::vector<int32_t> blocks;
   const Plan snapshot = *ledger.Snapshot();
   for (const BlockPatch& patch : snapshot.patches()) {
-    if (patch.pool == pool && patch.lane == lane) blocks.push_back(patch.block);
+    if (patch.pool == pool && patch.sequence_index == sequence_index) blocks.push_back(patch.block);
   }
   return blocks;
 }
@@ -103,7 +103,7 @@ TEST(PrefixMatchTest, ADigestCollisionNeverMixesTwoPrompts) {
     const int32_t rest = static_cast<int32_t>(tokens.size()) - admission.length;
     EXPECT_TRUE(ledger->Append({{{admission.id, rest}}}).ok());
     ledger->CheckInvariants();
-    const std::vector<int32_t> blocks = BlocksOfLane(*ledger, 1, admission.id.lane);
+    const std::vector<int32_t> blocks = BlocksOfSequence(*ledger, 1, admission.id.index);
     EXPECT_TRUE(ledger->FreeSequence(admission.id).ok());
     ledger->CheckInvariants();
     return std::pair(admission.match.matched, blocks);
@@ -210,7 +210,7 @@ TEST(PrefixMatchTest, OfTwoEqualPromptsInFlightTheFirstToSettlePublishesAndTheOt
   EXPECT_EQ(f.Extend(b), Resumed(512));
   EXPECT_EQ(f.Info(b).length, 512);
   const Plan plan = f.Append({{b, 800}});  // up to 1312
-  EXPECT_EQ(plan.lanes()[0].write_from, 512);
+  EXPECT_EQ(plan.sequences()[0].write_from, 512);
   EXPECT_EQ(f.Extend(a), (PrefixMatch{.matched = 1280 - 600, .resumed = 1280 - 600}));
   EXPECT_EQ(f.Info(a).write_from, 1280);
   f.Append({{a, 720}, {b, 688}});
@@ -230,7 +230,7 @@ TEST(PrefixMatchTest, AnExtendedMatchTakesThePlaceOfAChunkThatWasBegun) {
   EXPECT_EQ(f.Use(1).live, 5);
   EXPECT_EQ(f.Extend(b), (PrefixMatch{.matched = 668, .resumed = 668}));
   EXPECT_EQ(f.Use(1).live, 4);
-  EXPECT_EQ(BlocksOfLane(f.ledger(), 1, b.lane).size(), 3u);
+  EXPECT_EQ(BlocksOfSequence(f.ledger(), 1, b.index).size(), 3u);
   EXPECT_EQ(f.Extend(b), PrefixMatch{});
   f.Feed(b);
 }
@@ -240,14 +240,14 @@ TEST(PrefixMatchTest, OfTwoThatSettleAChunkTheSecondKeepsItsOwnBlock) {
   const SequenceId a = f.Start(Text(1, 300));
   const SequenceId b = f.Start(Text(1, 300));
   f.Append({{a, 300}, {b, 300}});
-  const int32_t first = BlocksOfLane(f.ledger(), 1, a.lane)[0];
-  EXPECT_NE(BlocksOfLane(f.ledger(), 1, b.lane)[0], first);
+  const int32_t first = BlocksOfSequence(f.ledger(), 1, a.index)[0];
+  EXPECT_NE(BlocksOfSequence(f.ledger(), 1, b.index)[0], first);
   EXPECT_EQ(f.figures().duplicate_chunks, 1);
   f.Free(b);
   f.Free(a);
   EXPECT_EQ(f.Use(1).cached, 1);
   const SequenceId c = f.Start(Text(1, 300));
-  EXPECT_EQ(BlocksOfLane(f.ledger(), 1, c.lane)[0], first);
+  EXPECT_EQ(BlocksOfSequence(f.ledger(), 1, c.index)[0], first);
 }
 
 TEST(PrefixMatchTest, ExtendMatchOfAStaleHandleOrWithUndecidedDraftsIsRefused) {
@@ -261,7 +261,7 @@ TEST(PrefixMatchTest, ExtendMatchOfAStaleHandleOrWithUndecidedDraftsIsRefused) {
   EXPECT_EQ(f.ledger().ExtendMatch(a).status().code(), StatusCode::kNotFound);
 }
 
-TEST(PrefixMatchTest, AReusedLaneHasNothingOfTheSequenceBefore) {
+TEST(PrefixMatchTest, AReusedIndexHasNothingOfTheSequenceBefore) {
   PrefixFixture f({});
   f.Run({.tokens = Text(1, 1000)});
   const SequenceId a = f.Start(Text(1, 1000));
@@ -269,14 +269,14 @@ TEST(PrefixMatchTest, AReusedLaneHasNothingOfTheSequenceBefore) {
   f.Free(a);
   EXPECT_EQ(f.ledger().FreeSequence(a).code(), StatusCode::kNotFound);
   const SequenceId b = f.Start(Text(2, 1000));
-  EXPECT_EQ(b.lane, a.lane);
+  EXPECT_EQ(b.index, a.index);
   EXPECT_EQ(f.Info(b).write_from, 0);
   EXPECT_EQ(f.Info(b).published, 0);
   EXPECT_EQ(f.ledger().FreeSequence(a).code(), StatusCode::kNotFound);
   EXPECT_EQ(f.ledger().Fork(a).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(f.ledger().Commit(a, {1}).code(), StatusCode::kNotFound);
   const Plan plan = f.Append({{b, 1000}});
-  EXPECT_EQ(plan.lanes()[0].write_from, 0);
+  EXPECT_EQ(plan.sequences()[0].write_from, 0);
   EXPECT_TRUE(plan.restores().empty());
   EXPECT_TRUE(f.IsCached(Text(2, 768)));
 }

@@ -119,7 +119,7 @@ TEST(PrefixReuseTest, AllFormatsHoldTheSameFigures) {
 TEST(PrefixReuseTest, EachFigureStandsUnderItsName) {
   PrefixFigures figures;
   figures.matched_tokens = 54'082'048;
-  figures.replayed_tokens = 82'048;
+  figures.refed_tokens = 82'048;
   figures.indexed_chunks = 12;
   figures.evicted_blocks[2] = 7;
   EXPECT_THAT(ToJson(figures), HasSubstr("\"saved_tokens\": 54000000, "));
@@ -132,7 +132,7 @@ TEST(PrefixReuseTest, EachFigureStandsUnderItsName) {
 }
 
 TEST(PrefixReuseTest, AMatchSavesWhatItNeedNotFeedAgain) {
-  EXPECT_EQ((PrefixMatch{.matched = 1024, .skipped = 512, .replayed = 512}).saved(), 512);
+  EXPECT_EQ((PrefixMatch{.matched = 1024, .skipped = 512, .refed = 512}).saved(), 512);
 }
 
 }  // namespace

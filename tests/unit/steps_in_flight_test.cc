@@ -163,7 +163,7 @@ TEST(StepsInFlightTest, ACheckpointsBlocksDrainWhenItIsRolledOver) {
   EXPECT_EQ(f.Use(3).draining, 0);
 }
 
-TEST(StepsInFlightTest, ALaneIsReusedWhileItsOldStepsRun) {
+TEST(StepsInFlightTest, AnIndexIsReusedWhileItsOldStepsRun) {
   PrefixFixture f(TestGeometryOptions{}, InFlight(4));
   const SequenceId a = f.Start(Text(1, 200));
   const Plan first = f.Append({{a, 200}});
@@ -173,7 +173,7 @@ TEST(StepsInFlightTest, ALaneIsReusedWhileItsOldStepsRun) {
   EXPECT_EQ(f.ledger().FreeSequence(a).code(), StatusCode::kNotFound);
   EXPECT_EQ(f.Dump(), before);
   const SequenceId b = f.Start(Text(2, 200));
-  ASSERT_EQ(b.lane, a.lane);
+  ASSERT_EQ(b.index, a.index);
   const Plan second = f.Append({{b, 200}});
   for (const int p : {0, 1, 2}) EXPECT_FALSE(Meet(BlocksOf(first, p), BlocksOf(second, p)));
   EXPECT_EQ(f.ledger().FreeSequence(a).code(), StatusCode::kNotFound);
@@ -203,7 +203,7 @@ TEST(StepsInFlightTest, NoMorePlansRunThanAllowedAndEachRetiresOnce) {
 std::set<int32_t> WindowIndices(const Plan& snapshot, SequenceId id) {
   std::set<int32_t> indices;
   for (const BlockPatch& patch : snapshot.patches()) {
-    if (patch.pool == 0 && patch.lane == id.lane) indices.insert(patch.index);
+    if (patch.pool == 0 && patch.sequence_index == id.index) indices.insert(patch.index);
   }
   return indices;
 }
@@ -238,14 +238,14 @@ TEST(StepsInFlightTest, ASnapshotNamesEveryBlockOfResumedAndForkedSequences) {
   EXPECT_EQ(snapshot.number(), f.ledger().last_plan());
   std::map<std::pair<int32_t, int32_t>, std::vector<std::pair<int32_t, int32_t>>> tables;
   for (const BlockPatch& patch : snapshot.patches()) {
-    tables[{patch.lane, patch.pool}].emplace_back(patch.index, patch.block);
+    tables[{patch.sequence_index, patch.pool}].emplace_back(patch.index, patch.block);
   }
   for (const int p : {0, 1, 2}) {
-    EXPECT_EQ((tables[{a.lane, p}].size()), p == 0 ? 2u : 3u);
-    EXPECT_EQ((tables[{a.lane, p}]), (tables[{b.lane, p}]));
-    EXPECT_EQ((tables[{c.lane, p}].size()), p == 0 ? 2u : 1u);
+    EXPECT_EQ((tables[{a.index, p}].size()), p == 0 ? 2u : 3u);
+    EXPECT_EQ((tables[{a.index, p}]), (tables[{b.index, p}]));
+    EXPECT_EQ((tables[{c.index, p}].size()), p == 0 ? 2u : 1u);
   }
-  EXPECT_EQ((tables[{a.lane, 0}][0].first), 10);
+  EXPECT_EQ((tables[{a.index, 0}][0].first), 10);
   EXPECT_TRUE(Plan::Parse(snapshot.bytes(), f.ledger().geometry()).ok());
 }
 

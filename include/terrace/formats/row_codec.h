@@ -1,8 +1,9 @@
 // The arithmetic of the row formats, written once for host and device (docs/formats.md).
 //
 // The unit is a packet: 16 consecutive channels, 32 bytes of bf16. Every group that shares a scale
-// is a whole number of packets, and on the device one lane owns one packet (32 lanes are a row of
-// 512 channels, 8 lanes an indexer key). A row is encoded in steps that both sides share:
+// is a whole number of packets, and on the device one sequence owns one packet (32 sequences are a
+// row of 512 channels, 8 sequences an indexer key). A row is encoded in steps that both sides
+// share:
 //
 //   SanitizeBf16, RotatePairs      on the bf16 channels (bf16.h, rope.h)
 //   LargestMagnitudeBf16           of a packet, then reduced over the group: a loop or shuffles

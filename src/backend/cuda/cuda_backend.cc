@@ -158,8 +158,8 @@ class CudaBackend final : public Backend {
     return Run(params.pool.ratio == kCsaRatio ? LaunchCompressCsa : LaunchCompressHca, params,
                stream, "launch of Compress");
   }
-  absl::Status TakeOverlap(const TakeOverlapParams& params, Stream stream) override {
-    return Run(LaunchTakeOverlap, params, stream, "launch of TakeOverlap");
+  absl::Status CaptureOverlap(const CaptureOverlapParams& params, Stream stream) override {
+    return Run(LaunchCaptureOverlap, params, stream, "launch of TakeOverlap");
   }
   absl::Status RestoreState(const RestoreStateParams& params, Stream stream) override {
     return Run(LaunchRestoreState, params, stream, "launch of RestoreState");

@@ -28,8 +28,8 @@ constexpr int64_t kPieceRows = 128;
 constexpr int64_t kPieceSlots = 1 << 14;
 constexpr int64_t kPieceCopyBytes = 1 << 18;
 constexpr int64_t kPieceCsaEntries = 16;
-constexpr int64_t kPieceCsaLanes = 16;
-constexpr int64_t kPieceHcaLanes = 4;
+constexpr int64_t kPieceCsaSequences = 16;
+constexpr int64_t kPieceHcaSequences = 4;
 
 constexpr int64_t kMostBytes = int64_t{1} << 62;
 
@@ -44,41 +44,43 @@ absl::Status OutOfMemory(int64_t bytes) {
 void Expand(const BeginParams& params) {
   const Geometry& geometry = params.geometry;
   const StepView& step = params.step;
-  const LaneRecord* const lanes = LanesOf(*step.header);
+  const SequenceStep* const sequences = StepsOf(*step.header);
   const int window = geometry.window_pool;
-  for (int32_t l = 0; l < params.header.num_lanes; ++l) {
-    const LaneRecord& lane = lanes[l];
-    const int32_t first_stored = FirstStoredPosition(geometry, lane);
-    for (int32_t i = 0; i < lane.count; ++i) {
-      step.tokens[lane.token_row + i] = {lane.lane, lane.first + i, lane.first, first_stored};
-      step.token_record[lane.token_row + i] = l;
-      step.token_position[lane.token_row + i] = lane.first + i;
+  for (int32_t l = 0; l < params.header.num_sequences; ++l) {
+    const SequenceStep& sequence = sequences[l];
+    const int32_t first_stored = FirstStoredPosition(geometry, sequence);
+    for (int32_t i = 0; i < sequence.count; ++i) {
+      step.tokens[sequence.token_row + i] = {sequence.sequence_index, sequence.first + i,
+                                             sequence.first, first_stored};
+      step.token_record[sequence.token_row + i] = l;
+      step.token_position[sequence.token_row + i] = sequence.first + i;
     }
     for (int p = 0; p < geometry.num_pools; ++p) {
       const PoolGeometry& pool = geometry.pools[p];
       if (!HoldsRows(pool.kind)) continue;
-      const int32_t* blocks = step.block_table[p] + int64_t{lane.lane} * pool.blocks_per_lane;
+      const int32_t* blocks =
+          step.block_table[p] + int64_t{sequence.sequence_index} * pool.blocks_per_sequence;
       if (p == window) {
-        int32_t* slots = step.slots[p] + lane.token_row;
-        for (int32_t i = 0; i < lane.count; ++i) {
-          const int32_t position = lane.first + i;
+        int32_t* slots = step.slots[p] + sequence.token_row;
+        for (int32_t i = 0; i < sequence.count; ++i) {
+          const int32_t position = sequence.first + i;
           slots[i] = WindowRowWritten(geometry, *step.header, l, first_stored, position)
                          ? SlotOf(pool, blocks, position)
                          : kNoSlot;
         }
         continue;
       }
-      const int32_t begin = EntriesClosed(pool, lane.first);
-      const int32_t end = EntriesClosed(pool, lane.first + lane.count);
+      const int32_t begin = EntriesClosed(pool, sequence.first);
+      const int32_t end = EntriesClosed(pool, sequence.first + sequence.count);
       for (int32_t entry = begin; entry < end; ++entry) {
-        const int32_t row = lane.entry_row[p] + entry - begin;
-        step.slots[p][row] = EntrySlot(pool, lane, blocks, entry);
+        const int32_t row = sequence.entry_row[p] + entry - begin;
+        step.slots[p][row] = EntrySlot(pool, sequence, blocks, entry);
         step.entry_position[p][row] = entry * pool.ratio;
       }
     }
   }
   for (int32_t row = params.header.num_token_rows; row < params.padded_token_rows; ++row) {
-    step.tokens[row] = {.lane = -1, .position = 0, .first = 0, .first_stored = 0};
+    step.tokens[row] = {.sequence_index = -1, .position = 0, .first = 0, .first_stored = 0};
     step.token_record[row] = -1;
     step.token_position[row] = 0;
     if (window >= 0) step.slots[window][row] = kNoSlot;
@@ -138,8 +140,9 @@ absl::Status HostBackend::Begin(const BeginParams& params, Stream stream) {
 absl::Status HostBackend::Patch(const PatchParams& params, Stream /*stream*/) {
   for (int32_t i = 0; i < params.count; ++i) {
     const BlockPatch& patch = params.patches[i];
-    const int64_t lane_blocks = params.geometry.pools[patch.pool].blocks_per_lane;
-    params.step.block_table[patch.pool][patch.lane * lane_blocks + patch.index] = patch.block;
+    const int64_t sequence_blocks = params.geometry.pools[patch.pool].blocks_per_sequence;
+    params.step.block_table[patch.pool][patch.sequence_index * sequence_blocks + patch.index] =
+        patch.block;
   }
   return absl::OkStatus();
 }
@@ -209,12 +212,12 @@ absl::Status HostBackend::Compress(const CompressParams& params, Stream /*stream
   const int32_t entries = std::min(params.max_entry_rows, header.num_entry_rows[params.pool_index]);
   pool_.ParallelFor(entries, csa ? kPieceCsaEntries : 1,
                     [&](int64_t begin, int64_t end) { CompressHostEntries(params, begin, end); });
-  pool_.ParallelFor(header.num_lanes, csa ? kPieceCsaLanes : kPieceHcaLanes,
-                    [&](int64_t begin, int64_t end) { CompressHostLanes(params, begin, end); });
+  pool_.ParallelFor(header.num_sequences, csa ? kPieceCsaSequences : kPieceHcaSequences,
+                    [&](int64_t begin, int64_t end) { CompressHostSequences(params, begin, end); });
   return absl::OkStatus();
 }
 
-absl::Status HostBackend::TakeOverlap(const TakeOverlapParams& params, Stream /*stream*/) {
+absl::Status HostBackend::CaptureOverlap(const CaptureOverlapParams& params, Stream /*stream*/) {
   TakeHostOverlap(params);
   return absl::OkStatus();
 }

@@ -37,7 +37,7 @@ class HostBackend final : public Backend {
   absl::Status Gather(const GatherParams& params, Stream stream) override;
   absl::Status CopyBlocks(const CopyParams& params, Stream stream) override;
   absl::Status Compress(const CompressParams& params, Stream stream) override;
-  absl::Status TakeOverlap(const TakeOverlapParams& params, Stream stream) override;
+  absl::Status CaptureOverlap(const CaptureOverlapParams& params, Stream stream) override;
   absl::Status RestoreState(const RestoreStateParams& params, Stream stream) override;
 
   Counters* counters() override { return &counters_; }

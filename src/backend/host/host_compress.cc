@@ -144,9 +144,9 @@ void WriteEntry(const CompressParams& params, const CompressPlane& plane,
   WriteHostRows(segment, 0, 1, params.step.counters);
 }
 
-// The lane's page of `pages`, or null and counted if it has no block there.
-float* StateOf(const CompressParams& params, int32_t lane, bool count) {
-  const int32_t block = params.state_table[lane];
+// The sequence's page of `pages`, or null and counted if it has no block there.
+float* StateOf(const CompressParams& params, int32_t sequence_index, bool count) {
+  const int32_t block = params.state_table[sequence_index];
   if (block < 0 || block >= params.state.num_blocks) {
     if (count) Raise(params.step.counters->skipped_slots, 1);
     return nullptr;
@@ -154,11 +154,12 @@ float* StateOf(const CompressParams& params, int32_t lane, bool count) {
   return reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
 }
 
-int32_t EntryOfRow(const CompressParams& params, const LaneRecord& lane, int32_t entry_row) {
-  return EntriesClosed(params.pool, lane.first) + entry_row - lane.entry_row[params.pool_index];
+int32_t EntryOfRow(const CompressParams& params, const SequenceStep& sequence, int32_t entry_row) {
+  return EntriesClosed(params.pool, sequence.first) + entry_row -
+         sequence.entry_row[params.pool_index];
 }
-int32_t RowOfEntry(const CompressParams& params, const LaneRecord& lane, int32_t entry) {
-  return entry - EntriesClosed(params.pool, lane.first) + lane.entry_row[params.pool_index];
+int32_t RowOfEntry(const CompressParams& params, const SequenceStep& sequence, int32_t entry) {
+  return entry - EntriesClosed(params.pool, sequence.first) + sequence.entry_row[params.pool_index];
 }
 
 // The numbers of one token: some columns of one plane of kv and score.
@@ -174,9 +175,9 @@ struct TokenRoom {
 };
 
 template <int kChannels>
-TokenPart FromInputs(const CompressPlane& plane, const LaneRecord& lane, int32_t position,
+TokenPart FromInputs(const CompressPlane& plane, const SequenceStep& sequence, int32_t position,
                      int column, TokenRoom<kChannels>& room) {
-  const int64_t row = int64_t{lane.token_row} + position - lane.first;
+  const int64_t row = int64_t{sequence.token_row} + position - sequence.first;
   return {Floats(plane.kv, plane.bf16_rows, row * plane.kv_pitch + column, kChannels, room.kv),
           Floats(plane.score, plane.bf16_rows, row * plane.score_pitch + column, kChannels,
                  room.score)};
@@ -184,10 +185,10 @@ TokenPart FromInputs(const CompressPlane& plane, const LaneRecord& lane, int32_t
 
 // One half of the columns of a token, of one plane.
 template <int kChannels>
-TokenPart CsaToken(const CompressParams& params, int plane, const LaneRecord& lane,
+TokenPart CsaToken(const CompressParams& params, int plane, const SequenceStep& sequence,
                    const float* state, int32_t position, int half, TokenRoom<kChannels>& room) {
-  if (position >= lane.first) {
-    return FromInputs(params.planes[plane], lane, position, half * kChannels, room);
+  if (position >= sequence.first) {
+    return FromInputs(params.planes[plane], sequence, position, half * kChannels, room);
   }
   const float* const row =
       state + CsaLayoutOf(params).row_offset(half, position) + CsaStateLayout::plane_offset(plane);
@@ -195,8 +196,8 @@ TokenPart CsaToken(const CompressParams& params, int plane, const LaneRecord& la
 }
 
 template <int kChannels>
-void CsaEntry(const CompressParams& params, int plane, const LaneRecord& lane, const float* state,
-              int32_t entry, int32_t entry_row) {
+void CsaEntry(const CompressParams& params, int plane, const SequenceStep& sequence,
+              const float* state, int32_t entry, int32_t entry_row) {
   alignas(64) float scores[kCsaRows][kChannels];
   alignas(64) float values[kCsaRows][kChannels];
   TokenRoom<kChannels> room;
@@ -208,7 +209,7 @@ void CsaEntry(const CompressParams& params, int plane, const LaneRecord& lane, c
       continue;
     }
     const int half = j < kCsaRatio ? 0 : 1;
-    const TokenPart token = CsaToken(params, plane, lane, state, position, half, room);
+    const TokenPart token = CsaToken(params, plane, sequence, state, position, half, room);
     const float* const ape = params.planes[plane].ape + (j % kCsaRatio * 2 + half) * kChannels;
     for (int c = 0; c < kChannels; ++c) scores[j][c] = AddRn(token.score[c], ape[c]);
     std::memcpy(values[j], token.kv, sizeof(values[j]));
@@ -219,63 +220,63 @@ void CsaEntry(const CompressParams& params, int plane, const LaneRecord& lane, c
 }
 
 void CsaEntries(const CompressParams& params, int64_t begin, int64_t end) {
-  const int32_t num_lanes = params.step.header->num_lanes;
+  const int32_t num_sequences = params.step.header->num_sequences;
   for (int32_t row = static_cast<int32_t>(begin); row < end; ++row) {
     if (params.slots[row] == kNoSlot) continue;
-    const LaneRecord& lane = LanesOf(*params.step.header)[LaneOfEntryRow(
-        LanesOf(*params.step.header), num_lanes, params.pool_index, row)];
-    const float* const state = StateOf(params, lane.lane, /*count=*/false);
-    if (state == nullptr) continue;  // counted with its lane
-    const int32_t entry = EntryOfRow(params, lane, row);
-    CsaEntry<kLatentChannels>(params, 0, lane, state, entry, row);
-    if (params.num_planes > 1) CsaEntry<kIndexerChannels>(params, 1, lane, state, entry, row);
+    const SequenceStep& sequence = StepsOf(*params.step.header)[StepOfEntryRow(
+        StepsOf(*params.step.header), num_sequences, params.pool_index, row)];
+    const float* const state = StateOf(params, sequence.sequence_index, /*count=*/false);
+    if (state == nullptr) continue;  // counted with its sequence
+    const int32_t entry = EntryOfRow(params, sequence, row);
+    CsaEntry<kLatentChannels>(params, 0, sequence, state, entry, row);
+    if (params.num_planes > 1) CsaEntry<kIndexerChannels>(params, 1, sequence, state, entry, row);
   }
 }
 
 template <int kChannels>
-void CopyCsaPlane(const CompressParams& params, int plane, const LaneRecord& lane,
+void CopyCsaPlane(const CompressParams& params, int plane, const SequenceStep& sequence,
                   const float* state, int32_t position, int half, float* row) {
   TokenRoom<kChannels> room;
-  const TokenPart token = CsaToken(params, plane, lane, state, position, half, room);
+  const TokenPart token = CsaToken(params, plane, sequence, state, position, half, room);
   float* const to = row + CsaStateLayout::plane_offset(plane);
   std::memcpy(to, token.kv, kChannels * sizeof(float));
   std::memcpy(to + kChannels, token.score, kChannels * sizeof(float));
 }
 
 // Makes `row` what a state or overlap page holds of a token.
-void CopyCsaRow(const CompressParams& params, const LaneRecord& lane, const float* state,
+void CopyCsaRow(const CompressParams& params, const SequenceStep& sequence, const float* state,
                 int32_t position, int half, float* row) {
-  CopyCsaPlane<kLatentChannels>(params, 0, lane, state, position, half, row);
+  CopyCsaPlane<kLatentChannels>(params, 0, sequence, state, position, half, row);
   if (params.num_planes == 1) return;
-  CopyCsaPlane<kIndexerChannels>(params, 1, lane, state, position, half, row);
+  CopyCsaPlane<kIndexerChannels>(params, 1, sequence, state, position, half, row);
 }
 
-void TakeCsaCheckpoint(const CompressParams& params, const LaneRecord& lane, const float* state,
-                       const CheckpointRecord& checkpoint) {
+void TakeCsaCheckpoint(const CompressParams& params, const SequenceStep& sequence,
+                       const float* state, const CheckpointRecord& checkpoint) {
   const int32_t block = checkpoint.overlap_block;
   if (params.overlap.base == nullptr || block < 0 || block >= params.overlap.num_blocks) return;
   float* const page =
       reinterpret_cast<float*>(params.overlap.base + block * params.overlap.block_stride);
   for (int j = 0; j < kCsaRatio; ++j) {
-    CopyCsaRow(params, lane, state, checkpoint.position - kCsaRatio + j, 0,
+    CopyCsaRow(params, sequence, state, checkpoint.position - kCsaRatio + j, 0,
                page + j * CsaLayoutOf(params).row_floats());
   }
 }
 
-void CsaLanes(const CompressParams& params, int64_t begin, int64_t end) {
+void CsaSequences(const CompressParams& params, int64_t begin, int64_t end) {
   const CsaStateLayout layout = CsaLayoutOf(params);
   for (int32_t l = static_cast<int32_t>(begin); l < end; ++l) {
-    const LaneRecord& lane = LanesOf(*params.step.header)[l];
-    float* const state = StateOf(params, lane.lane, /*count=*/true);
+    const SequenceStep& sequence = StepsOf(*params.step.header)[l];
+    float* const state = StateOf(params, sequence.sequence_index, /*count=*/true);
     if (state == nullptr) continue;
     const StepCheckpoints checkpoints = CheckpointsOf(*params.step.header, l);
     for (const CheckpointRecord* at = checkpoints.begin; at < checkpoints.end; ++at) {
-      TakeCsaCheckpoint(params, lane, state, *at);
+      TakeCsaCheckpoint(params, sequence, state, *at);
     }
-    const int32_t length = lane.first + lane.count;
+    const int32_t length = sequence.first + sequence.count;
     for (int half = 0; half < 2; ++half) {
-      for (int32_t t = std::max(lane.first, length - layout.rows(half)); t < length; ++t) {
-        CopyCsaRow(params, lane, state, t, half, state + layout.row_offset(half, t));
+      for (int32_t t = std::max(sequence.first, length - layout.rows(half)); t < length; ++t) {
+        CopyCsaRow(params, sequence, state, t, half, state + layout.row_offset(half, t));
       }
     }
   }
@@ -306,51 +307,51 @@ void AddToken(const CompressPlane& plane, const TokenPart& token, int32_t positi
 bool ClosesWindow(int32_t position) { return position % kHcaRatio == kHcaRatio - 1; }
 
 // Whether all tokens of the entry are fed and final in this step: such entries need no state.
-bool IsWhole(const LaneRecord& lane, int32_t entry) {
-  return entry * kHcaRatio >= lane.first &&
-         (entry + 1) * kHcaRatio <= lane.first + lane.count - lane.drafts;
+bool IsWhole(const SequenceStep& sequence, int32_t entry) {
+  return entry * kHcaRatio >= sequence.first &&
+         (entry + 1) * kHcaRatio <= sequence.first + sequence.count - sequence.drafts;
 }
 
 void HcaEntries(const CompressParams& params, int64_t begin, int64_t end) {
-  const int32_t num_lanes = params.step.header->num_lanes;
+  const int32_t num_sequences = params.step.header->num_sequences;
   const CompressPlane& plane = params.planes[0];
   for (int32_t row = static_cast<int32_t>(begin); row < end; ++row) {
     if (params.slots[row] == kNoSlot) continue;
-    const LaneRecord& lane = LanesOf(*params.step.header)[LaneOfEntryRow(
-        LanesOf(*params.step.header), num_lanes, params.pool_index, row)];
-    const int32_t entry = EntryOfRow(params, lane, row);
-    if (!IsWhole(lane, entry)) continue;
+    const SequenceStep& sequence = StepsOf(*params.step.header)[StepOfEntryRow(
+        StepsOf(*params.step.header), num_sequences, params.pool_index, row)];
+    const int32_t entry = EntryOfRow(params, sequence, row);
+    if (!IsWhole(sequence, entry)) continue;
     HcaWindow window;
     Clear(window);
     TokenRoom<kLatentChannels> room;
     for (int32_t t = entry * kHcaRatio; t < (entry + 1) * kHcaRatio; ++t) {
-      AddToken(plane, FromInputs(plane, lane, t, 0, room), t, window);
+      AddToken(plane, FromInputs(plane, sequence, t, 0, room), t, window);
     }
     WriteEntry(params, plane, window.finished, row);
   }
 }
 
 // The token's own, and the entry if it closes one.
-void FeedToken(const CompressParams& params, const LaneRecord& lane, const TokenPart& token,
+void FeedToken(const CompressParams& params, const SequenceStep& sequence, const TokenPart& token,
                int32_t position, HcaWindow& window) {
   AddToken(params.planes[0], token, position, window);
   if (!ClosesWindow(position)) return;
-  if (position >= lane.first) {
-    const int32_t row = RowOfEntry(params, lane, position / kHcaRatio);
+  if (position >= sequence.first) {
+    const int32_t row = RowOfEntry(params, sequence, position / kHcaRatio);
     if (params.slots[row] != kNoSlot) WriteEntry(params, params.planes[0], window.finished, row);
   }
   Clear(window);
 }
 
-void HcaLane(const CompressParams& params, const LaneRecord& lane, float* state) {
+void HcaSequence(const CompressParams& params, const SequenceStep& sequence, float* state) {
   const HcaStateLayout layout = {params.max_drafts};
   const CompressPlane& plane = params.planes[0];
   const auto ring_row = [&](int32_t position) { return state + layout.row_offset(position); };
   int32_t folded = 0;
   std::memcpy(&folded, state, sizeof(folded));
   // Nothing but a state that a missed step left behind is elsewhere.
-  if (folded > lane.first || folded < std::max(lane.first - params.max_drafts, 0)) {
-    folded = lane.first;
+  if (folded > sequence.first || folded < std::max(sequence.first - params.max_drafts, 0)) {
+    folded = sequence.first;
   }
 
   HcaWindow window;
@@ -359,28 +360,28 @@ void HcaLane(const CompressParams& params, const LaneRecord& lane, float* state)
   } else {
     std::memcpy(&window, state + HcaStateLayout::kFinished, sizeof(window));
   }
-  for (int32_t t = folded; t < lane.first; ++t) {  // drafts of the step before, final by now
+  for (int32_t t = folded; t < sequence.first; ++t) {  // drafts of the step before, final by now
     const float* const row = ring_row(t);
-    FeedToken(params, lane, {row, row + kLatentChannels}, t, window);
+    FeedToken(params, sequence, {row, row + kLatentChannels}, t, window);
   }
-  const int32_t length = lane.first + lane.count;
-  const int32_t final_end = length - lane.drafts;
+  const int32_t length = sequence.first + sequence.count;
+  const int32_t final_end = length - sequence.drafts;
   TokenRoom<kLatentChannels> room;
-  for (int32_t t = lane.first; t < final_end;) {
-    if (t % kHcaRatio == 0 && IsWhole(lane, t / kHcaRatio)) {
+  for (int32_t t = sequence.first; t < final_end;) {
+    if (t % kHcaRatio == 0 && IsWhole(sequence, t / kHcaRatio)) {
       t += kHcaRatio;  // the first pass did it
       continue;
     }
-    FeedToken(params, lane, FromInputs(plane, lane, t, 0, room), t, window);
+    FeedToken(params, sequence, FromInputs(plane, sequence, t, 0, room), t, window);
     ++t;
   }
   std::memcpy(state, &final_end, sizeof(final_end));
   std::memcpy(state + HcaStateLayout::kFinished, &window, sizeof(window));
   for (int32_t t = final_end; t < length; ++t) {
-    const TokenPart token = FromInputs(plane, lane, t, 0, room);
+    const TokenPart token = FromInputs(plane, sequence, t, 0, room);
     std::memcpy(ring_row(t), token.kv, sizeof(room.kv));
     std::memcpy(ring_row(t) + kLatentChannels, token.score, sizeof(room.score));
-    FeedToken(params, lane, token, t, window);
+    FeedToken(params, sequence, token, t, window);
   }
 }
 
@@ -390,12 +391,12 @@ void CompressHostEntries(const CompressParams& params, int64_t begin, int64_t en
   params.pool.ratio == kCsaRatio ? CsaEntries(params, begin, end) : HcaEntries(params, begin, end);
 }
 
-void CompressHostLanes(const CompressParams& params, int64_t begin, int64_t end) {
-  if (params.pool.ratio == kCsaRatio) return CsaLanes(params, begin, end);
+void CompressHostSequences(const CompressParams& params, int64_t begin, int64_t end) {
+  if (params.pool.ratio == kCsaRatio) return CsaSequences(params, begin, end);
   for (int64_t l = begin; l < end; ++l) {
-    const LaneRecord& lane = LanesOf(*params.step.header)[l];
-    float* const state = StateOf(params, lane.lane, /*count=*/true);
-    if (state != nullptr) HcaLane(params, lane, state);
+    const SequenceStep& sequence = StepsOf(*params.step.header)[l];
+    float* const state = StateOf(params, sequence.sequence_index, /*count=*/true);
+    if (state != nullptr) HcaSequence(params, sequence, state);
   }
 }
 

@@ -2,7 +2,7 @@
 // has.
 //
 // A step is two passes, each over parts that touch nothing of one another: first the entries that
-// need no state or leave it as it is, then the lanes, which rewrite their state.
+// need no state or leave it as it is, then the sequences, which rewrite their state.
 // Thread-safe: yes, on disjoint parts of one pass; counters are raised atomically.
 
 #ifndef TERRACE_SRC_BACKEND_HOST_HOST_COMPRESS_H_
@@ -18,12 +18,12 @@ namespace terrace {
 // fed and final in this step.
 void CompressHostEntries(const CompressParams& params, int64_t begin, int64_t end);
 
-// Lane records begin .. end - 1: their state, the checkpoints inside the step, and the HCA entries
-// that the first pass left. REQUIRES: the first pass is over.
-void CompressHostLanes(const CompressParams& params, int64_t begin, int64_t end);
+// Sequence records begin .. end - 1: their state, the checkpoints inside the step, and the HCA
+// entries that the first pass left. REQUIRES: the first pass is over.
+void CompressHostSequences(const CompressParams& params, int64_t begin, int64_t end);
 
 // All records.
-void TakeHostOverlap(const TakeOverlapParams& params);
+void TakeHostOverlap(const CaptureOverlapParams& params);
 void RestoreHostState(const RestoreStateParams& params);
 
 }  // namespace terrace

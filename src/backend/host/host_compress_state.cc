@@ -10,7 +10,7 @@
 namespace terrace {
 namespace {
 
-float* PageOf(const LayerStatePages& layers, int32_t row, int32_t block) {
+float* PageOf(const PoolStatePages& layers, int32_t row, int32_t block) {
   if (block < 0 || block >= layers.pages.num_blocks) return nullptr;
   return reinterpret_cast<float*>(layers.pages.base + row * layers.layer_stride +
                                   block * layers.pages.block_stride);
@@ -26,7 +26,7 @@ void ClearCsaRow(const CsaStateLayout& layout, float* row) {
 
 }  // namespace
 
-void TakeHostOverlap(const TakeOverlapParams& params) {
+void TakeHostOverlap(const CaptureOverlapParams& params) {
   const int32_t floats = params.layout.row_floats();
   for (int32_t i = 0; i < params.count; ++i) {
     const CheckpointRecord& record = params.records[i];
@@ -49,12 +49,12 @@ void RestoreHostState(const RestoreStateParams& params) {
   for (int32_t i = 0; i < params.count; ++i) {
     const RestoreRecord& record = params.records[i];
     for (int32_t layer = 0; layer < params.hca_state.rows; ++layer) {
-      float* const state = PageOf(params.hca_state, layer, params.hca_table[record.lane]);
+      float* const state = PageOf(params.hca_state, layer, params.hca_table[record.sequence_index]);
       if (state != nullptr) std::memcpy(state, &record.position, sizeof(record.position));
     }
     if (record.position < kCsaRatio) continue;
     for (int32_t layer = 0; layer < params.csa_state.rows; ++layer) {
-      float* const state = PageOf(params.csa_state, layer, params.csa_table[record.lane]);
+      float* const state = PageOf(params.csa_state, layer, params.csa_table[record.sequence_index]);
       const float* const overlap = PageOf(params.overlap, layer, record.overlap_block);
       if (state == nullptr) continue;
       for (int j = 0; j < kCsaRatio; ++j) {

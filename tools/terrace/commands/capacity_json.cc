@@ -12,7 +12,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json PoolToJson(const PoolBudget& budget, const PoolSpec& spec, const PoolGeometry& geometry) {
-  const PagePlace& place = budget.place;
+  const PoolPages& place = budget.place;
   Json planes = Json::array();
   for (size_t plane = 0; plane < spec.planes.size(); ++plane) {
     planes.push_back({{"format", std::string(RowFormatName(spec.planes[plane].format))},
@@ -21,11 +21,11 @@ Json PoolToJson(const PoolBudget& budget, const PoolSpec& spec, const PoolGeomet
   }
   return {{"name", budget.name},
           {"kind", std::string(PoolKindName(budget.kind))},
-          {"layers", place.rows},
+          {"layers", place.layers},
           {"tokens_per_entry", geometry.ratio},
           {"entries_per_block", geometry.entries_per_block},
           {"tokens_per_block", geometry.tokens_per_block},
-          {"blocks_per_lane", geometry.blocks_per_lane},
+          {"blocks_per_lane", geometry.blocks_per_sequence},
           {"capacity_blocks", budget.blocks},
           {"block_bytes", place.reserved_bytes_per_block()},
           {"useful_bytes_per_block", place.useful_bytes_per_block},

@@ -151,7 +151,7 @@ void Fields(PoolSpec& p, const Visit& visit) {
 template <typename Visit>
 void Fields(LayerPool& l, const Visit& visit) {
   visit("pool", l.pool);
-  visit("row", l.row);
+  visit("row", l.index);
   visit("writes", l.writes);
 }
 template <typename Visit>

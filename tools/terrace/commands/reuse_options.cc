@@ -36,7 +36,7 @@ absl::Status CheckReuse(const PrefixOptions& prefix, const ModelSpec& model) {
 void AddReuseOptions(CLI::App& command, ReplayOptions* options) {
   const std::string group = "Prefix reuse";
   PrefixOptions& prefix = options->prefix;
-  ReplayLimits& replay = options->scheduler.replay;
+  RefeedLimits& refeed = options->scheduler.refeed;
   CLI::Option* const no_reuse = command.add_flag_callback(
       "--no-reuse", [&prefix] { prefix.enabled = false; }, "match and publish nothing");
   no_reuse->group(group);
@@ -56,14 +56,14 @@ void AddReuseOptions(CLI::App& command, ReplayOptions* options) {
       ->group(group);
   const auto add_tokens = [&](const std::string& name, int32_t* tokens, const std::string& help) {
     command.add_option(name, *tokens, help)
-        ->check(CLI::Range(0, ReplayLimits::kUnlimited))
+        ->check(CLI::Range(0, RefeedLimits::kUnlimited))
         ->type_name("TOKENS")
         ->excludes(no_reuse)
         ->group(group);
   };
-  add_tokens("--replay-limit", &replay.max_tokens,
+  add_tokens("--replay-limit", &refeed.max_tokens,
              "most tokens fed again for a match without checkpoint; default: no limit");
-  add_tokens("--approximate-replay", &replay.approximate_tokens,
+  add_tokens("--approximate-replay", &refeed.approximate_tokens,
              "feed only so many again where exact replay takes more; 0 = exact (default)");
   command
       .add_option("--in-flight", options->scheduler.in_flight,

@@ -36,7 +36,7 @@ CompressorWeights::CompressorWeights(const ModelSpec& model, LayerRange layers, 
     if (state == nullptr || full == nullptr || !full->writes) continue;
     const PoolSpec& pool = model.pools[full->pool];
     for (int32_t p = 0; p < static_cast<int32_t>(pool.planes.size()); ++p) {
-      const ContentPlane place = {full->pool, full->row, p};
+      const ContentPlane place = {full->pool, full->index, p};
       planes_.emplace(KeyOf(place), MakePlane(pool, place, seed));
     }
   }

@@ -18,15 +18,15 @@ namespace terrace {
 // Tokens of a prompt under one prefix key (prefix_keys.h).
 inline constexpr int32_t kKeyTokens = 512;
 
-// A sequence as rows know it in one step, in the order of the plan's lanes.
-struct ContentLane {
+// A sequence as rows know it in one step, in the order of the plan's sequences.
+struct ContentSequence {
   int64_t first_key;      // of its prompt, in all prefix keys
   uint64_t own_key;       // of prefixes that end in a generated token, ...
   uint64_t rejected_key;  // ... and in a token that will be taken back
   int32_t own_from;       // position of the first generated token
   int32_t keep_end;       // rows that hold a token from here on will be taken back
 };
-static_assert(std::is_trivially_copyable_v<ContentLane>);
+static_assert(std::is_trivially_copyable_v<ContentSequence>);
 
 // Where a row lives in a model: a plane of one layer's row of a pool.
 struct ContentPlane {
@@ -42,10 +42,10 @@ TERRACE_HOST_DEVICE uint64_t RejectedKey(uint64_t own_key, uint64_t sequence, in
 }
 
 // Key of a row whose last token has the position `last`.
-TERRACE_HOST_DEVICE uint64_t ContentKey(const ContentLane& lane, const uint64_t* prefix_keys,
+TERRACE_HOST_DEVICE uint64_t ContentKey(const ContentSequence& part, const uint64_t* prefix_keys,
                                         int32_t last) {
-  if (last >= lane.keep_end) return lane.rejected_key;
-  return last >= lane.own_from ? lane.own_key : prefix_keys[lane.first_key + last / kKeyTokens];
+  if (last >= part.keep_end) return part.rejected_key;
+  return last >= part.own_from ? part.own_key : prefix_keys[part.first_key + last / kKeyTokens];
 }
 
 // Last token that the entry from `position` on is made of.

@@ -23,10 +23,10 @@ struct RawPlane {
 
 // All pointers are memory of the store's backend.
 struct RawSegment {
-  const int32_t* positions;     // [tokens]
-  const int32_t* token_lanes;   // [tokens] lane record of the token
-  const ContentLane* lanes;     // [lane records]
-  const uint64_t* prefix_keys;  // of all requests
+  const int32_t* positions;          // [tokens]
+  const int32_t* token_sequences;    // [tokens] sequence step of the token
+  const ContentSequence* sequences;  // [sequence steps]
+  const uint64_t* prefix_keys;       // of all requests
   int32_t num_planes;
   RawPlane planes[kMaxPlanes];
 };
@@ -34,7 +34,7 @@ static_assert(std::is_trivially_copyable_v<RawSegment>);
 
 // Key of a token of the step.
 TERRACE_HOST_DEVICE uint64_t KeyOfToken(const RawSegment& segment, int32_t token) {
-  return ContentKey(segment.lanes[segment.token_lanes[token]], segment.prefix_keys,
+  return ContentKey(segment.sequences[segment.token_sequences[token]], segment.prefix_keys,
                     segment.positions[token]);
 }
 

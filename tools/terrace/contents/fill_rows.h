@@ -24,26 +24,27 @@ struct FillSegment {
   ContentPlane plane;
   EntryRule rule;
   int32_t ratio;
-  const PlanHeader* header;     // the step; its lane records follow it
-  const int32_t* count;         // rows of this step
-  const int32_t* slots;         // [*count]
-  const int32_t* positions;     // [*count] first token of the row
-  const int32_t* token_lanes;   // window pools: [*count] lane record of the row; full pools: null
-  const ContentLane* lanes;     // [header->num_lanes]
-  const uint64_t* prefix_keys;  // of all requests
+  const PlanHeader* header;  // the step; its sequence steps follow it
+  const int32_t* count;      // rows of this step
+  const int32_t* slots;      // [*count]
+  const int32_t* positions;  // [*count] first token of the row
+  const int32_t*
+      token_sequences;  // window pools: [*count] sequence step of the row; full pools: null
+  const ContentSequence* sequences;  // [header->num_sequences]
+  const uint64_t* prefix_keys;       // of all requests
 };
 static_assert(std::is_trivially_copyable_v<FillSegment>);
 
 TERRACE_HOST_DEVICE uint64_t SeedOfRow(const FillSegment& segment, int32_t row) {
-  const LaneRecord* records = LanesOf(*segment.header);
+  const SequenceStep* records = StepsOf(*segment.header);
   const int32_t index =
-      segment.token_lanes != nullptr
-          ? segment.token_lanes[row]
-          : LaneOfEntryRow(records, segment.header->num_lanes, segment.plane.pool, row);
-  const ContentLane& lane = segment.lanes[index];
+      segment.token_sequences != nullptr
+          ? segment.token_sequences[row]
+          : StepOfEntryRow(records, segment.header->num_sequences, segment.plane.pool, row);
+  const ContentSequence& part = segment.sequences[index];
   const int32_t position = segment.positions[row];
   const int32_t last = LastTokenOf(segment.rule, segment.ratio, position);
-  return ContentSeed(ContentKey(lane, segment.prefix_keys, last), position, segment.plane);
+  return ContentSeed(ContentKey(part, segment.prefix_keys, last), position, segment.plane);
 }
 
 // Host: rows begin .. end - 1 of one segment.   Thread-safe: yes, on disjoint rows.

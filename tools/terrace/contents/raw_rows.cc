@@ -33,15 +33,15 @@ absl::Status RawRows::Build(const ModelSpec& model, const CompressorWeights& wei
     const LayerPool* const full = PlaceOf(model, range.first + l, PoolKind::kFull);
     if (full == nullptr || !full->writes) continue;
     layers_[l].segment = {.positions = step.token_position,
-                          .token_lanes = step.token_record,
-                          .lanes = contents_.lanes(),
+                          .token_sequences = step.token_record,
+                          .sequences = contents_.sequences(),
                           .prefix_keys = contents_.prefix_keys(),
                           .num_planes = 0,
                           .planes = {}};
     layers_[l].inputs.norm_weight = FloatType::kFloat32;
     layers_[l].inputs.eps = kCompressorEps;
     for (int32_t p = 0; p < kMaxPlanes; ++p) {
-      const ContentPlane place = {full->pool, full->row, p};
+      const ContentPlane place = {full->pool, full->index, p};
       const CompressorWeights::Plane* const plane = weights.Of(place);
       if (plane == nullptr) break;
       if (absl::Status status = AddPlane(*plane, place, &layers_[l]); !status.ok()) return status;

@@ -44,15 +44,15 @@ int32_t RowSource::AddSegment(const LayerPool& place, int32_t plane) {
   segments_.push_back(
       {.rows = nullptr,  // placed by Build
        .channels = LayoutOf(pool.planes[plane].format).channels,
-       .plane = {place.pool, place.row, plane},
+       .plane = {place.pool, place.index, plane},
        .rule = pool.rule,
        .ratio = pool.ratio,
        .header = view.header,
        .count = window ? &view.header->num_token_rows : &view.header->num_entry_rows[place.pool],
        .slots = view.slots[place.pool],
        .positions = window ? view.token_position : view.entry_position[place.pool],
-       .token_lanes = window ? view.token_record : nullptr,
-       .lanes = contents_.lanes(),
+       .token_sequences = window ? view.token_record : nullptr,
+       .sequences = contents_.sequences(),
        .prefix_keys = contents_.prefix_keys()});
   return static_cast<int32_t>(segments_.size()) - 1;
 }
@@ -64,7 +64,7 @@ absl::Status RowSource::Build(const CompressorWeights& weights) {
   for (int layer = range.first; layer < range.first + range.count; ++layer) {
     LayerSegments segments;
     for (const LayerPool& place : model_.layers[layer].pools) {
-      if (!place.writes || weights.Of({place.pool, place.row, 0}) != nullptr) continue;
+      if (!place.writes || weights.Of({place.pool, place.index, 0}) != nullptr) continue;
       if (IsWindow(model_, place)) {
         segments.swa = AddSegment(place, 0);
       } else if (model_.pools[place.pool].kind == PoolKind::kFull) {
@@ -80,7 +80,7 @@ absl::Status RowSource::Build(const CompressorWeights& weights) {
   int64_t total = 0;
   int64_t largest[3] = {};
   const auto kind_of = [&](const FillSegment& segment) {
-    return segment.token_lanes != nullptr ? 0 : 1 + segment.plane.plane;
+    return segment.token_sequences != nullptr ? 0 : 1 + segment.plane.plane;
   };
   const auto elements_of = [&](const FillSegment& segment) {
     return MaxEntryRows(geometry, segment.plane.pool) * segment.channels;

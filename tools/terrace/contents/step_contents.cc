@@ -18,18 +18,19 @@ absl::StatusOr<std::unique_ptr<StepContents>> StepContents::Create(Backend* back
   return contents;
 }
 
-absl::Status StepContents::BeginStep(absl::Span<const StepLane> lanes, Stream stream) {
-  content_lanes_.clear();
-  for (const StepLane& lane : lanes) {
-    const PrefixKeys::Request& request = keys_.request(lane.request);
-    content_lanes_.push_back({.first_key = request.first_key,
-                              .own_key = request.own,
-                              .rejected_key = RejectedKey(request.own, lane.sequence, lane.first),
-                              .own_from = request.own_from,
-                              .keep_end = lane.keep_end()});
+absl::Status StepContents::BeginStep(absl::Span<const StepSequence> sequences, Stream stream) {
+  content_sequences_.clear();
+  for (const StepSequence& part : sequences) {
+    const PrefixKeys::Request& request = keys_.request(part.request);
+    content_sequences_.push_back(
+        {.first_key = request.first_key,
+         .own_key = request.own,
+         .rejected_key = RejectedKey(request.own, part.sequence, part.first),
+         .own_from = request.own_from,
+         .keep_end = part.keep_end()});
   }
-  return backend_->Upload(lanes_.data(), content_lanes_.data(),
-                          static_cast<int64_t>(content_lanes_.size() * sizeof(ContentLane)),
+  return backend_->Upload(lanes_.data(), content_sequences_.data(),
+                          static_cast<int64_t>(content_sequences_.size() * sizeof(ContentSequence)),
                           stream);
 }
 

@@ -29,9 +29,11 @@ class StepContents {
                                                               const PrefixKeys* keys);
 
   // Once a step, after Store::Begin.
-  absl::Status BeginStep(absl::Span<const StepLane> lanes, Stream stream);
+  absl::Status BeginStep(absl::Span<const StepSequence> sequences, Stream stream);
 
-  const ContentLane* lanes() const { return lanes_.data(); }           // [lane records of the step]
+  const ContentSequence* sequences() const {
+    return lanes_.data();
+  }  // [sequence steps of the step]
   const uint64_t* prefix_keys() const { return prefix_keys_.data(); }  // of all requests
 
  private:
@@ -39,8 +41,8 @@ class StepContents {
 
   Backend* const backend_;
   const PrefixKeys& keys_;
-  std::vector<ContentLane> content_lanes_;
-  BackendMemory<ContentLane> lanes_;
+  std::vector<ContentSequence> content_sequences_;
+  BackendMemory<ContentSequence> lanes_;
   BackendMemory<uint64_t> prefix_keys_;
 };
 

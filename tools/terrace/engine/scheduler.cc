@@ -122,7 +122,7 @@ absl::Status Scheduler::AdmitWaiting(int32_t budget) {
     const int32_t known = request.input_length + generated_[index];
     FillTokenIds(request, index, known, ids_);
     const absl::StatusOr<Admission> admitted = Timed(
-        [&] { return ledger_->AllocateSequence({.tokens = ids_, .replay = options_.replay}); });
+        [&] { return ledger_->AllocateSequence({.tokens = ids_, .refeed = options_.refeed}); });
     if (const auto shortage = ShortageOf(admitted.status()); shortage && !shortage->retry_later) {
       ++stats_.failed;
       continue;

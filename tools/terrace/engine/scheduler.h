@@ -41,7 +41,7 @@ struct SchedulerOptions {
   bool serial = false;         // one request at a time
   int32_t drafts = 2;          // of a decode step; at most the ledger's max_drafts
   double acceptance = 0.6;     // chance of each draft, given that those before it were accepted
-  ReplayLimits replay = {};    // of every sequence
+  RefeedLimits refeed = {};    // of every sequence
   int32_t in_flight = 0;       // plans that are not retired at once; as the ledger's
   int32_t check_every = 0;     // steps between two CheckInvariants(); 0 = never
 };
@@ -54,8 +54,8 @@ struct SharedRows {
   int32_t window_from = 0;
 };
 
-// One sequence's part in a step, in the order of the plan's lanes.
-struct StepLane {
+// One sequence's part in a step, in the order of the plan's sequences.
+struct StepSequence {
   int32_t request = 0;    // index in the trace
   uint64_t sequence = 0;  // number of the sequence; a preempted request comes back as another one
   int32_t first = 0;      // position of its first row in this step
@@ -74,7 +74,7 @@ struct StepLane {
 class StepRunner {
  public:
   virtual ~StepRunner() = default;
-  virtual absl::Status Run(const Plan& plan, absl::Span<const StepLane> lanes) = 0;
+  virtual absl::Status Run(const Plan& plan, absl::Span<const StepSequence> sequences) = 0;
   // Returns when all plans that were run have come to their end.
   virtual absl::Status Wait() { return absl::OkStatus(); }
 };
@@ -182,9 +182,9 @@ class Scheduler {
 
   // The step that is being made; [i] belongs to running_[batch_running_[i]].
   std::vector<StepRequest> batch_;
-  std::vector<StepLane> lanes_;
+  std::vector<StepSequence> lanes_;
   std::vector<int32_t> batch_running_;
-  std::vector<int32_t> ids_;  // scratch: a prompt, or the ids to commit, lane after lane
+  std::vector<int32_t> ids_;  // scratch: a prompt, or the ids to commit, sequence after sequence
 
   SchedulerStats stats_;
   OccupancySeries occupancy_;

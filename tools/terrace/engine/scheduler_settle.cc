@@ -1,4 +1,4 @@
-// What a scheduler does after a step: settle every lane of it, and count.
+// What a scheduler does after a step: settle every sequence of it, and count.
 
 #include <algorithm>
 
@@ -17,15 +17,15 @@ absl::Status Scheduler::Settle() {
   std::vector<Outcome> outcomes(lanes_.size());
   ids_.clear();
   for (size_t i = 0; i < lanes_.size(); ++i) {
-    const StepLane& lane = lanes_[i];
+    const StepSequence& part = lanes_[i];
     Running& sequence = running_[batch_running_[i]];
     Outcome& outcome = outcomes[i];
-    outcome.length = lane.keep_end();
-    const bool prompt_done = lane.first + lane.count - lane.drafts == sequence.known;
-    if (prompt_done && OutputLeft(sequence) > 0) outcome.sampled = lane.accepted + 1;
+    outcome.length = part.keep_end();
+    const bool prompt_done = part.first + part.count - part.drafts == sequence.known;
+    if (prompt_done && OutputLeft(sequence) > 0) outcome.sampled = part.accepted + 1;
     outcome.finished = prompt_done && OutputLeft(sequence) == outcome.sampled;
     for (int32_t j = 0; j < outcome.sampled; ++j) {
-      ids_.push_back(TokenId(requests_[lane.request], lane.request, sequence.known + j));
+      ids_.push_back(TokenId(requests_[part.request], part.request, sequence.known + j));
     }
   }
 
@@ -79,11 +79,11 @@ absl::Status Scheduler::Settle() {
 void Scheduler::CountStep() {
   int64_t tokens = 0;
   int64_t prefill = 0;
-  for (const StepLane& lane : lanes_) {
-    tokens += lane.count;
-    if (lane.count - lane.drafts > 1) prefill += lane.count;
-    stats_.drafts += lane.drafts;
-    stats_.rejected_drafts += lane.drafts - lane.accepted;
+  for (const StepSequence& part : lanes_) {
+    tokens += part.count;
+    if (part.count - part.drafts > 1) prefill += part.count;
+    stats_.drafts += part.drafts;
+    stats_.rejected_drafts += part.drafts - part.accepted;
   }
   const int64_t sequences = static_cast<int64_t>(lanes_.size());
   const int64_t ledger_ns =

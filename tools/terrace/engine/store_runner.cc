@@ -104,10 +104,10 @@ absl::Status StoreRunner::MakeRopes(int32_t positions) {
   return store_->SetRopeTables(views);
 }
 
-absl::Status StoreRunner::Run(const Plan& plan, absl::Span<const StepLane> lanes) {
+absl::Status StoreRunner::Run(const Plan& plan, absl::Span<const StepSequence> sequences) {
   absl::Status status = store_->Begin(plan, stream_);
-  if (status.ok() && overlap_ != nullptr) status = overlap_->RunStep(plan, lanes, stream_);
-  if (status.ok()) status = contents_->BeginStep(lanes, stream_);
+  if (status.ok() && overlap_ != nullptr) status = overlap_->RunStep(plan, sequences, stream_);
+  if (status.ok()) status = contents_->BeginStep(sequences, stream_);
   if (status.ok()) status = rows_->BeginStep(stream_);
   const LayerRange range = store_->layers();
   for (int layer = range.first; status.ok() && layer < range.first + range.count; ++layer) {
@@ -115,7 +115,7 @@ absl::Status StoreRunner::Run(const Plan& plan, absl::Span<const StepLane> lanes
     if (status.ok() && raw_ != nullptr) status = raw_->Compress(layer, stream_);
   }
   if (status.ok() && options_.after_write) status = options_.after_write(*store_);
-  return status.ok() ? verifier_->CheckStep(lanes, stream_) : status;
+  return status.ok() ? verifier_->CheckStep(sequences, stream_) : status;
 }
 
 VerifierStats StoreRunner::verified() const {

@@ -39,7 +39,7 @@ class StoreRunner final : public StepRunner {
       const CapacityPlan& capacity, absl::Span<const TraceRequest> requests,
       const ReplayOptions& options);
 
-  absl::Status Run(const Plan& plan, absl::Span<const StepLane> lanes) override;
+  absl::Status Run(const Plan& plan, absl::Span<const StepSequence> sequences) override;
   absl::Status Wait() override { return backend_->Synchronize(stream_); }
 
   const Store& store() const { return *store_; }

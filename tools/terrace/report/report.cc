@@ -58,7 +58,7 @@ void AddPrefix(const ReplayResult& result, Table& table) {
   table.Add("  of them", "saved ", WithCommas(prefix.saved_tokens()),
             absl::StrFormat(", %.1f %%", 100 * Ratio(prefix.saved_tokens(), prefix.matched_tokens)),
             " (resumed ", WithCommas(prefix.resumed_tokens), ", skipped ",
-            WithCommas(prefix.skipped_tokens), "), replayed ", WithCommas(prefix.replayed_tokens));
+            WithCommas(prefix.skipped_tokens), "), replayed ", WithCommas(prefix.refed_tokens));
   table.Add("  checkpoints", WithCommas(prefix.stored_checkpoints), " stored, ",
             WithCommas(prefix.evicted_checkpoints), " evicted, ",
             WithCommas(prefix.missed_checkpoints), " missed; peak ",
@@ -161,7 +161,7 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
           {"recomputed_tokens", stats.recomputed_tokens},
           {"matched_tokens", prefix.matched_tokens},
           {"resumed_tokens", prefix.resumed_tokens},
-          {"replayed_tokens", prefix.replayed_tokens},
+          {"replayed_tokens", prefix.refed_tokens},
           {"saved_tokens", prefix.saved_tokens()},
           {"checkpoint_bytes_peak", result.checkpoint_bytes_peak},
           {"evicted_chunks", prefix.evicted_chunks},

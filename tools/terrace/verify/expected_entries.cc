@@ -12,13 +12,13 @@ namespace {
 constexpr uint16_t kNothing[kLatentChannels] = {};  // what a row reads as where none is stored
 
 // Seeds of the raw rows that the entry from `position` on is made of; how many.
-int32_t SeedsOf(const EntrySource& source, const PrefixKeys& keys, const StepLane& lane,
+int32_t SeedsOf(const EntrySource& source, const PrefixKeys& keys, const StepSequence& part,
                 int32_t position, uint64_t* seeds) {
   const int32_t ratio = source.weights->ratio;
   const int32_t count = PooledTokens(ratio, position / ratio);
   const int32_t first = position + ratio - count;
   for (int32_t i = 0; i < count; ++i) {
-    seeds[i] = ContentSeed(ExpectedKey(keys, lane, first + i), first + i, source.plane);
+    seeds[i] = ContentSeed(ExpectedKey(keys, part, first + i), first + i, source.plane);
   }
   return count;
 }
@@ -26,8 +26,9 @@ int32_t SeedsOf(const EntrySource& source, const PrefixKeys& keys, const StepLan
 }  // namespace
 
 double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
-                      absl::Span<const StepLane> lanes, absl::Span<const ExpectedRow> expected,
-                      const uint16_t* rows, std::vector<Mismatch>* mismatches) {
+                      absl::Span<const StepSequence> sequences,
+                      absl::Span<const ExpectedRow> expected, const uint16_t* rows,
+                      std::vector<Mismatch>* mismatches) {
   double largest = 0;
   uint64_t seeds[kHcaRatio];
   ReferenceEntry entry;
@@ -40,7 +41,7 @@ double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
       if (mismatch.channels > 0) mismatches->push_back(mismatch);
       continue;
     }
-    const int32_t count = SeedsOf(source, keys, lanes[row.lane], row.position, seeds);
+    const int32_t count = SeedsOf(source, keys, sequences[row.sequence_index], row.position, seeds);
     const float* const rope = source.rope_table == nullptr
                                   ? nullptr
                                   : source.rope_table + int64_t{row.position} * kRopeChannels;

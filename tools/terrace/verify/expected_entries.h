@@ -29,8 +29,9 @@ struct EntrySource {
 // tolerated, or is not zero where nothing is. Returns the largest error, in units of that.
 // Thread-safe: yes, with a `mismatches` of its own.
 double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
-                      absl::Span<const StepLane> lanes, absl::Span<const ExpectedRow> expected,
-                      const uint16_t* rows, std::vector<Mismatch>* mismatches);
+                      absl::Span<const StepSequence> sequences,
+                      absl::Span<const ExpectedRow> expected, const uint16_t* rows,
+                      std::vector<Mismatch>* mismatches);
 
 }  // namespace terrace
 

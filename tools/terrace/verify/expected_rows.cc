@@ -51,11 +51,11 @@ const char* RowClassName(RowClass row_class) {
   return kNames[static_cast<int>(row_class)];
 }
 
-bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const StepLane& lane,
+bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const StepSequence& part,
                        int32_t position) {
-  if (position < lane.shared.window_from) return false;
-  if (position < lane.first || store_whole_chunk) return true;
-  const int32_t shortest_length = lane.first + lane.count - lane.drafts;
+  if (position < part.shared.window_from) return false;
+  if (position < part.first || store_whole_chunk) return true;
+  const int32_t shortest_length = part.first + part.count - part.drafts;
   return shortest_length - position < model.window_tokens;
 }
 
@@ -63,15 +63,15 @@ int32_t EntriesInSight(const PoolSpec& pool, int32_t position) {
   return pool.rule == EntryRule::kPooled ? (position + 1) / pool.ratio : position / pool.ratio + 1;
 }
 
-uint64_t ExpectedKey(const PrefixKeys& keys, const StepLane& lane, int32_t last) {
-  if (last < lane.keep_end()) return keys.Of(lane.request, last);
-  return RejectedKey(keys.request(lane.request).own, lane.sequence, lane.first);
+uint64_t ExpectedKey(const PrefixKeys& keys, const StepSequence& part, int32_t last) {
+  if (last < part.keep_end()) return keys.Of(part.request, last);
+  return RejectedKey(keys.request(part.request).own, part.sequence, part.first);
 }
 
 uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const PrefixKeys& keys,
-                      const StepLane& lane, int32_t position) {
+                      const StepSequence& part, int32_t position) {
   const int32_t last = LastTokenOf(pool.rule, pool.ratio, position);
-  return ContentSeed(ExpectedKey(keys, lane, last), position, plane);
+  return ContentSeed(ExpectedKey(keys, part, last), position, plane);
 }
 
 Mismatch CompareRow(const uint16_t* found, const uint16_t* expected, int channels) {

@@ -35,7 +35,7 @@ struct ExpectedRow {
   uint64_t seed = 0;  // of its contents; unused where it is absent
   int64_t at = 0;     // element where the row read back begins
   int32_t position = 0;
-  int32_t lane = 0;  // of the step
+  int32_t sequence_index = 0;  // of the step
   RowClass row_class = RowClass::kInterior;
   bool absent = false;  // nothing is stored: it must read as zero
 };
@@ -43,18 +43,18 @@ struct ExpectedRow {
 // Whether the window pool must hold the row of `position` for the queries of a step: the last
 // window before what the step may take back, or everything if whole chunks are stored; nothing that
 // a replay without checkpoint passed over.
-bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const StepLane& lane,
+bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const StepSequence& part,
                        int32_t position);
 
 // Entries that a query at `position` may see, by the rule of docs/formats.md section 4.
 int32_t EntriesInSight(const PoolSpec& pool, int32_t position);
 
-// Key of the tokens of `lane` up to `last`, whoever fed them.
-uint64_t ExpectedKey(const PrefixKeys& keys, const StepLane& lane, int32_t last);
+// Key of the tokens of `sequence` up to `last`, whoever fed them.
+uint64_t ExpectedKey(const PrefixKeys& keys, const StepSequence& part, int32_t last);
 
-// The row of `lane` in one plane whose first token is `position`, whoever wrote it.
+// The row of `sequence` in one plane whose first token is `position`, whoever wrote it.
 uint64_t ExpectedSeed(const PoolSpec& pool, ContentPlane plane, const PrefixKeys& keys,
-                      const StepLane& lane, int32_t position);
+                      const StepSequence& part, int32_t position);
 
 struct Mismatch {
   int64_t row = 0;       // index into the expected rows

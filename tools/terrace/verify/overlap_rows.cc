@@ -27,15 +27,16 @@ OverlapRows::OverlapRows(Store* store, const PrefixKeys* keys)
   }
 }
 
-// Records before the first lane's are of what earlier steps reached, by whoever had the lane then;
-// the others, and all restores, are of this step's lanes.
-absl::Status OverlapRows::RunStep(const Plan& plan, absl::Span<const StepLane> lanes,
+// Records before the first sequence's are of what earlier steps reached, by whoever had the
+// sequence then; the others, and all restores, are of this step's sequences.
+absl::Status OverlapRows::RunStep(const Plan& plan, absl::Span<const StepSequence> sequences,
                                   Stream stream) {
   if (layers_.empty()) return absl::OkStatus();
   const absl::Span<const CheckpointRecord> checkpoints = plan.checkpoints();
-  const size_t inside = plan.lanes().front().checkpoint_begin;
+  const size_t inside = plan.sequences().front().checkpoint_begin;
   if (absl::Status status = Take(checkpoints.first(inside), stream); !status.ok()) return status;
-  for (size_t i = 0; i < lanes.size(); ++i) requests_[plan.lanes()[i].lane] = lanes[i].request;
+  for (size_t i = 0; i < sequences.size(); ++i)
+    requests_[plan.sequences()[i].sequence_index] = sequences[i].request;
   for (const RestoreRecord& restore : plan.restores()) {
     if (restore.overlap_block < 0) continue;
     if (absl::Status status = Check(restore, stream); !status.ok()) return status;
@@ -43,8 +44,8 @@ absl::Status OverlapRows::RunStep(const Plan& plan, absl::Span<const StepLane> l
   return Take(checkpoints.subspan(inside), stream);
 }
 
-uint64_t OverlapRows::SeedOf(int32_t lane, int32_t position, int32_t layer) const {
-  const uint64_t key = keys_.Of(requests_[lane], position - 1);
+uint64_t OverlapRows::SeedOf(int32_t sequence_index, int32_t position, int32_t layer) const {
+  const uint64_t key = keys_.Of(requests_[sequence_index], position - 1);
   return ContentSeed(key, position, {store_->geometry().overlap_pool, layer, 0});
 }
 
@@ -52,7 +53,7 @@ absl::Status OverlapRows::Take(absl::Span<const CheckpointRecord> checkpoints, S
   for (const CheckpointRecord& checkpoint : checkpoints) {
     for (const LayerPages& layer : layers_) {
       page_.resize(layer.pages.page_bytes / sizeof(uint16_t));
-      FillPage(SeedOf(checkpoint.lane, checkpoint.position, layer.layer),
+      FillPage(SeedOf(checkpoint.sequence_index, checkpoint.position, layer.layer),
                static_cast<int64_t>(page_.size()), page_.data());
       absl::Status status = store_->backend().Upload(PageOf(layer.pages, checkpoint.overlap_block),
                                                      page_.data(), layer.pages.page_bytes, stream);
@@ -66,8 +67,8 @@ absl::Status OverlapRows::Check(const RestoreRecord& restore, Stream stream) {
   const LayerPages& layer = layers_[restores_++ % layers_.size()];
   page_.resize(layer.pages.page_bytes / sizeof(uint16_t));
   found_.resize(page_.size());
-  FillPage(SeedOf(restore.lane, restore.position, layer.layer), static_cast<int64_t>(page_.size()),
-           page_.data());
+  FillPage(SeedOf(restore.sequence_index, restore.position, layer.layer),
+           static_cast<int64_t>(page_.size()), page_.data());
   absl::Status status = store_->backend().Download(
       found_.data(), PageOf(layer.pages, restore.overlap_block), layer.pages.page_bytes, stream);
   if (!status.ok()) return status;
@@ -78,7 +79,7 @@ absl::Status OverlapRows::Check(const RestoreRecord& restore, Stream stream) {
   if (stats_.first_corrupt.size() < VerifierStats::kMostReported) {
     stats_.first_corrupt.push_back(absl::StrFormat(
         "request %d, overlap rows restored before position %d, layer %d, block %d",
-        requests_[restore.lane], restore.position, layer.layer, restore.overlap_block));
+        requests_[restore.sequence_index], restore.position, layer.layer, restore.overlap_block));
   }
   return absl::OkStatus();
 }

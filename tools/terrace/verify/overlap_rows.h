@@ -28,7 +28,7 @@ class OverlapRows {
 
   // Once a step, after Store::Begin. A snapshot fills the pages of all layers; a restore compares
   // those of one, the next one each time.
-  absl::Status RunStep(const Plan& plan, absl::Span<const StepLane> lanes, Stream stream);
+  absl::Status RunStep(const Plan& plan, absl::Span<const StepSequence> sequences, Stream stream);
 
   // Pages that were compared count as shared rows.
   const VerifierStats& stats() const { return stats_; }
@@ -39,14 +39,14 @@ class OverlapRows {
     PageView pages;
   };
 
-  uint64_t SeedOf(int32_t lane, int32_t position, int32_t layer) const;
+  uint64_t SeedOf(int32_t sequence_index, int32_t position, int32_t layer) const;
   absl::Status Take(absl::Span<const CheckpointRecord> checkpoints, Stream stream);
   absl::Status Check(const RestoreRecord& restore, Stream stream);
 
   Store* const store_;
   const PrefixKeys& keys_;
   std::vector<LayerPages> layers_;  // that have overlap pages
-  std::vector<int32_t> requests_;   // [lanes] whose rows a lane holds
+  std::vector<int32_t> requests_;   // [sequences] whose rows a sequence holds
   std::vector<uint16_t> page_;      // scratch
   std::vector<uint16_t> found_;     // scratch
   int64_t restores_ = 0;

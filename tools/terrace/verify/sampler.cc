@@ -8,10 +8,10 @@ namespace terrace {
 namespace {
 
 // Whether tokens first .. last touch what was or will be taken back, or the row before it.
-bool TouchesRollback(const StepLane& lane, int32_t first, int32_t last) {
-  const bool was = lane.taken_back_begin < lane.taken_back_end &&
-                   last >= lane.taken_back_begin - 1 && first < lane.taken_back_end;
-  const bool will_be = lane.accepted < lane.drafts && last >= lane.keep_end() - 1;
+bool TouchesRollback(const StepSequence& part, int32_t first, int32_t last) {
+  const bool was = part.taken_back_begin < part.taken_back_end &&
+                   last >= part.taken_back_begin - 1 && first < part.taken_back_end;
+  const bool will_be = part.accepted < part.drafts && last >= part.keep_end() - 1;
   return was || will_be;
 }
 
@@ -28,28 +28,29 @@ int32_t Sampler::Draw(int32_t count) {
   return static_cast<int32_t>(UnitInterval(Mix(seed_ ^ step_, ++draws_)) * count);
 }
 
-void Sampler::PickQueries(absl::Span<const StepLane> lanes, std::vector<SampledQuery>* queries) {
-  const int32_t count = static_cast<int32_t>(lanes.size());
+void Sampler::PickQueries(absl::Span<const StepSequence> sequences,
+                          std::vector<SampledQuery>* queries) {
+  const int32_t count = static_cast<int32_t>(sequences.size());
   const int32_t any = Draw(count);
-  // The first lane of a kind from `any` on, or that one.
+  // The first sequence of a kind from `any` on, or that one.
   const auto find = [&](auto is_wanted) {
     for (int32_t i = 0; i < count; ++i) {
-      if (is_wanted(lanes[(any + i) % count])) return (any + i) % count;
+      if (is_wanted(sequences[(any + i) % count])) return (any + i) % count;
     }
     return any;
   };
   const int32_t rolled_back =
-      find([](const StepLane& lane) { return lane.taken_back_begin < lane.taken_back_end; });
-  const int32_t resumed = find([](const StepLane& lane) {
-    return lane.shared.resumed_at > 0 && lane.shared.resumed_at == lane.first;
+      find([](const StepSequence& part) { return part.taken_back_begin < part.taken_back_end; });
+  const int32_t resumed = find([](const StepSequence& part) {
+    return part.shared.resumed_at > 0 && part.shared.resumed_at == part.first;
   });
   queries->clear();
-  const int32_t any_row = Draw(lanes[any].count);
-  int32_t lane_row = 0;
+  const int32_t any_row = Draw(sequences[any].count);
+  int32_t sequence_blocks = 0;
   for (int32_t i = 0; i < count; ++i) {
-    const int32_t last = lanes[i].count - 1;
+    const int32_t last = sequences[i].count - 1;
     const auto add = [&](int32_t row) {
-      const SampledQuery query{lane_row + row, i, lanes[i].first + row};
+      const SampledQuery query{sequence_blocks + row, i, sequences[i].first + row};
       for (const SampledQuery& other : *queries) {
         if (other.token_row == query.token_row) return;
       }
@@ -63,11 +64,11 @@ void Sampler::PickQueries(absl::Span<const StepLane> lanes, std::vector<SampledQ
     }
     if (i == resumed) add(0);
     if (i == count - 1) add(last);
-    lane_row += lanes[i].count;
+    sequence_blocks += sequences[i].count;
   }
 }
 
-void Sampler::PickEntries(const PoolSpec& pool, const StepLane& lane, const SampledQuery& query,
+void Sampler::PickEntries(const PoolSpec& pool, const StepSequence& part, const SampledQuery& query,
                           absl::Span<int32_t> entries) {
   const int32_t in_sight = EntriesInSight(pool, query.position);
   const int32_t most = static_cast<int32_t>(entries.size());
@@ -82,12 +83,12 @@ void Sampler::PickEntries(const PoolSpec& pool, const StepLane& lane, const Samp
   };
   pick(0);
   pick(in_sight - 1);
-  if (lane.taken_back_begin < lane.taken_back_end) {
-    pick((lane.taken_back_begin - 1) / pool.ratio);
-    pick((lane.taken_back_end - 1) / pool.ratio);
+  if (part.taken_back_begin < part.taken_back_end) {
+    pick((part.taken_back_begin - 1) / pool.ratio);
+    pick((part.taken_back_end - 1) / pool.ratio);
   }
-  if (lane.shared.write_from > 0) {
-    const int32_t shared = lane.shared.write_from / pool.ratio;
+  if (part.shared.write_from > 0) {
+    const int32_t shared = part.shared.write_from / pool.ratio;
     pick(shared - 1);
     pick(shared);
     pick(Draw(shared));
@@ -104,12 +105,12 @@ void Sampler::PickEntries(const PoolSpec& pool, const StepLane& lane, const Samp
   std::fill(end, entries.end(), -1);
 }
 
-RowClass Sampler::ClassOfWindowRow(const PoolSpec& pool, const StepLane& lane,
+RowClass Sampler::ClassOfWindowRow(const PoolSpec& pool, const StepSequence& part,
                                    const SampledQuery& query, int32_t position) const {
-  if (TouchesRollback(lane, position, position)) return RowClass::kRollback;
-  if (position < lane.shared.resumed_at) return RowClass::kShared;
+  if (TouchesRollback(part, position, position)) return RowClass::kRollback;
+  if (position < part.shared.resumed_at) return RowClass::kShared;
   const int32_t age = query.position - position;
-  const int32_t stored_begin = lane.first + lane.count - lane.drafts - model_.window_tokens + 1;
+  const int32_t stored_begin = part.first + part.count - part.drafts - model_.window_tokens + 1;
   if (age == 0 || age == model_.window_tokens - 1 || position == stored_begin) {
     return RowClass::kWindow;
   }
@@ -117,12 +118,13 @@ RowClass Sampler::ClassOfWindowRow(const PoolSpec& pool, const StepLane& lane,
   return IsEdge(position, pool.entries_per_block) ? RowClass::kBlock : RowClass::kInterior;
 }
 
-RowClass Sampler::ClassOfEntry(const PoolSpec& pool, const StepLane& lane, int32_t entry) const {
+RowClass Sampler::ClassOfEntry(const PoolSpec& pool, const StepSequence& part,
+                               int32_t entry) const {
   const int32_t first = entry * pool.ratio;
-  if (TouchesRollback(lane, first, LastTokenOf(pool.rule, pool.ratio, first))) {
+  if (TouchesRollback(part, first, LastTokenOf(pool.rule, pool.ratio, first))) {
     return RowClass::kRollback;
   }
-  if (first < lane.shared.write_from) return RowClass::kShared;
+  if (first < part.shared.write_from) return RowClass::kShared;
   return IsEdge(entry, pool.entries_per_block) ? RowClass::kChunk : RowClass::kInterior;
 }
 

@@ -15,8 +15,8 @@
 namespace terrace {
 
 struct SampledQuery {
-  int32_t token_row = 0;  // of the step
-  int32_t lane = 0;       // index into the step's lanes
+  int32_t token_row = 0;       // of the step
+  int32_t sequence_index = 0;  // index into the step's sequences
   int32_t position = 0;
 };
 
@@ -30,19 +30,20 @@ class Sampler {
   // Moves to the next step. Whether it is to be sampled.
   bool NextStep();
 
-  // The first and the last query of the step, and up to four more: any of a lane taken by chance,
-  // the first and last of one that had rows taken back, and the first of one that resumes here.
-  void PickQueries(absl::Span<const StepLane> lanes, std::vector<SampledQuery>* queries);
+  // The first and the last query of the step, and up to four more: any of a sequence taken by
+  // chance, the first and last of one that had rows taken back, and the first of one that resumes
+  // here.
+  void PickQueries(absl::Span<const StepSequence> sequences, std::vector<SampledQuery>* queries);
 
   // Up to entries.size() entries that `query` sees, none twice, then -1. The oldest and the newest,
   // those next to the last rollback and to where the shared chunks end, one in those, and as many
   // on chunk borders as anywhere.
-  void PickEntries(const PoolSpec& pool, const StepLane& lane, const SampledQuery& query,
+  void PickEntries(const PoolSpec& pool, const StepSequence& part, const SampledQuery& query,
                    absl::Span<int32_t> entries);
 
-  RowClass ClassOfWindowRow(const PoolSpec& pool, const StepLane& lane, const SampledQuery& query,
-                            int32_t position) const;
-  RowClass ClassOfEntry(const PoolSpec& pool, const StepLane& lane, int32_t entry) const;
+  RowClass ClassOfWindowRow(const PoolSpec& pool, const StepSequence& part,
+                            const SampledQuery& query, int32_t position) const;
+  RowClass ClassOfEntry(const PoolSpec& pool, const StepSequence& part, int32_t entry) const;
 
  private:
   // Uniform in 0 .. count - 1.

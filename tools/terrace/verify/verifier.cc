@@ -75,34 +75,34 @@ absl::Status Verifier::Build() {
   return out_.Allocate(backend, rows * kLatentChannels);
 }
 
-absl::Status Verifier::CheckStep(absl::Span<const StepLane> lanes, Stream stream) {
+absl::Status Verifier::CheckStep(absl::Span<const StepSequence> sequences, Stream stream) {
   if (!sampler_.NextStep()) return absl::OkStatus();
   reads_.clear();
   expected_.clear();
   out_used_ = 0;
-  absl::Status status = Choose(lanes, stream);
+  absl::Status status = Choose(sequences, stream);
   for (const LayerKind& kind : kinds_) {
     if (status.ok() && PlaceOf(model_, kind.layer, PoolKind::kWindow) != nullptr) {
-      status = ReadWindow(kind.layer, lanes, stream);
+      status = ReadWindow(kind.layer, sequences, stream);
     }
     if (kind.full_pool < 0) continue;
-    if (status.ok()) status = ReadTopK(kind, PlaneKind::kLatent, lanes, stream);
+    if (status.ok()) status = ReadTopK(kind, PlaneKind::kLatent, sequences, stream);
     PlaneKind last_plane = PlaneKind::kLatent;
     if (model_.pools[kind.full_pool].planes.size() > 1) {
       last_plane = PlaneKind::kIndexer;
-      if (status.ok()) status = ReadTopK(kind, PlaneKind::kIndexer, lanes, stream);
+      if (status.ok()) status = ReadTopK(kind, PlaneKind::kIndexer, sequences, stream);
     }
     if (status.ok() && stats_.sampled_steps % 4 == 0) {
-      status = ReadVisible(kind, last_plane, lanes, stream);
+      status = ReadVisible(kind, last_plane, sequences, stream);
     }
   }
   ++stats_.sampled_steps;
-  return status.ok() ? Compare(lanes, stream) : status;
+  return status.ok() ? Compare(sequences, stream) : status;
 }
 
 // Decides all that this step reads, and uploads it at once.
-absl::Status Verifier::Choose(absl::Span<const StepLane> lanes, Stream stream) {
-  sampler_.PickQueries(lanes, &queries_);
+absl::Status Verifier::Choose(absl::Span<const StepSequence> sequences, Stream stream) {
+  sampler_.PickQueries(sequences, &queries_);
   chosen_.clear();
   for (const SampledQuery& query : queries_) chosen_.push_back(query.token_row);
   for (LayerKind& kind : kinds_) {
@@ -113,7 +113,7 @@ absl::Status Verifier::Choose(absl::Span<const StepLane> lanes, Stream stream) {
     int32_t* entries = chosen_.data() + kind.entries_at;
     const int32_t most = EntriesPerQuery(kind, kTopK);
     for (const SampledQuery& query : queries_) {
-      sampler_.PickEntries(model_.pools[kind.full_pool], lanes[query.lane], query,
+      sampler_.PickEntries(model_.pools[kind.full_pool], sequences[query.sequence_index], query,
                            absl::MakeSpan(entries, most));
       entries += kTopK;
     }
@@ -125,7 +125,7 @@ absl::Status Verifier::Choose(absl::Span<const StepLane> lanes, Stream stream) {
 RowsOut Verifier::StartRead(int32_t layer, int32_t pool, PlaneKind plane, int32_t rows) {
   const PoolKind kind = model_.pools[pool].kind;
   const int32_t plane_index = static_cast<int32_t>(plane);
-  const ContentPlane place = {pool, PlaceOf(model_, layer, kind)->row, plane_index};
+  const ContentPlane place = {pool, PlaceOf(model_, layer, kind)->index, plane_index};
   const int32_t channels = LayoutOf(model_.pools[pool].planes[plane_index].format).channels;
   reads_.push_back({.layer = layer,
                     .plane = place,
@@ -138,18 +138,19 @@ RowsOut Verifier::StartRead(int32_t layer, int32_t pool, PlaneKind plane, int32_
   return {.data = out_.data() + reads_.back().begin};
 }
 
-absl::Status Verifier::ReadWindow(int32_t layer, absl::Span<const StepLane> lanes, Stream stream) {
+absl::Status Verifier::ReadWindow(int32_t layer, absl::Span<const StepSequence> sequences,
+                                  Stream stream) {
   const int32_t pool = PlaceOf(model_, layer, PoolKind::kWindow)->pool;
   const int32_t rows = model_.window_tokens;
   const RowsOut out = StartRead(layer, pool, PlaneKind::kLatent, rows);
   for (const SampledQuery& query : queries_) {
-    const StepLane& lane = lanes[query.lane];
+    const StepSequence& part = sequences[query.sequence_index];
     const int32_t oldest = std::max(0, query.position - rows + 1);
     for (int32_t position = oldest; position < oldest + rows; ++position) {
       if (position <= query.position &&
-          MustHoldWindowRow(model_, options_.store_whole_chunk, lane, position)) {
-        Expect(query, lane, position,
-               sampler_.ClassOfWindowRow(model_.pools[pool], lane, query, position));
+          MustHoldWindowRow(model_, options_.store_whole_chunk, part, position)) {
+        Expect(query, part, position,
+               sampler_.ClassOfWindowRow(model_.pools[pool], part, query, position));
       } else {
         ExpectNothing(query, position);
       }
@@ -159,24 +160,25 @@ absl::Status Verifier::ReadWindow(int32_t layer, absl::Span<const StepLane> lane
 }
 
 absl::Status Verifier::ReadTopK(const LayerKind& kind, PlaneKind plane,
-                                absl::Span<const StepLane> lanes, Stream stream) {
+                                absl::Span<const StepSequence> sequences, Stream stream) {
   const RowsOut out = StartRead(kind.layer, kind.full_pool, plane, kTopK);
   const int32_t* entry = chosen_.data() + kind.entries_at;
   for (const SampledQuery& query : queries_) {
-    for (int32_t i = 0; i < kTopK; ++i) ExpectEntry(query, lanes[query.lane], *entry++);
+    for (int32_t i = 0; i < kTopK; ++i)
+      ExpectEntry(query, sequences[query.sequence_index], *entry++);
   }
   const TopK top_k{.entries = device_chosen_.data() + kind.entries_at, .k = kTopK};
   return store_->GatherTopK(kind.layer, Asked(), top_k, out, stream, plane);
 }
 
 absl::Status Verifier::ReadVisible(const LayerKind& kind, PlaneKind plane,
-                                   absl::Span<const StepLane> lanes, Stream stream) {
+                                   absl::Span<const StepSequence> sequences, Stream stream) {
   const int32_t most = EntriesPerQuery(kind, kMostVisible);
   const RowsOut out = StartRead(kind.layer, kind.full_pool, plane, most);
   for (const SampledQuery& query : queries_) {
     const int32_t in_sight = EntriesInSight(model_.pools[kind.full_pool], query.position);
     for (int32_t entry = 0; entry < most; ++entry) {
-      ExpectEntry(query, lanes[query.lane], entry < in_sight ? entry : -1);
+      ExpectEntry(query, sequences[query.sequence_index], entry < in_sight ? entry : -1);
     }
   }
   return store_->GatherVisible(kind.layer, Asked(), most, out, stream, plane);
@@ -184,7 +186,7 @@ absl::Status Verifier::ReadVisible(const LayerKind& kind, PlaneKind plane,
 
 int32_t Verifier::EntriesPerQuery(const LayerKind& kind, int32_t most) const {
   const LayerPool& place = *PlaceOf(model_, kind.layer, PoolKind::kFull);
-  const bool compressed = weights_.Of({place.pool, place.row, 0}) != nullptr;
+  const bool compressed = weights_.Of({place.pool, place.index, 0}) != nullptr;
   return compressed ? std::min(most, kMostReferences) : most;
 }
 
@@ -192,20 +194,20 @@ Queries Verifier::Asked() const {
   return {.token_rows = device_chosen_.data(), .count = static_cast<int32_t>(queries_.size())};
 }
 
-void Verifier::ExpectEntry(const SampledQuery& query, const StepLane& lane, int32_t entry) {
+void Verifier::ExpectEntry(const SampledQuery& query, const StepSequence& part, int32_t entry) {
   const PoolSpec& pool = model_.pools[reads_.back().plane.pool];
   if (entry < 0) return ExpectNothing(query, entry);
-  Expect(query, lane, entry * pool.ratio, sampler_.ClassOfEntry(pool, lane, entry));
+  Expect(query, part, entry * pool.ratio, sampler_.ClassOfEntry(pool, part, entry));
 }
 
-void Verifier::Expect(const SampledQuery& query, const StepLane& lane, int32_t position,
+void Verifier::Expect(const SampledQuery& query, const StepSequence& part, int32_t position,
                       RowClass row_class) {
   Read& read = reads_.back();
   const PoolSpec& pool = model_.pools[read.plane.pool];
-  expected_.push_back({.seed = ExpectedSeed(pool, read.plane, keys_, lane, position),
+  expected_.push_back({.seed = ExpectedSeed(pool, read.plane, keys_, part, position),
                        .at = read.begin + read.count++ * read.channels,
                        .position = position,
-                       .lane = query.lane,
+                       .sequence_index = query.sequence_index,
                        .row_class = row_class});
   ++stats_.verified_rows;
   if (read.weights != nullptr) ++stats_.verified_entries;
@@ -216,12 +218,12 @@ void Verifier::ExpectNothing(const SampledQuery& query, int32_t position) {
   Read& read = reads_.back();
   expected_.push_back({.at = read.begin + read.count++ * read.channels,
                        .position = position,
-                       .lane = query.lane,
+                       .sequence_index = query.sequence_index,
                        .absent = true});
   ++stats_.absent_rows;
 }
 
-absl::Status Verifier::Compare(absl::Span<const StepLane> lanes, Stream stream) {
+absl::Status Verifier::Compare(absl::Span<const StepSequence> sequences, Stream stream) {
   const uint16_t* rows = out_.data();
   if (store_->backend().name() != "host") {
     downloaded_.resize(out_.size());
@@ -234,7 +236,7 @@ absl::Status Verifier::Compare(absl::Span<const StepLane> lanes, Stream stream) 
     std::vector<Mismatch> mismatches;
     const int64_t piece = read.weights == nullptr ? kPieceRows : kPieceReferences;
     threads_->ParallelFor(read.count, piece, [&](int64_t begin, int64_t end) {
-      CompareSome(read, lanes, begin, end, rows, &mismatches);
+      CompareSome(read, sequences, begin, end, rows, &mismatches);
     });
     stats_.corrupt_rows += static_cast<int64_t>(mismatches.size());
     std::sort(mismatches.begin(), mismatches.end(),
@@ -242,14 +244,15 @@ absl::Status Verifier::Compare(absl::Span<const StepLane> lanes, Stream stream) 
     for (const Mismatch& mismatch : mismatches) {
       if (stats_.first_corrupt.size() == VerifierStats::kMostReported) break;
       const ExpectedRow& row = expected_[mismatch.row];
-      stats_.first_corrupt.push_back(Describe(read, row, mismatch, lanes[row.lane]));
+      stats_.first_corrupt.push_back(Describe(read, row, mismatch, sequences[row.sequence_index]));
     }
   }
   return absl::OkStatus();
 }
 
-void Verifier::CompareSome(const Read& read, absl::Span<const StepLane> lanes, int64_t begin,
-                           int64_t end, const uint16_t* rows, std::vector<Mismatch>* mismatches) {
+void Verifier::CompareSome(const Read& read, absl::Span<const StepSequence> sequences,
+                           int64_t begin, int64_t end, const uint16_t* rows,
+                           std::vector<Mismatch>* mismatches) {
   const PlaneSpec& plane = model_.pools[read.plane.pool].planes[read.plane.plane];
   const float* rope =
       plane.rope_before_store ? rope_tables_[model_.layers[read.layer].rope].data() : nullptr;
@@ -261,7 +264,7 @@ void Verifier::CompareSome(const Read& read, absl::Span<const StepLane> lanes, i
     CompareRows(plane.format, rope, expected, rows, &found);
   } else {
     const EntrySource source = {plane.format, rope, read.plane, read.weights};
-    largest = CompareEntries(source, keys_, lanes, expected, rows, &found);
+    largest = CompareEntries(source, keys_, sequences, expected, rows, &found);
   }
   if (found.empty() && largest == 0) return;
   std::lock_guard<std::mutex> lock(mutex_);
@@ -273,7 +276,7 @@ void Verifier::CompareSome(const Read& read, absl::Span<const StepLane> lanes, i
 }
 
 std::string Verifier::Describe(const Read& read, const ExpectedRow& row, const Mismatch& mismatch,
-                               const StepLane& lane) const {
+                               const StepSequence& part) const {
   const std::string what =
       row.absent ? "nothing is stored" : absl::StrFormat("%s row", RowClassName(row.row_class));
   const std::string error =
@@ -281,7 +284,7 @@ std::string Verifier::Describe(const Read& read, const ExpectedRow& row, const M
   return absl::StrFormat(
       "request %d (sequence %d), position %d, layer %d, %s %s, %s: %d of %d channels differ, "
       "channel %d is 0x%04x and not 0x%04x%s",
-      lane.request, lane.sequence, row.position, read.layer, model_.pools[read.plane.pool].name,
+      part.request, part.sequence, row.position, read.layer, model_.pools[read.plane.pool].name,
       read.plane.plane == 0 ? "latent" : "indexer", what, mismatch.channels, read.channels,
       mismatch.channel, mismatch.found, mismatch.expected, error);
 }

@@ -64,7 +64,7 @@ class Verifier {
 
   // After all layers of a step were written. On each sampled step one layer of every kind is read,
   // the next one each time.
-  absl::Status CheckStep(absl::Span<const StepLane> lanes, Stream stream);
+  absl::Status CheckStep(absl::Span<const StepSequence> sequences, Stream stream);
 
   const VerifierStats& stats() const { return stats_; }
 
@@ -91,28 +91,28 @@ class Verifier {
            absl::Span<const std::vector<float>> rope_tables, const CompressorWeights* weights,
            ThreadPool* threads, const VerifierOptions& options);
   absl::Status Build();
-  absl::Status Choose(absl::Span<const StepLane> lanes, Stream stream);
-  absl::Status ReadWindow(int32_t layer, absl::Span<const StepLane> lanes, Stream stream);
-  absl::Status ReadTopK(const LayerKind& kind, PlaneKind plane, absl::Span<const StepLane> lanes,
-                        Stream stream);
-  absl::Status ReadVisible(const LayerKind& kind, PlaneKind plane, absl::Span<const StepLane> lanes,
-                           Stream stream);
+  absl::Status Choose(absl::Span<const StepSequence> sequences, Stream stream);
+  absl::Status ReadWindow(int32_t layer, absl::Span<const StepSequence> sequences, Stream stream);
+  absl::Status ReadTopK(const LayerKind& kind, PlaneKind plane,
+                        absl::Span<const StepSequence> sequences, Stream stream);
+  absl::Status ReadVisible(const LayerKind& kind, PlaneKind plane,
+                           absl::Span<const StepSequence> sequences, Stream stream);
   Queries Asked() const;
   // Begins a read of `rows` rows a query; says where they go.
   RowsOut StartRead(int32_t layer, int32_t pool, PlaneKind plane, int32_t rows);
-  void Expect(const SampledQuery& query, const StepLane& lane, int32_t position,
+  void Expect(const SampledQuery& query, const StepSequence& part, int32_t position,
               RowClass row_class);
   void ExpectNothing(const SampledQuery& query, int32_t position);
   // Entry -1: nothing.
-  void ExpectEntry(const SampledQuery& query, const StepLane& lane, int32_t entry);
+  void ExpectEntry(const SampledQuery& query, const StepSequence& part, int32_t entry);
   // Entries that one query reads of a layer's pool, at most `most`.
   int32_t EntriesPerQuery(const LayerKind& kind, int32_t most) const;
-  absl::Status Compare(absl::Span<const StepLane> lanes, Stream stream);
+  absl::Status Compare(absl::Span<const StepSequence> sequences, Stream stream);
   // Rows begin .. end - 1 of a read. Mismatch::row is of expected_.   Thread-safe: yes.
-  void CompareSome(const Read& read, absl::Span<const StepLane> lanes, int64_t begin, int64_t end,
-                   const uint16_t* rows, std::vector<Mismatch>* mismatches);
+  void CompareSome(const Read& read, absl::Span<const StepSequence> sequences, int64_t begin,
+                   int64_t end, const uint16_t* rows, std::vector<Mismatch>* mismatches);
   std::string Describe(const Read& read, const ExpectedRow& row, const Mismatch& mismatch,
-                       const StepLane& lane) const;
+                       const StepSequence& part) const;
 
   Store* const store_;
   const ModelSpec& model_;

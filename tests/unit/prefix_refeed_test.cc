@@ -10,7 +10,7 @@
 namespace terrace {
 namespace {
 
-// A model of `layers` layers; without a policy every match is replayed.
+// A model of `layers` layers; without a policy every match is refed.
 struct Replaying : PrefixFixture {
   explicit Replaying(int32_t layers, CheckpointPolicy policy = CheckpointPolicy::None(),
                      const TestGeometryOptions& options = {})
@@ -31,7 +31,7 @@ struct Replaying : PrefixFixture {
 struct ReplayCase {
   int32_t layers;
   int32_t matched;
-  int32_t replay_from;  // the multiple of 128 at or before matched - 127 * layers
+  int32_t refeed_from;  // the multiple of 128 at or before matched - 127 * layers
 };
 
 TEST(PrefixReplayTest, AnExactReplayGoesBackByTheReachOfAllLayers) {
@@ -50,10 +50,10 @@ TEST(PrefixReplayTest, AnExactReplayGoesBackByTheReachOfAllLayers) {
     const Admission a = f.Allocate({.tokens = Text(1, c.matched + 50)});
     EXPECT_EQ(a.match.matched, c.matched);
     EXPECT_EQ(a.match.resumed, 0);
-    EXPECT_EQ(a.match.skipped, c.replay_from) << c.layers << " layers, " << c.matched;
-    EXPECT_EQ(a.match.replayed, c.matched - c.replay_from);
+    EXPECT_EQ(a.match.skipped, c.refeed_from) << c.layers << " layers, " << c.matched;
+    EXPECT_EQ(a.match.refed, c.matched - c.refeed_from);
     EXPECT_FALSE(a.match.approximate);
-    EXPECT_EQ(a.length, c.replay_from);
+    EXPECT_EQ(a.length, c.refeed_from);
     EXPECT_EQ(f.Info(a.id).write_from, c.matched);
     f.Feed(a.id);  // the model finds every row that a query sees exact
   }
@@ -63,7 +63,7 @@ TEST(PrefixReplayTest, AReplayBeginsWithABlockOfTheWindow) {
   Replaying f(1, CheckpointPolicy::None(), {.swa_block_tokens = 256});
   f.Run({.tokens = Text(1, 1025)});
   EXPECT_EQ(f.Run({.tokens = Text(1, 1025)}),
-            (PrefixMatch{.matched = 1024, .skipped = 768, .replayed = 256}));
+            (PrefixMatch{.matched = 1024, .skipped = 768, .refed = 256}));
 }
 
 // No row reaches back, and nothing but the compressor's rows of 4 tokens is missing.
@@ -75,25 +75,24 @@ TEST(PrefixReplayTest, WithoutAWindowOnlyWhatAnEntryOverlapsIsFedAgain) {
     f.Run({.tokens = Text(1, 1025)});
     EXPECT_EQ(f.figures().stored_checkpoints, 0);
     const Admission a = f.Allocate({.tokens = Text(1, 1100)});
-    const int32_t replayed = overlaps ? 128 : 0;
-    EXPECT_EQ(a.match,
-              (PrefixMatch{.matched = 1024, .skipped = 1024 - replayed, .replayed = replayed}));
+    const int32_t refed = overlaps ? 128 : 0;
+    EXPECT_EQ(a.match, (PrefixMatch{.matched = 1024, .skipped = 1024 - refed, .refed = refed}));
     const Plan plan = f.Append({{a.id, 1100 - a.length}});
     ASSERT_EQ(plan.restores().size(), 1u);  // begins with an empty state
     EXPECT_EQ(plan.restores()[0].overlap_block, kNoBlock);
-    EXPECT_EQ(plan.lanes()[0].write_from, 1024);
+    EXPECT_EQ(plan.sequences()[0].write_from, 1024);
   }
 }
 
 TEST(PrefixReplayTest, APlanPatchesAwayTheWindowBeforeAReplayAndWritesNoSharedChunk) {
   Replaying f(2);
   f.Run({.tokens = Text(1, 1025)});
-  f.Run({.tokens = Text(9, 1025)});  // leaves its blocks in the lane's table
+  f.Run({.tokens = Text(9, 1025)});  // leaves its blocks in the sequence's table
   const SequenceId a = f.Start(Text(1, 1100));
   const Plan plan = f.Append({{a, 300}});  // 768 .. 1067
-  const LaneRecord& lane = plan.lanes()[0];
-  EXPECT_EQ(lane.first, 768);
-  EXPECT_EQ(lane.write_from, 1024);
+  const SequenceStep& part = plan.sequences()[0];
+  EXPECT_EQ(part.first, 768);
+  EXPECT_EQ(part.write_from, 1024);
   std::vector<int32_t> holes, chunks;
   for (const BlockPatch& patch : plan.patches()) {
     if (patch.pool == 0 && patch.block == kNoBlock) holes.push_back(patch.index);
@@ -112,7 +111,7 @@ TEST(PrefixReplayTest, AReplayInSeveralStepsWritesNoSharedChunk) {
   const SequenceId a = f.Start(Text(1, 2100));
   for (int32_t length = 1024; length < 2000; length += 100) {
     EXPECT_EQ(f.Info(a).length, length);
-    EXPECT_EQ(f.Append({{a, 100}}).lanes()[0].write_from, 2048);
+    EXPECT_EQ(f.Append({{a, 100}}).sequences()[0].write_from, 2048);
     EXPECT_EQ(f.Use(1).live, 8);
   }
   f.Feed(a);
@@ -122,9 +121,9 @@ TEST(PrefixReplayTest, AReplayInSeveralStepsWritesNoSharedChunk) {
 TEST(PrefixReplayTest, TheFewestTokensAreFedAgainAndTheCheckpointTakesTies) {
   for (const auto& [every, layers, expected] :
        std::vector<std::tuple<int32_t, int32_t, PrefixMatch>>{
-           {768, 2, {.matched = 1024, .resumed = 768, .replayed = 256}},  // both at 768
-           {768, 3, {.matched = 1024, .resumed = 768, .replayed = 256}},  // not from 640
-           {768, 1, {.matched = 1024, .skipped = 896, .replayed = 128}},  // not from 768
+           {768, 2, {.matched = 1024, .resumed = 768, .refed = 256}},  // both at 768
+           {768, 3, {.matched = 1024, .resumed = 768, .refed = 256}},  // not from 640
+           {768, 1, {.matched = 1024, .skipped = 896, .refed = 128}},  // not from 768
            {512, 8, {.matched = 1024, .resumed = 1024}}}) {
     Replaying f(layers, CheckpointPolicy::EveryTokens(every));
     f.Run({.tokens = Text(1, 1025)});
@@ -137,19 +136,19 @@ TEST(PrefixReplayTest, BeyondTheLimitAMatchFallsBackToTheLastCheckpoint) {
   f.Run({.tokens = Text(1, 1500)});
   const auto limited = [&](int32_t tokens, int32_t limit) {
     const Tokens prompt = Text(1, tokens);
-    const PrefixMatch match = f.Probe({.tokens = prompt, .replay = {.max_tokens = limit}});
-    const Admission a = f.Allocate({.tokens = prompt, .replay = {.max_tokens = limit}});
+    const PrefixMatch match = f.Probe({.tokens = prompt, .refeed = {.max_tokens = limit}});
+    const Admission a = f.Allocate({.tokens = prompt, .refeed = {.max_tokens = limit}});
     EXPECT_EQ(a.match, match);
     EXPECT_EQ(f.Info(a.id).write_from, match.matched);
     f.Feed(a.id);
     f.Free(a.id);
     return match;
   };
-  const PrefixMatch whole = {.matched = 1280, .resumed = 768, .replayed = 512};
+  const PrefixMatch whole = {.matched = 1280, .resumed = 768, .refed = 512};
   EXPECT_EQ(limited(1500, 512), whole);
   EXPECT_EQ(limited(1500, 511), (PrefixMatch{.matched = 768, .resumed = 768}));
   EXPECT_EQ(limited(1500, 0), (PrefixMatch{.matched = 768, .resumed = 768}));
-  EXPECT_EQ(limited(700, 512), (PrefixMatch{.matched = 512, .replayed = 512}));
+  EXPECT_EQ(limited(700, 512), (PrefixMatch{.matched = 512, .refed = 512}));
   EXPECT_EQ(limited(700, 511), PrefixMatch{});  // no checkpoint before 512
 }
 
@@ -158,9 +157,9 @@ TEST(PrefixReplayTest, AnApproximateReplayIsShorterAndPublishesNothing) {
   f.Run({.tokens = Text(1, 1025)});
   const PrefixFigures before = f.figures();
   const Tokens prompt = Text(1, 1100);
-  const Admission a = f.Allocate({.tokens = prompt, .replay = {.approximate_tokens = 300}});
+  const Admission a = f.Allocate({.tokens = prompt, .refeed = {.approximate_tokens = 300}});
   EXPECT_EQ(a.match,
-            (PrefixMatch{.matched = 1024, .skipped = 640, .replayed = 384, .approximate = true}));
+            (PrefixMatch{.matched = 1024, .skipped = 640, .refed = 384, .approximate = true}));
   EXPECT_TRUE(f.Info(a.id).approximate);
   f.Feed(a.id);
   f.Decode(a.id, Text(2, 1000));
@@ -178,8 +177,8 @@ TEST(PrefixReplayTest, WhereAnExactReplayIsAsShortNothingIsApproximate) {
   Replaying f(1);
   f.Run({.tokens = Text(1, 1025)});
   const Tokens prompt = Text(1, 1100);
-  const Admission a = f.Allocate({.tokens = prompt, .replay = {.approximate_tokens = 128}});
-  EXPECT_EQ(a.match, (PrefixMatch{.matched = 1024, .skipped = 896, .replayed = 128}));
+  const Admission a = f.Allocate({.tokens = prompt, .refeed = {.approximate_tokens = 128}});
+  EXPECT_EQ(a.match, (PrefixMatch{.matched = 1024, .skipped = 896, .refed = 128}));
   EXPECT_FALSE(f.Info(a.id).approximate);
   f.Append({{a.id, 1100 - 896}});
   f.Decode(a.id, Text(2, 200));
