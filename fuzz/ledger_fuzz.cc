@@ -21,7 +21,7 @@
 namespace terrace {
 namespace {
 
-using Kind = Instruction::Kind;
+using Kind = PrefixInstruction::Kind;
 
 // Reads an input; beyond its end everything is 0.
 class Bytes {
@@ -79,13 +79,13 @@ class Decoder {
   Decoder(Bytes& bytes, const PrefixModel& model, const Geometry& geometry)
       : bytes_(bytes), model_(model), geometry_(geometry) {}
 
-  Instruction Next() {
+  PrefixInstruction Next() {
     constexpr Kind kKinds[] = {Kind::kAppend,   Kind::kAppend,   Kind::kAppend,   Kind::kAppend,
                                Kind::kAppend,   Kind::kCommit,   Kind::kCommit,   Kind::kCommit,
                                Kind::kAllocate, Kind::kAllocate, Kind::kTruncate, Kind::kFree,
                                Kind::kRetire,   Kind::kFork,     Kind::kExtend,   Kind::kProbe};
     const int32_t byte = bytes_.Next();
-    Instruction in{.kind = kKinds[byte % 16]};
+    PrefixInstruction in{.kind = kKinds[byte % 16]};
     in.inject = byte >= 224;
     if (byte == 255) return {.kind = Kind::kClear};
     if (byte == 254) return {.kind = Kind::kSetTime, .number = now_ms_ += bytes_.Amount()};
@@ -136,7 +136,7 @@ class Decoder {
     return {id, tokens, std::min(drafts, geometry_.max_drafts + 1)};
   }
 
-  static void Options(int32_t byte, Instruction* in) {
+  static void Options(int32_t byte, PrefixInstruction* in) {
     in->salt = byte % 4 == 0;
     in->priority = static_cast<Priority>(byte / 4 % 3);
     if (byte % 5 == 0) in->refeed.max_tokens = byte * 2;

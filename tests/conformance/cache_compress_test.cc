@@ -8,7 +8,7 @@
 #include "terrace/cache.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // What a model's projections give one plane of one layer in a step, and its weights: here kv is 2
@@ -86,4 +86,4 @@ TEST(CacheCompressTest, CompressMakesTheEntriesOfTokensThatCameInSeveralSteps) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -16,7 +16,7 @@
 #include "terrace/formats/rope.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using examples::RandomRows;
@@ -103,7 +103,7 @@ std::vector<uint16_t> RowAt(const std::vector<uint16_t>& rows, int index) {
 }
 
 // DESIGN section 3: a prefill chunk, a decode and a decode with drafts in one step.
-class DesignStep : public testing::Test {
+class DesignStep : public ::testing::Test {
  protected:
   void SetUp() override {
     auto cache = HostCache(
@@ -348,4 +348,4 @@ TEST(CacheTest, APreemptedSequenceReadsTheSameRowsAfterRecomputation) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

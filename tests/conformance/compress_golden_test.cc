@@ -18,7 +18,7 @@
 #include "tests/support/compress_fixture.h"
 #include "tests/support/golden.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 class CompressGoldenTest : public CompressTest {};
@@ -157,4 +157,4 @@ TEST_P(CompressGoldenTest, HcaStoresTheGoldenEntries) {
 INSTANTIATE_TEST_SUITE_P(Backends, CompressGoldenTest, kEveryBackend, NameOfBackend);
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

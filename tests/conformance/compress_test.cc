@@ -18,10 +18,10 @@
 #include "tests/support/compress_fixture.h"
 #include "tests/support/compress_traffic.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 // Sanitizers slow it twentyfold.
 #ifdef TERRACE_SANITIZED
 constexpr int kSeeds = 2;
@@ -299,4 +299,4 @@ TEST_P(CompressTest, BadInputIsAnErrorThatNamesIt) {
 INSTANTIATE_TEST_SUITE_P(Backends, CompressTest, kEveryBackend, NameOfBackend);
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -9,7 +9,7 @@
 
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using Lines = std::vector<std::string>;
@@ -52,4 +52,4 @@ TEST(GuideTest, ItsCodeIsCutFromCompiledFiles) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

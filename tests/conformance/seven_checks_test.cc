@@ -9,8 +9,10 @@
 #include "gtest/gtest.h"
 #include "tests/support/golden.h"
 
-namespace terrace::examples {
+namespace terrace::testing {
 namespace {
+
+using namespace examples;  // NOLINT: what is tested
 
 void ExpectPasses(Check check) {
   for (const BackendKind kind : {BackendKind::kHost, BackendKind::kCuda}) {
@@ -114,4 +116,4 @@ TEST_F(GoldenAttention, OverAFlashMlaCacheIsClose) {
 }
 
 }  // namespace
-}  // namespace terrace::examples
+}  // namespace terrace::testing

@@ -11,7 +11,7 @@
 #include "src/plan/plan_builder.h"
 #include "tests/support/store_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // One step of sequence 0, and whatever else the test adds to it.
@@ -276,4 +276,4 @@ TEST_P(StoreTest, APlanWithMoreRecordsThanAnyStepIsRefused) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

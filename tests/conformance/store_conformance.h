@@ -9,7 +9,7 @@
 
 #include "tests/support/store_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline constexpr int kNumScenarios = 60;  // all formats x block sizes x layouts
 #ifdef TERRACE_SANITIZED
@@ -19,8 +19,8 @@ inline constexpr int kScenarioStride = 1;
 #endif
 inline constexpr int kScenarioSteps = 30;
 
-class StoreRandomTest : public testing::TestWithParam<std::tuple<BackendFactory, int>> {};
+class StoreRandomTest : public ::testing::TestWithParam<std::tuple<BackendFactory, int>> {};
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_CONFORMANCE_STORE_CONFORMANCE_H_

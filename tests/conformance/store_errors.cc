@@ -7,7 +7,7 @@
 
 #include "tests/support/store_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // Every window and every visible entry of the current step, as slots.
@@ -288,4 +288,4 @@ TEST_P(StoreTest, NothingToDoIsNoError) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

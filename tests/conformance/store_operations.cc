@@ -9,7 +9,7 @@
 #include "src/plan/plan_builder.h"
 #include "tests/support/store_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 std::vector<SmallOptions> EveryFormat() {
@@ -339,4 +339,4 @@ TEST_P(StoreTest, QueriesThatAreNotNamedAreAllRowsPaddingIncluded) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -6,7 +6,7 @@
 #include "tests/conformance/store_conformance.h"
 #include "tests/support/store_driver.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 TEST_P(StoreRandomTest, RandomPlansStoreAndGiveBackEveryRow) {
@@ -33,4 +33,4 @@ TEST_P(StoreRandomTest, RandomPlansStoreAndGiveBackEveryRow) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -2,7 +2,7 @@
 
 #include "tests/conformance/store_conformance.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 absl::StatusOr<std::shared_ptr<Backend>> HostBackendOf(int32_t threads) {
@@ -11,10 +11,10 @@ absl::StatusOr<std::shared_ptr<Backend>> HostBackendOf(int32_t threads) {
   return std::shared_ptr<Backend>(*std::move(backend));
 }
 
-INSTANTIATE_TEST_SUITE_P(Host, StoreTest, testing::Values([] { return HostBackendOf(3); }));
+INSTANTIATE_TEST_SUITE_P(Host, StoreTest, ::testing::Values([] { return HostBackendOf(3); }));
 INSTANTIATE_TEST_SUITE_P(Host, StoreRandomTest,
-                         testing::Combine(testing::Values([] { return HostBackendOf(3); }),
-                                          testing::Range(0, kNumScenarios, kScenarioStride)));
+                         ::testing::Combine(::testing::Values([] { return HostBackendOf(3); }),
+                                            ::testing::Range(0, kNumScenarios, kScenarioStride)));
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

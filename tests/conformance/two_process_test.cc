@@ -17,7 +17,7 @@
 #include "tests/support/store_scenario.h"
 #include "xxhash.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr int kSteps = 30;
@@ -172,10 +172,10 @@ TEST(TwoProcessTest, AStoreInAnotherProcessFollowsTheLedgerByPlanBytesAlone) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::string(argv[1]) == "worker") return terrace::RunWorker();
-  testing::InitGoogleTest(&argc, argv);
+  if (argc == 2 && std::string(argv[1]) == "worker") return terrace::testing::RunWorker();
+  ::testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -14,10 +14,10 @@
 #include "kernels/copy_blocks.h"
 #include "tests/cuda/cuda_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
@@ -134,4 +134,4 @@ TEST_F(CudaBackendTest, BlocksBeyondFourGigabytesAreCopied) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -12,7 +12,7 @@
 #include "tests/cuda/cuda_overlap_kernels.h"
 #include "tests/support/store_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // A store and a ledger of `sequences` sequences, one layer of ratio 4.
@@ -85,7 +85,7 @@ TEST_F(CudaBeginTest, PlansOfEverySizeAreBegunAsTheHostDoes) {
     const int64_t bytes = plan.header().total_bytes;
     (bytes <= kMaxStagedPlanBytes ? staged : uploaded) = true;
     const int32_t padded = plan.header().num_token_rows + padding;
-    SCOPED_TRACE(testing::Message() << bytes << " bytes, " << padded << " rows");
+    SCOPED_TRACE(::testing::Message() << bytes << " bytes, " << padded << " rows");
     ASSERT_TRUE(cuda.store->Begin(plan, Stream{}, padded).ok());
     ASSERT_TRUE(host.store->Begin(plan, Stream{}, padded).ok());
     EXPECT_TRUE(cuda.Step(padded) == host.Step(padded));
@@ -135,4 +135,4 @@ TEST_F(CudaBeginTest, PlansQueuedBehindABusyDeviceStayApart) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -7,7 +7,7 @@
 #include "terrace/formats/row_codec.h"
 #include "tests/cuda/cuda_conversion_kernels.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr int kThreads = 256;
@@ -180,4 +180,4 @@ int CompareCodes(ConversionResult* result) { return Compare(CompareCodesKernel, 
 int CompareQuotients(ConversionResult* result) { return Compare(CompareQuotientsKernel, result); }
 int ComparePackets(ConversionResult* result) { return Compare(ComparePacketsKernel, result); }
 
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace terrace {
+namespace terrace::testing {
 
 // What one kernel found.
 struct ConversionResult {
@@ -30,6 +30,6 @@ int CompareQuotients(ConversionResult* result);
 // global scales from 2^-15 to 2^16, against the software's of the IEEE quotient.
 int ComparePackets(ConversionResult* result);
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_CUDA_CUDA_CONVERSION_KERNELS_H_

@@ -6,7 +6,7 @@
 #include "tests/cuda/cuda_conversion_kernels.h"
 #include "tests/cuda/cuda_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 class CudaConversionTest : public CudaTest {
@@ -44,4 +44,4 @@ TEST_F(CudaConversionTest, PacketsHaveTheCodesOfDivisionUnderEveryScale) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

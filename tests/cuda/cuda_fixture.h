@@ -17,10 +17,10 @@
 #include "terrace/formats/row_format.h"
 #include "tests/support/backend_array.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 // Skips its tests, with the runtime's reason, where no GPU is usable.
-class CudaTest : public testing::Test {
+class CudaTest : public ::testing::Test {
  protected:
   void SetUp() override {
     auto cuda = MakeBackend({.kind = BackendKind::kCuda});
@@ -158,6 +158,6 @@ inline bool operator==(const Counters& a, const Counters& b) {
          a.truncated_queries == b.truncated_queries;
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_CUDA_CUDA_FIXTURE_H_

@@ -17,7 +17,7 @@
 #include "tests/support/compress_traffic.h"
 #include "tests/support/store_scenario.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr int32_t kTokens = 64;   // of a step at most, and the size that is captured
@@ -290,4 +290,4 @@ TEST_F(CudaGraphTest, BeginIsRefusedInACapture) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -4,7 +4,7 @@
 #include "kernels/common/launch.cuh"
 #include "tests/cuda/cuda_overlap_kernels.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr int kThreads = 256;
@@ -53,4 +53,4 @@ int LaunchArchitecture(int32_t* architecture, CUstream_st* stream) {
   return Launch(ArchitectureKernel, {1, 1, 1}, stream, Architecture{architecture});
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -8,7 +8,7 @@
 
 struct CUstream_st;
 
-namespace terrace {
+namespace terrace::testing {
 
 inline constexpr int kMaxLateCopies = 9;
 
@@ -29,6 +29,6 @@ int LaunchLateCopies(const LateCopies& params, CUstream_st* stream);
 // *architecture = __CUDA_ARCH__ of the code that runs, 900 for SM90.
 int LaunchArchitecture(int32_t* architecture, CUstream_st* stream);
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_CUDA_CUDA_OVERLAP_KERNELS_H_

@@ -18,7 +18,7 @@
 #include "tests/support/compress_traffic.h"
 #include "tests/support/store_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr int kRounds = 30;
@@ -86,8 +86,8 @@ TEST_F(CudaOverlapTest, LaunchesAreEarlyIffTheCodeThatRunsWasCompiledToWait) {
 }
 
 // Where rows are of the step, Begin has written their count, slots and positions before.
-class CudaOverlapWriteTest : public CudaOverlapTest, public testing::WithParamInterface<bool> {};
-INSTANTIATE_TEST_SUITE_P(OfStep, CudaOverlapWriteTest, testing::Bool());
+class CudaOverlapWriteTest : public CudaOverlapTest, public ::testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(OfStep, CudaOverlapWriteTest, ::testing::Bool());
 
 TEST_P(CudaOverlapWriteTest, WriteWaitsForAllThatBeginDidNotWrite) {
   const bool of_step = GetParam();
@@ -237,7 +237,7 @@ TEST_F(CudaOverlapTest, TranslationWaitsForQueriesAndEntries) {
 // Runs Compress twice a step: behind nothing, then behind a kernel that brings late what the first
 // run found.
 class CudaOverlapCompressTest : public CudaOverlapTest,
-                                public testing::WithParamInterface<FloatType> {
+                                public ::testing::WithParamInterface<FloatType> {
  protected:
   void CompressTwice(CompressDriver& driver, int layer) {
     Store& store = driver.store();
@@ -293,7 +293,7 @@ class CudaOverlapCompressTest : public CudaOverlapTest,
   }
 };
 INSTANTIATE_TEST_SUITE_P(Rows, CudaOverlapCompressTest,
-                         testing::Values(FloatType::kFloat32, FloatType::kBf16));
+                         ::testing::Values(FloatType::kFloat32, FloatType::kBf16));
 
 // The entries are held against one pass over the same tokens.
 TEST_P(CudaOverlapCompressTest, CompressWaitsForInputsAndState) {
@@ -312,4 +312,4 @@ TEST_P(CudaOverlapCompressTest, CompressWaitsForInputsAndState) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

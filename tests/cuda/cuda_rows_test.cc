@@ -11,7 +11,7 @@
 #include "tests/cuda/cuda_fixture.h"
 #include "tests/support/golden.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // Says where two arrays part, not all that they hold.
@@ -40,13 +40,13 @@ std::string NameOf(RowFormat format) {
   return std::string(RowFormatName(format).data(), RowFormatName(format).size());
 }
 
-class CudaRowsTest : public CudaTest, public testing::WithParamInterface<RowFormat> {};
+class CudaRowsTest : public CudaTest, public ::testing::WithParamInterface<RowFormat> {};
 
 INSTANTIATE_TEST_SUITE_P(Formats, CudaRowsTest,
-                         testing::Values(RowFormat::kBf16, RowFormat::kFp8PerToken,
-                                         RowFormat::kNvfp4, RowFormat::kFlashMlaV4,
-                                         RowFormat::kMxfp8V41, RowFormat::kIndexerFp8,
-                                         RowFormat::kIndexerMxfp4),
+                         ::testing::Values(RowFormat::kBf16, RowFormat::kFp8PerToken,
+                                           RowFormat::kNvfp4, RowFormat::kFlashMlaV4,
+                                           RowFormat::kMxfp8V41, RowFormat::kIndexerFp8,
+                                           RowFormat::kIndexerMxfp4),
                          [](const auto& info) { return NameOf(info.param); });
 
 TEST_P(CudaRowsTest, RowsOfAnyBitsAreWrittenAndReadAsTheHostDoes) {
@@ -55,7 +55,7 @@ TEST_P(CudaRowsTest, RowsOfAnyBitsAreWrittenAndReadAsTheHostDoes) {
   const RowFormat format = GetParam();
   for (const int32_t log2_entries : {1, 4, 5, 6, 7, 8}) {
     for (const bool rotate : {false, true}) {
-      SCOPED_TRACE(testing::Message() << "2^" << log2_entries << " entries, rotate " << rotate);
+      SCOPED_TRACE(::testing::Message() << "2^" << log2_entries << " entries, rotate " << rotate);
       std::mt19937_64 random(log2_entries * 2 + rotate);
       const PlaneOptions options = {.format = format,
                                     .log2_entries_per_block = log2_entries,
@@ -329,4 +329,4 @@ TEST_F(CudaWriteTest, NoRowsWriteNothing) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

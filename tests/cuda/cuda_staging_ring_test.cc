@@ -9,7 +9,7 @@
 
 #include "tests/cuda/cuda_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr int kBuffers = 3;
@@ -85,4 +85,4 @@ TEST_F(CudaStagingRingTest, UploadingIntoACaptureIsRefused) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

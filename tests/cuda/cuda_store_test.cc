@@ -6,7 +6,7 @@
 #include "tests/conformance/store_conformance.h"
 #include "tests/support/store_driver.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 absl::StatusOr<std::shared_ptr<Backend>> BackendOf(BackendKind kind) {
@@ -17,10 +17,10 @@ absl::StatusOr<std::shared_ptr<Backend>> BackendOf(BackendKind kind) {
 
 const BackendFactory kCudaFactory = [] { return BackendOf(BackendKind::kCuda); };
 
-INSTANTIATE_TEST_SUITE_P(Cuda, StoreTest, testing::Values(kCudaFactory));
+INSTANTIATE_TEST_SUITE_P(Cuda, StoreTest, ::testing::Values(kCudaFactory));
 INSTANTIATE_TEST_SUITE_P(Cuda, StoreRandomTest,
-                         testing::Combine(testing::Values(kCudaFactory),
-                                          testing::Range(0, kNumScenarios, kScenarioStride)));
+                         ::testing::Combine(::testing::Values(kCudaFactory),
+                                            ::testing::Range(0, kNumScenarios, kScenarioStride)));
 
 // The bytes of all pools after some steps of a scenario, store by store.
 std::vector<std::vector<std::vector<uint8_t>>> PoolsAfter(const Scenario& scenario,
@@ -41,7 +41,7 @@ std::vector<std::vector<std::vector<uint8_t>>> PoolsAfter(const Scenario& scenar
   return pools;
 }
 
-class HostAndCudaTest : public testing::TestWithParam<int> {};
+class HostAndCudaTest : public ::testing::TestWithParam<int> {};
 
 TEST_P(HostAndCudaTest, PoolsAreByteIdenticalAfterTheSamePlans) {
   if (auto cuda = kCudaFactory(); !cuda.ok()) GTEST_SKIP() << cuda.status();
@@ -53,7 +53,7 @@ TEST_P(HostAndCudaTest, PoolsAreByteIdenticalAfterTheSamePlans) {
   EXPECT_TRUE(host == cuda);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, HostAndCudaTest, testing::Range(0, 30));
+INSTANTIATE_TEST_SUITE_P(Seeds, HostAndCudaTest, ::testing::Range(0, 30));
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

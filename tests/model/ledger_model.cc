@@ -4,7 +4,7 @@
 
 #include "src/plan/expand.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 std::pair<int32_t, uint32_t> Key(SequenceId id) { return {id.index, id.generation}; }
@@ -334,4 +334,4 @@ void LedgerModel::CheckAgainst(const Ledger& ledger) {
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing

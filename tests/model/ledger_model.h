@@ -17,7 +17,7 @@
 #include "absl/types/span.h"
 #include "terrace/ledger.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 struct ModelSequence {
   int32_t length = 0;
@@ -93,6 +93,6 @@ class LedgerModel {
   std::string fault_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_MODEL_LEDGER_MODEL_H_

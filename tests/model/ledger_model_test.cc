@@ -16,7 +16,7 @@
 #include "tests/model/ledger_trial.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 #if defined(TERRACE_SANITIZED) || !defined(NDEBUG)
@@ -44,7 +44,7 @@ class Generator {
   Generator(const Geometry& geometry, int32_t in_flight_plans, uint64_t seed)
       : geometry_(geometry), in_flight_plans_(in_flight_plans), random_(seed) {}
 
-  Instruction Next(const LedgerModel& model) {
+  LedgerInstruction Next(const LedgerModel& model) {
     live_.clear();
     for (const auto& [key, sequence] : model.sequences()) {
       live_.push_back({{key.first, key.second}, &sequence});
@@ -52,11 +52,11 @@ class Generator {
     const int32_t roll = Below(100);
     if (live_.empty() || roll < 6) return Allocate();
     if (roll < 9) return Free();
-    if (roll < 11) return {.kind = Instruction::Kind::kRetire, .number = PickPlan(model)};
-    if (roll < 12) return {.kind = Instruction::Kind::kSnapshot};
+    if (roll < 11) return {.kind = LedgerInstruction::Kind::kRetire, .number = PickPlan(model)};
+    if (roll < 12) return {.kind = LedgerInstruction::Kind::kSnapshot};
     const uint64_t in_flight = model.last_plan() - model.retired();
     if (in_flight_plans_ > 0 && in_flight >= in_flight_plans_ && !Rarely()) {
-      return {.kind = Instruction::Kind::kRetire, .number = PickPlan(model)};
+      return {.kind = LedgerInstruction::Kind::kRetire, .number = PickPlan(model)};
     }
     if (roll < 50) return Decide();
     return Append();
@@ -67,7 +67,7 @@ class Generator {
     SequenceId id;
     const ModelSequence* sequence;
   };
-  using Kind = Instruction::Kind;
+  using Kind = LedgerInstruction::Kind;
 
   int32_t Below(int64_t limit) { return static_cast<int32_t>(random_() % limit); }
   bool Rarely() { return Below(50) == 0; }
@@ -81,12 +81,12 @@ class Generator {
                          : SequenceId{id.index + 3 * delta, id.generation};
   }
 
-  Instruction Allocate() {
+  LedgerInstruction Allocate() {
     const int32_t tokens = Rarely() ? geometry_.max_context_tokens + 1 : Below(400);
     return {.kind = Kind::kAllocate, .number = tokens};
   }
 
-  Instruction Free() {
+  LedgerInstruction Free() {
     const Live* victim = &Any();
     for (const Live& live : live_) {
       if (live.sequence->length == geometry_.max_context_tokens) victim = &live;
@@ -100,7 +100,7 @@ class Generator {
   }
 
   // Settles or takes back: drafts if there are any, else ids of rows that have none yet.
-  Instruction Decide() {
+  LedgerInstruction Decide() {
     const Live* live = &Any();
     for (int i = 0; i < 4 && live->sequence->undecided() == 0; ++i) live = &Any();
     const int32_t length = live->sequence->length;
@@ -112,8 +112,8 @@ class Generator {
     return {.kind = Kind::kCommit, .id = Handle(live->id), .number = Below(3) ? open : Below(open)};
   }
 
-  Instruction Append() {
-    Instruction append{.kind = Kind::kAppend};
+  LedgerInstruction Append() {
+    LedgerInstruction append{.kind = Kind::kAppend};
     const size_t wanted = 1 + Below(4);
     std::shuffle(live_.begin(), live_.end(), random_);
     for (const Live& live : live_) {
@@ -144,7 +144,7 @@ class Generator {
   std::vector<Live> live_;
 };
 
-class LedgerModelTest : public testing::TestWithParam<ModelCase> {};
+class LedgerModelTest : public ::testing::TestWithParam<ModelCase> {};
 
 TEST_P(LedgerModelTest, RandomOperationsAgreeWithADumbModel) {
   const int64_t operations = FromEnvironment("TERRACE_MODEL_OPERATIONS", kOperations);
@@ -184,7 +184,7 @@ constexpr Limits WholeChunk(Limits limits) {
 
 INSTANTIATE_TEST_SUITE_P(
     Geometries, LedgerModelTest,
-    testing::Values(
+    ::testing::Values(
         ModelCase{"DeepSeekV4", {.window_blocks = 22, .full_blocks = 20, .limits = kLimits}},
         ModelCase{
             "TwoPlansInFlight", {.window_blocks = 24, .full_blocks = 22, .limits = kLimits}, 2},
@@ -222,7 +222,7 @@ INSTANTIATE_TEST_SUITE_P(
                   1},
         ModelCase{"PoolsSmallerThanOneSequence",
                   {.window_blocks = 5, .full_blocks = 5, .limits = WithDrafts(kLimits, 130)}}),
-    [](const testing::TestParamInfo<ModelCase>& info) { return std::string(info.param.name); });
+    [](const ::testing::TestParamInfo<ModelCase>& info) { return std::string(info.param.name); });
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -18,10 +18,10 @@
 #include "terrace/ledger.h"
 #include "tests/model/ledger_model.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 // One call.
-struct Instruction {
+struct LedgerInstruction {
   enum class Kind { kAllocate, kAppend, kCommit, kTruncate, kFree, kRetire, kSnapshot };
   Kind kind = Kind::kSnapshot;
   SequenceId id = {};                   // commit, truncate, free
@@ -75,7 +75,7 @@ class LedgerTrial {
   const LedgerModel& model() const { return model_; }
 
   // One operation; the fault it found, or nothing.
-  std::string Step(const Instruction& instruction) {
+  std::string Step(const LedgerInstruction& instruction) {
     history_.push_back(instruction.ToString());
     if (history_.size() > 20) history_.pop_front();
     Execute(instruction);
@@ -98,9 +98,9 @@ class LedgerTrial {
   const Counts& counts() const { return counts_; }
 
  private:
-  using Kind = Instruction::Kind;
+  using Kind = LedgerInstruction::Kind;
 
-  void Execute(const Instruction& instruction) {
+  void Execute(const LedgerInstruction& instruction) {
     const SequenceId id = instruction.id;
     const int32_t number = instruction.number;
     const absl::Span<const int32_t> tokens(tokens_.data(),
@@ -225,6 +225,6 @@ class LedgerTrial {
   int injected_pool_ = -1;  // where it did
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_MODEL_LEDGER_TRIAL_H_

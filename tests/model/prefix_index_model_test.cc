@@ -16,7 +16,7 @@
 #include "src/ledger/prefix_index.h"
 #include "tests/support/prefix_index_testing.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // A salt's number, then the names of chunks.
@@ -288,7 +288,7 @@ void ModelRun::Check() {
   ASSERT_EQ(index_.num_unused_chunks(), unused);
 }
 
-class PrefixIndexModelTest : public testing::TestWithParam<ChunkHash> {};
+class PrefixIndexModelTest : public ::testing::TestWithParam<ChunkHash> {};
 
 #ifdef TERRACE_SANITIZED
 constexpr int kSequences = 3'000;
@@ -328,7 +328,7 @@ ChunkDigest TwoBitHash(const ChunkDigest& parent, absl::Span<const int32_t> toke
   return {NextDigest(parent, tokens).low & 3, 0};
 }
 INSTANTIATE_TEST_SUITE_P(Hashes, PrefixIndexModelTest,
-                         testing::Values(&NextDigest, &TwoBitHash, &ConstantHash));
+                         ::testing::Values(&NextDigest, &TwoBitHash, &ConstantHash));
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

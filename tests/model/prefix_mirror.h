@@ -16,7 +16,7 @@
 #include "terrace/chunk_digest.h"
 #include "terrace/prefix.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 class PrefixMirror {
  public:
@@ -110,6 +110,6 @@ class PrefixMirror {
   std::string fault_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_MODEL_PREFIX_MIRROR_H_

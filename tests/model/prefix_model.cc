@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 PrefixModel::Key KeyOf(SequenceId id) { return {id.index, id.generation}; }
@@ -190,4 +190,4 @@ void PrefixModel::ClearPrefixes() {
   for (auto& [key, sequence] : sequences_) sequence.in_index = false;
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -31,7 +31,7 @@
 #include "terrace/ledger.h"
 #include "tests/model/prefix_mirror.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 struct PrefixSequence {
   std::string salt;
@@ -202,6 +202,6 @@ class PrefixModel {
   std::string fault_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_MODEL_PREFIX_MODEL_H_

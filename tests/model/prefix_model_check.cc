@@ -5,7 +5,7 @@
 #include "src/model/state_pages.h"
 #include "tests/model/prefix_model.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 void PrefixModel::Hear(absl::Span<const PrefixEvent> events) {
   const auto has = [](const PrefixSequence& sequence, const PrefixEvent& event, int32_t chunks) {
@@ -172,4 +172,4 @@ void PrefixModel::CheckFigures(const PrefixFigures& f) {
          "figures: stored checkpoints");
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing

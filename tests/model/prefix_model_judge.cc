@@ -5,7 +5,7 @@
 
 #include "tests/model/prefix_model.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
@@ -269,4 +269,4 @@ void PrefixModel::JudgeRetire(uint64_t plan, const absl::Status& status) {
          "Retire");
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing

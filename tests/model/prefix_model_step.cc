@@ -9,7 +9,7 @@
 #include "src/plan/expand.h"
 #include "tests/model/prefix_model.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr uint64_t kGarbage = 0;  // what a block holds that was just handed out
@@ -332,4 +332,4 @@ void PrefixModel::CheckEntries(const PrefixSequence& sequence, int32_t sequence_
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -22,7 +22,7 @@
 #include "tests/model/prefix_trial.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 #if defined(TERRACE_SANITIZED) || !defined(NDEBUG)
@@ -58,7 +58,7 @@ class Generator {
   Generator(const Geometry& geometry, int32_t in_flight_plans, uint64_t seed)
       : geometry_(geometry), in_flight_plans_(in_flight_plans), random_(seed) {}
 
-  Instruction Next(const PrefixModel& model) {
+  PrefixInstruction Next(const PrefixModel& model) {
     live_.clear();
     for (const auto& [key, sequence] : model.sequences()) {
       live_.push_back({{key.first, key.second}, &sequence});
@@ -93,7 +93,7 @@ class Generator {
     SequenceId id;
     const PrefixSequence* sequence;
   };
-  using Kind = Instruction::Kind;
+  using Kind = PrefixInstruction::Kind;
 
   int32_t Below(int64_t limit) { return static_cast<int32_t>(random_() % limit); }
   bool Rarely() { return Below(50) == 0; }
@@ -121,12 +121,12 @@ class Generator {
   }
 
   // Often the same prompt as the one before, so that two of them are fed at the same time.
-  Instruction Request(Kind kind) {
+  PrefixInstruction Request(Kind kind) {
     if (Below(4) == 0) {
       last_request_.kind = kind;
       return last_request_;
     }
-    Instruction request{.kind = kind, .variant = Below(kNumTexts), .salt = Below(4) == 0};
+    PrefixInstruction request{.kind = kind, .variant = Below(kNumTexts), .salt = Below(4) == 0};
     const int32_t chunk = geometry_.chunk_tokens;
     request.number = Below(2) == 0 ? Below(geometry_.max_context_tokens * 3 / 4)
                                    : chunk * Below(5) + Below(3) - 1;  // around a border
@@ -147,7 +147,7 @@ class Generator {
   }
 
   // Settles or takes back: drafts if there are any, else ids of rows that have none yet.
-  Instruction Decide() {
+  PrefixInstruction Decide() {
     const Live* live = &Any();
     for (int i = 0; i < 4 && live->sequence->undecided() == 0; ++i) live = &Any();
     const int32_t length = live->sequence->length;
@@ -165,8 +165,8 @@ class Generator {
             .inject = Below(4) == 0};
   }
 
-  Instruction Append() {
-    Instruction append{.kind = Kind::kAppend, .inject = Below(4) == 0};
+  PrefixInstruction Append() {
+    PrefixInstruction append{.kind = Kind::kAppend, .inject = Below(4) == 0};
     append.wrong = static_cast<uint32_t>(random_() & random_());
     const size_t wanted = 1 + Below(4);
     std::shuffle(live_.begin(), live_.end(), random_);
@@ -200,7 +200,7 @@ class Generator {
   const uint64_t in_flight_plans_;
   std::mt19937_64 random_;
   std::vector<Live> live_;
-  Instruction last_request_ = {};
+  PrefixInstruction last_request_ = {};
   std::optional<SequenceId> committed_;  // by the last instruction
   int64_t now_ms_ = 0;
 };
@@ -209,7 +209,7 @@ class Generator {
 const PrefixTrial* running = nullptr;
 void PrintHistory(int) { std::fprintf(stderr, "after\n%s", running->History().c_str()); }
 
-class PrefixModelTest : public testing::TestWithParam<ModelCase> {};
+class PrefixModelTest : public ::testing::TestWithParam<ModelCase> {};
 
 TEST_P(PrefixModelTest, EverySequenceSeesItsOwnTokensAlone) {
   const int64_t operations = FromEnvironment("TERRACE_MODEL_OPERATIONS", kOperations);
@@ -273,72 +273,72 @@ constexpr Limits WholeChunk(Limits limits) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, PrefixModelTest,
-    testing::Values(ModelCase{"DeepSeekV4",
-                              {.window_blocks = 26,
-                               .full_blocks = 24,
-                               .overlap_blocks = 8,
-                               .state_blocks = 6,
-                               .limits = kLimits}},
-                    ModelCase{"TwoPlansInFlight",
-                              {.window_blocks = 30,
-                               .full_blocks = 26,
-                               .overlap_blocks = 12,
-                               .state_blocks = 10,
-                               .limits = kLimits},
-                              2},
-                    ModelCase{"SmallWindowBlocksCheckpointsEverywhere",
-                              {.swa_block_tokens = 16,
-                               .window_blocks = 90,
-                               .full_blocks = 24,
-                               .limits = WithDrafts(kLimits, 7)},
-                              3,
-                              CheckpointPolicy::EveryTokens(256)},
-                    ModelCase{"NoCheckpointsFiveLayers",
-                              {.window_blocks = 26, .full_blocks = 30, .limits = kLimits},
-                              0,
-                              CheckpointPolicy::None(),
-                              5},
-                    ModelCase{"SmallChunksWindowBlocksOfAWindow",
-                              {.ratios = {4},
-                               .swa_block_tokens = 128,
-                               .chunk_tokens = 128,
-                               .window_blocks = 20,
-                               .full_blocks = 50,
-                               .overlap_blocks = 4,
-                               .state_blocks = 4,
-                               .limits = WithDrafts(kLimits, 0)},
-                              1},
-                    ModelCase{"WholeChunkStored",
-                              {.swa_block_tokens = 16,
-                               .window_blocks = 140,
-                               .full_blocks = 24,
-                               .limits = WholeChunk(kLimits)},
-                              2},
-                    ModelCase{"StridedRatiosOneTwoAndFour",
-                              {.ratios = {0, 1, 2, 4},
-                               .rule = EntryRule::kStrided,
-                               .swa_block_tokens = 32,
-                               .chunk_tokens = 128,
-                               .window_blocks = 44,
-                               .full_blocks = 36,
-                               .overlap_blocks = 20,
-                               .limits = kLimits},
-                              1,
-                              CheckpointPolicy::EveryTokens(384)},
-                    ModelCase{"NoWindow",
-                              {.window_blocks = 0,
-                               .full_blocks = 26,
-                               .overlap_blocks = 1,
-                               .state_blocks = 5,
-                               .limits = kLimits},
-                              1},
-                    ModelCase{"PoolsSmallerThanOneSequence",
-                              {.window_blocks = 6,
-                               .full_blocks = 5,
-                               .overlap_blocks = 2,
-                               .state_blocks = 3,
-                               .limits = kLimits}}),
-    [](const testing::TestParamInfo<ModelCase>& info) { return std::string(info.param.name); });
+    ::testing::Values(ModelCase{"DeepSeekV4",
+                                {.window_blocks = 26,
+                                 .full_blocks = 24,
+                                 .overlap_blocks = 8,
+                                 .state_blocks = 6,
+                                 .limits = kLimits}},
+                      ModelCase{"TwoPlansInFlight",
+                                {.window_blocks = 30,
+                                 .full_blocks = 26,
+                                 .overlap_blocks = 12,
+                                 .state_blocks = 10,
+                                 .limits = kLimits},
+                                2},
+                      ModelCase{"SmallWindowBlocksCheckpointsEverywhere",
+                                {.swa_block_tokens = 16,
+                                 .window_blocks = 90,
+                                 .full_blocks = 24,
+                                 .limits = WithDrafts(kLimits, 7)},
+                                3,
+                                CheckpointPolicy::EveryTokens(256)},
+                      ModelCase{"NoCheckpointsFiveLayers",
+                                {.window_blocks = 26, .full_blocks = 30, .limits = kLimits},
+                                0,
+                                CheckpointPolicy::None(),
+                                5},
+                      ModelCase{"SmallChunksWindowBlocksOfAWindow",
+                                {.ratios = {4},
+                                 .swa_block_tokens = 128,
+                                 .chunk_tokens = 128,
+                                 .window_blocks = 20,
+                                 .full_blocks = 50,
+                                 .overlap_blocks = 4,
+                                 .state_blocks = 4,
+                                 .limits = WithDrafts(kLimits, 0)},
+                                1},
+                      ModelCase{"WholeChunkStored",
+                                {.swa_block_tokens = 16,
+                                 .window_blocks = 140,
+                                 .full_blocks = 24,
+                                 .limits = WholeChunk(kLimits)},
+                                2},
+                      ModelCase{"StridedRatiosOneTwoAndFour",
+                                {.ratios = {0, 1, 2, 4},
+                                 .rule = EntryRule::kStrided,
+                                 .swa_block_tokens = 32,
+                                 .chunk_tokens = 128,
+                                 .window_blocks = 44,
+                                 .full_blocks = 36,
+                                 .overlap_blocks = 20,
+                                 .limits = kLimits},
+                                1,
+                                CheckpointPolicy::EveryTokens(384)},
+                      ModelCase{"NoWindow",
+                                {.window_blocks = 0,
+                                 .full_blocks = 26,
+                                 .overlap_blocks = 1,
+                                 .state_blocks = 5,
+                                 .limits = kLimits},
+                                1},
+                      ModelCase{"PoolsSmallerThanOneSequence",
+                                {.window_blocks = 6,
+                                 .full_blocks = 5,
+                                 .overlap_blocks = 2,
+                                 .state_blocks = 3,
+                                 .limits = kLimits}}),
+    [](const ::testing::TestParamInfo<ModelCase>& info) { return std::string(info.param.name); });
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

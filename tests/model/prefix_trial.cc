@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr const char* kSalts[kNumSalts] = {"", "tenant"};
@@ -19,7 +19,7 @@ int32_t TokenOf(int32_t variant, int32_t position) {
 
 }  // namespace
 
-std::string Instruction::ToString() const {
+std::string PrefixInstruction::ToString() const {
   const std::string handle = absl::StrFormat("{%d, %d}", id.index, id.generation);
   const char* const kNames[] = {"Allocate", "Probe",   "ExtendMatch",  "Fork",
                                 "Append",   "Commit",  "Truncate",     "Free",
@@ -56,7 +56,7 @@ PrefixTrial::PrefixTrial(LedgerOptions options)
   twin_ = *Ledger::Create(options);
 }
 
-std::string PrefixTrial::Execute(const Instruction& instruction) {
+std::string PrefixTrial::Execute(const PrefixInstruction& instruction) {
   history_.push_back(instruction.ToString());
   if (history_.size() > 30) history_.pop_front();
   Run(instruction);
@@ -88,7 +88,7 @@ std::string PrefixTrial::History() const {
   return text;
 }
 
-void PrefixTrial::Run(const Instruction& in) {
+void PrefixTrial::Run(const PrefixInstruction& in) {
   switch (in.kind) {
     case Kind::kAllocate:
       return Allocate(in);
@@ -119,7 +119,7 @@ void PrefixTrial::Run(const Instruction& in) {
   }
 }
 
-SequenceRequest PrefixTrial::RequestOf(const Instruction& in) {
+SequenceRequest PrefixTrial::RequestOf(const PrefixInstruction& in) {
   prompt_.clear();
   for (int32_t p = 0; p < in.number; ++p) prompt_.push_back(TokenOf(in.variant, p));
   return {.tokens = prompt_,
@@ -129,7 +129,7 @@ SequenceRequest PrefixTrial::RequestOf(const Instruction& in) {
           .time_to_live_ms = in.time_to_live_ms};
 }
 
-void PrefixTrial::Allocate(const Instruction& in) {
+void PrefixTrial::Allocate(const PrefixInstruction& in) {
   const SequenceRequest request = RequestOf(in);
   const absl::StatusOr<Admission> made = ledger_->AllocateSequence(request);
   const absl::StatusOr<Admission> twin = twin_->AllocateSequence(request);
@@ -144,7 +144,7 @@ void PrefixTrial::Allocate(const Instruction& in) {
 }
 
 // The twin is not asked: if a look changed anything, the two would part.
-void PrefixTrial::Probe(const Instruction& in) {
+void PrefixTrial::Probe(const PrefixInstruction& in) {
   const SequenceRequest request = RequestOf(in);
   const absl::StatusOr<PrefixMatch> match = ledger_->Probe(request);
   if (match.ok()) {
@@ -155,7 +155,7 @@ void PrefixTrial::Probe(const Instruction& in) {
   }
 }
 
-void PrefixTrial::Extend(const Instruction& in) {
+void PrefixTrial::Extend(const PrefixInstruction& in) {
   const absl::StatusOr<PrefixMatch> match = ledger_->ExtendMatch(in.id);
   twin_->ExtendMatch(in.id).IgnoreError();
   model_.JudgeExtend(in.id, match.status());
@@ -164,7 +164,7 @@ void PrefixTrial::Extend(const Instruction& in) {
   counts_.extended += match->matched > 0;
 }
 
-void PrefixTrial::Fork(const Instruction& in) {
+void PrefixTrial::Fork(const PrefixInstruction& in) {
   const absl::StatusOr<SequenceId> child = ledger_->Fork(in.id);
   twin_->Fork(in.id).IgnoreError();
   model_.JudgeFork(in.id, child.status());
@@ -173,7 +173,7 @@ void PrefixTrial::Fork(const Instruction& in) {
   texts_[child->index] = (texts_[in.id.index] + 1) % kNumTexts;
 }
 
-void PrefixTrial::Append(const Instruction& in) {
+void PrefixTrial::Append(const PrefixInstruction& in) {
   for (const StepRequest& request : in.batch) {
     if (model_.Find(request.id) != nullptr) GuessTokens(request, in.wrong);
   }
@@ -194,7 +194,7 @@ void PrefixTrial::Append(const Instruction& in) {
   model_.Append(in.batch, plans[0]);
 }
 
-void PrefixTrial::Commit(const Instruction& in) {
+void PrefixTrial::Commit(const PrefixInstruction& in) {
   const PrefixSequence* const sequence = model_.Find(in.id);
   std::vector<int32_t> tokens(in.number);
   for (int32_t i = 0; sequence != nullptr && i < in.number; ++i) {
@@ -208,7 +208,7 @@ void PrefixTrial::Commit(const Instruction& in) {
   if (status.ok()) model_.Commit(in.id, tokens);
 }
 
-void PrefixTrial::Truncate(const Instruction& in) {
+void PrefixTrial::Truncate(const PrefixInstruction& in) {
   const int32_t length = static_cast<int32_t>(in.number);
   const absl::Status status = ledger_->Truncate(in.id, length);
   twin_->Truncate(in.id, length).IgnoreError();
@@ -216,7 +216,7 @@ void PrefixTrial::Truncate(const Instruction& in) {
   if (status.ok()) model_.Truncate(in.id, length);
 }
 
-void PrefixTrial::Free(const Instruction& in) {
+void PrefixTrial::Free(const PrefixInstruction& in) {
   const absl::Status status = ledger_->FreeSequence(in.id);
   twin_->FreeSequence(in.id).IgnoreError();
   model_.JudgeFree(in.id, status);
@@ -224,7 +224,7 @@ void PrefixTrial::Free(const Instruction& in) {
   if (status.ok()) model_.Free(in.id);
 }
 
-void PrefixTrial::Retire(const Instruction& in) {
+void PrefixTrial::Retire(const PrefixInstruction& in) {
   const uint64_t plan = static_cast<uint64_t>(in.number);
   const absl::Status status = ledger_->Retire(PlanNumber(plan));
   twin_->Retire(PlanNumber(plan)).IgnoreError();
@@ -296,4 +296,4 @@ bool PrefixTrial::Expect(bool condition, absl::string_view what) {
   return condition;
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -22,12 +22,12 @@
 #include "terrace/ledger.h"
 #include "tests/model/prefix_model.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline constexpr int kNumTexts = 16;
 inline constexpr int kNumSalts = 2;
 
-struct Instruction {
+struct PrefixInstruction {
   enum class Kind {
     kAllocate,
     kProbe,
@@ -62,7 +62,7 @@ class PrefixTrial {
   explicit PrefixTrial(LedgerOptions options);
 
   // One operation; the first fault found so far, or nothing.
-  std::string Execute(const Instruction& instruction);
+  std::string Execute(const PrefixInstruction& instruction);
   // Ends every sequence and forgets all prefixes: then every block must be free.
   std::string Finish();
 
@@ -81,21 +81,21 @@ class PrefixTrial {
   const Counts& counts() const { return counts_; }
 
  private:
-  using Kind = Instruction::Kind;
+  using Kind = PrefixInstruction::Kind;
   using Call = std::function<absl::Status(Ledger&)>;
 
   std::string Fault() const { return fault_.empty() ? model_.fault() : fault_; }
-  void Run(const Instruction& in);
-  SequenceRequest RequestOf(const Instruction& in);
-  void Allocate(const Instruction& in);
-  void Probe(const Instruction& in);
-  void Extend(const Instruction& in);
-  void Fork(const Instruction& in);
-  void Append(const Instruction& in);
-  void Commit(const Instruction& in);
-  void Truncate(const Instruction& in);
-  void Free(const Instruction& in);
-  void Retire(const Instruction& in);
+  void Run(const PrefixInstruction& in);
+  SequenceRequest RequestOf(const PrefixInstruction& in);
+  void Allocate(const PrefixInstruction& in);
+  void Probe(const PrefixInstruction& in);
+  void Extend(const PrefixInstruction& in);
+  void Fork(const PrefixInstruction& in);
+  void Append(const PrefixInstruction& in);
+  void Commit(const PrefixInstruction& in);
+  void Truncate(const PrefixInstruction& in);
+  void Free(const PrefixInstruction& in);
+  void Retire(const PrefixInstruction& in);
   void GuessTokens(const StepRequest& request, uint32_t wrong);
   // Makes the call run short at its first, second, ... place that takes blocks, until it has fewer
   // places or does without. `call` then runs on the twin too; returns how it ended.
@@ -120,6 +120,6 @@ class PrefixTrial {
   int injected_pool_ = -1;  // where it did
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_MODEL_PREFIX_TRIAL_H_

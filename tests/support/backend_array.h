@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "terrace/backend.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 template <typename T>
 std::vector<T> DownloadArray(Backend& backend, const void* from, int64_t count) {
@@ -52,6 +52,6 @@ class BackendArray {
   T* data_ = nullptr;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_BACKEND_ARRAY_H_

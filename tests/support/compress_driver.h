@@ -26,7 +26,7 @@
 #include "tests/support/backend_array.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline constexpr int kCompressDrafts = 5;
 inline constexpr int kCompressTokens = 1100;  // of one sequence, and of one step
@@ -272,6 +272,6 @@ class CompressDriver {
   std::deque<Projection> projections_;  // which do not move
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_COMPRESS_DRIVER_H_

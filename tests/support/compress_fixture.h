@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "terrace/backend.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline absl::StatusOr<std::shared_ptr<Backend>> BackendOf(BackendKind kind) {
   auto backend = MakeBackend({.kind = kind, .host_threads = 3});
@@ -18,7 +18,7 @@ inline absl::StatusOr<std::shared_ptr<Backend>> BackendOf(BackendKind kind) {
   return std::shared_ptr<Backend>(*std::move(backend));
 }
 
-class CompressTest : public testing::TestWithParam<BackendKind> {
+class CompressTest : public ::testing::TestWithParam<BackendKind> {
  protected:
   void SetUp() override {
     absl::StatusOr<std::shared_ptr<Backend>> backend = BackendOf(GetParam());
@@ -29,11 +29,11 @@ class CompressTest : public testing::TestWithParam<BackendKind> {
   std::shared_ptr<Backend> backend_;
 };
 
-inline const auto kEveryBackend = testing::Values(BackendKind::kHost, BackendKind::kCuda);
-inline std::string NameOfBackend(const testing::TestParamInfo<BackendKind>& backend) {
+inline const auto kEveryBackend = ::testing::Values(BackendKind::kHost, BackendKind::kCuda);
+inline std::string NameOfBackend(const ::testing::TestParamInfo<BackendKind>& backend) {
   return backend.param == BackendKind::kHost ? "Host" : "Cuda";
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_COMPRESS_FIXTURE_H_

@@ -16,7 +16,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/compress_driver.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline std::vector<int32_t> RandomIds(std::mt19937_64& random, int count) {
   std::vector<int32_t> ids(count);
@@ -235,6 +235,6 @@ class CompressTraffic {
   Figures figures_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_COMPRESS_TRAFFIC_H_

@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "tools/terrace/npy.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline std::string GoldenPath(const std::string& name) {
   const char* data = std::getenv("TERRACE_TEST_DATA");
@@ -28,7 +28,7 @@ inline NpyArray Golden(const std::string& name) {
 }
 
 // A fixture that skips its tests where the vectors are absent.
-class GoldenTest : public testing::Test {
+class GoldenTest : public ::testing::Test {
  protected:
   void SetUp() override {
     struct stat status;
@@ -39,6 +39,6 @@ class GoldenTest : public testing::Test {
   }
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_GOLDEN_H_

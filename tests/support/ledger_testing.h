@@ -14,7 +14,7 @@
 #include "terrace/ledger.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 struct LedgerFixture {
   explicit LedgerFixture(const TestGeometryOptions& options, int32_t in_flight_plans = 0)
@@ -88,6 +88,6 @@ struct LedgerFixture {
   std::unique_ptr<Ledger> ledger;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_LEDGER_TESTING_H_

@@ -18,7 +18,7 @@
 #include "tests/model/prefix_model.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 using Tokens = std::vector<int32_t>;
 
@@ -206,6 +206,6 @@ class PrefixFixture {
   std::unique_ptr<Ledger> ledger_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_PREFIX_FIXTURE_H_

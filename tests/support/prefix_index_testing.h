@@ -8,7 +8,7 @@
 
 #include "src/ledger/prefix_index.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline constexpr int32_t kTestChunkTokens = 4;
 
@@ -47,6 +47,6 @@ inline std::optional<ChunkId> FindPath(const PrefixIndex& index, absl::string_vi
   return tip;
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_PREFIX_INDEX_TESTING_H_

@@ -12,7 +12,7 @@
 
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 // One way to encode and decode rows, so that each is held against every vector.
 struct Method {
@@ -156,6 +156,6 @@ inline std::vector<Method> Methods() {
   return methods;
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_ROW_METHODS_H_

@@ -16,7 +16,7 @@
 #include "tests/support/store_oracle.h"
 #include "tests/support/store_scenario.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 class StoreContents {
  public:
@@ -107,6 +107,6 @@ class StoreContents {
   std::vector<PoolImage> images_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_STORE_CONTENTS_H_

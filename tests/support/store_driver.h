@@ -18,7 +18,7 @@
 #include "tests/support/store_contents.h"
 #include "tests/support/store_scenario.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 enum class ReadKind { kTopK, kVisible, kWindow };
 
@@ -66,7 +66,7 @@ class StoreDriver {
     for (int l = layers_.first; l < layers_.first + layers_.count; ++l) {
       WriteLayer(l);
       ReadLayer(l);
-      if (testing::Test::HasFailure()) return;
+      if (::testing::Test::HasFailure()) return;
     }
     CheckCounters();
   }
@@ -377,6 +377,6 @@ class StoreDriver {
   int32_t padded_ = 0;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_STORE_DRIVER_H_

@@ -18,7 +18,7 @@
 #include "tests/support/backend_array.h"
 #include "tests/support/store_oracle.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 using BackendFactory = std::function<absl::StatusOr<std::shared_ptr<Backend>>()>;
 
@@ -180,7 +180,7 @@ inline std::vector<uint16_t> Flatten(const std::vector<RowBits>& rows) {
 }
 
 // Skips the test where the backend cannot run, with the reason.
-class StoreTest : public testing::TestWithParam<BackendFactory> {
+class StoreTest : public ::testing::TestWithParam<BackendFactory> {
  protected:
   void SetUp() override {
     absl::StatusOr<std::shared_ptr<Backend>> backend = GetParam()();
@@ -191,6 +191,6 @@ class StoreTest : public testing::TestWithParam<BackendFactory> {
   std::shared_ptr<Backend> backend_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_STORE_FIXTURE_H_

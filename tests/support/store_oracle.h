@@ -18,7 +18,7 @@
 #include "terrace/plan.h"
 #include "tests/support/store_scenario.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 using RowBits = std::vector<uint16_t>;  // bf16
 
@@ -203,6 +203,6 @@ class StepOracle {
   std::array<std::vector<EntryRow>, kMaxPools> closing_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_STORE_ORACLE_H_

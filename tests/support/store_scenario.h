@@ -18,7 +18,7 @@
 #include "terrace/model.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 using Random = std::mt19937_64;
 
@@ -276,6 +276,6 @@ class Traffic {
   uint64_t retired_ = 0;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_STORE_SCENARIO_H_

@@ -12,7 +12,7 @@
 #include "terrace/geometry.h"
 #include "terrace/model.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 struct TestGeometryOptions {
   std::vector<int32_t> ratios = {4, 128};  // full pools 1 and 2; the window is pool 0
@@ -67,6 +67,6 @@ inline Geometry MakeTestGeometry(const TestGeometryOptions& options = {}) {
   return *geometry;
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_SUPPORT_TEST_GEOMETRY_H_

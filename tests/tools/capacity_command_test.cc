@@ -14,16 +14,16 @@
 #include "tests/tools/run_command.h"
 #include "tools/terrace/commands/model_json.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 CommandOutcome Terrace(const std::vector<std::string>& arguments) {
   return RunCommand(&AddPlanCommand, arguments);
 }
 
-class CliPlanCommandTest : public testing::Test {
+class CliPlanCommandTest : public ::testing::Test {
  protected:
   ~CliPlanCommandTest() override { std::remove(path_.c_str()); }
 
@@ -31,7 +31,7 @@ class CliPlanCommandTest : public testing::Test {
   nlohmann::json ReadJson() { return nlohmann::json::parse(std::ifstream(path_)); }
 
   const std::string path_ =
-      testing::TempDir() + "terrace_plan_" + std::to_string(getpid()) + ".json";
+      ::testing::TempDir() + "terrace_plan_" + std::to_string(getpid()) + ".json";
 };
 
 TEST_F(CliPlanCommandTest, ATableForPeopleAndJsonForPrograms) {
@@ -214,4 +214,4 @@ TEST_F(CliPlanCommandTest, HelpShowsExamples) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

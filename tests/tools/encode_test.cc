@@ -12,7 +12,7 @@
 #include "tools/terrace/commands/encode_command.h"
 #include "tools/terrace/npy.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using ::testing::ElementsAre;
@@ -26,7 +26,7 @@ struct Outcome {
 // Runs a command line as the program does; usage errors exit with 2.
 Outcome RunCommand(const std::string& line) {
   Outcome outcome;
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   CLI::App app;
   AddEncodeCommand(app, &outcome.exit_code);
   AddDecodeCommand(app, &outcome.exit_code);
@@ -37,7 +37,7 @@ Outcome RunCommand(const std::string& line) {
     outcome.exit_code = 2;
     usage = error.what();
   }
-  outcome.error = testing::internal::GetCapturedStderr() + usage;
+  outcome.error = ::testing::internal::GetCapturedStderr() + usage;
   return outcome;
 }
 
@@ -45,7 +45,7 @@ class CliEncodeTest : public GoldenTest {
  protected:
   void SetUp() override {
     GoldenTest::SetUp();
-    folder_ = testing::TempDir() + "/cli_encode_test." + std::to_string(getpid());
+    folder_ = ::testing::TempDir() + "/cli_encode_test." + std::to_string(getpid());
     ASSERT_EQ(mkdir(folder_.c_str(), 0700), 0);
   }
   void TearDown() override {
@@ -226,4 +226,4 @@ TEST_F(CliEncodeTest, BadUsageExitsWith2) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 struct Outcome {
@@ -28,13 +28,13 @@ std::string ReadFile(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-class CliTest : public testing::Test {
+class CliTest : public ::testing::Test {
  protected:
   void SetUp() override {
     // The build puts the program beside its tests.
     program_ = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "terrace";
     if (!std::filesystem::exists(program_)) GTEST_SKIP() << "there is no " << program_;
-    std::string name = testing::TempDir() + "terrace_cli_XXXXXX";
+    std::string name = ::testing::TempDir() + "terrace_cli_XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     folder_ = name;
   }
@@ -155,4 +155,4 @@ TEST_F(CliTest, ASmallReplayEndsWellWithEveryFigure) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -10,10 +10,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 void ExpectReadBack(const ModelSpec& model) {
   const std::string text = ModelToJson(model).dump();
@@ -31,7 +31,7 @@ TEST(CliModelJsonTest, NamedModelsAreReadBackAsWritten) {
 TEST(CliModelJsonTest, AnyModelIsReadBackAsWritten) {
   std::mt19937 random(5);
   for (int round = 0; round < 200; ++round) {
-    SCOPED_TRACE(testing::Message() << "seed 5, round " << round);
+    SCOPED_TRACE(::testing::Message() << "seed 5, round " << round);
     LayeredModelOptions options;
     options.name = "model \"" + std::to_string(random()) + "\"\n";
     for (unsigned l = 0; l < 1 + random() % 8; ++l) {
@@ -59,7 +59,7 @@ TEST(CliModelJsonTest, TheLayeredFormGivesTheOptionsThatAreNamed) {
   ASSERT_TRUE(read.ok()) << read.status();
   const auto& options = std::get<LayeredModelOptions>(*read);
   EXPECT_EQ(options.name, "tiny");
-  EXPECT_THAT(options.ratios, testing::ElementsAre(0, 4, 128));
+  EXPECT_THAT(options.ratios, ::testing::ElementsAre(0, 4, 128));
   EXPECT_EQ(options.top_k, 64);
   EXPECT_EQ(options.latent_format, RowFormat::kMxfp8V41);
   EXPECT_EQ(options.rule, EntryRule::kStrided);
@@ -99,4 +99,4 @@ TEST(CliModelJsonTest, BadTextIsAOneLineErrorThatNamesThePlace) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

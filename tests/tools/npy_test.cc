@@ -6,7 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using ::testing::ElementsAre;
@@ -57,7 +57,7 @@ TEST(NpyTest, ElementsBeginOnAMultipleOf64Bytes) {
 }
 
 TEST(NpyTest, FilesComeBackAsTheyWereWritten) {
-  const std::string path = testing::TempDir() + "/npy_test.npy";
+  const std::string path = ::testing::TempDir() + "/npy_test.npy";
   ASSERT_TRUE(WriteNpy(path, SmallArray()).ok());
   const absl::StatusOr<NpyArray> read = ReadNpy(path);
   ASSERT_TRUE(read.ok()) << read.status();
@@ -149,8 +149,8 @@ TEST(NpyTest, AMissingFileIsNotFoundAndNamed) {
   EXPECT_EQ(array.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(array.status().ToString()), HasSubstr("/nowhere/rows.npy"));
   EXPECT_FALSE(WriteNpy("/nowhere/rows.npy", SmallArray()).ok());
-  EXPECT_FALSE(ReadNpy(testing::TempDir()).ok());
+  EXPECT_FALSE(ReadNpy(::testing::TempDir()).ok());
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

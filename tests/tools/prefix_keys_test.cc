@@ -8,7 +8,7 @@
 #include "tools/terrace/engine/scheduler.h"
 #include "tools/terrace/verify/expected_rows.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // The first two share a block and a half; the third has another first block; the fourth no ids.
@@ -93,4 +93,4 @@ TEST(PrefixKeysTest, WhatWillBeTakenBackDiffersFromAllElseInItsPlace) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

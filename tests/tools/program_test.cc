@@ -7,7 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using ::testing::HasSubstr;
@@ -21,11 +21,11 @@ struct Outcome {
 
 Outcome RunTerrace(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "terrace");
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
   const int exit_code = RunProgram(static_cast<int>(arguments.size()), arguments.data(), "1.2.3");
-  const std::string output = testing::internal::GetCapturedStdout();
-  return {exit_code, output, testing::internal::GetCapturedStderr()};
+  const std::string output = ::testing::internal::GetCapturedStdout();
+  return {exit_code, output, ::testing::internal::GetCapturedStderr()};
 }
 
 TEST(CliProgramTest, HelpAndVersionExitWith0) {
@@ -69,4 +69,4 @@ TEST(CliProgramTest, ACommandThatFailsExitsWith1) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

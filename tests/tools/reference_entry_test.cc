@@ -15,7 +15,7 @@
 #include "terrace/model.h"
 #include "tools/terrace/contents/compressor_weights.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // A plane of a layer, and the entry that a test is about.
@@ -30,7 +30,7 @@ const RowFormat kLatents[] = {RowFormat::kBf16, RowFormat::kFp8PerToken, RowForm
                               RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41};
 const RowFormat kIndexers[] = {RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4};
 
-class ReferenceEntryTest : public testing::Test {
+class ReferenceEntryTest : public ::testing::Test {
  protected:
   // Pools: swa, csa, hca.
   static const CompressorWeights& Weights() {
@@ -170,4 +170,4 @@ TEST_F(ReferenceEntryTest, ARowThatIsNoNumberIsFound) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

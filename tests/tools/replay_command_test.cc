@@ -18,11 +18,11 @@
 #include "tools/terrace/report/plot.h"
 #include "tools/terrace/report/progress.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using nlohmann::json;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 CommandOutcome Replay(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "replay");
@@ -41,7 +41,7 @@ CommandOutcome SmallReplay(const std::vector<std::string>& more = {}) {
 class TempFile {
  public:
   explicit TempFile(const std::string& ending)
-      : path_(testing::TempDir() + "terrace_replay_" + std::to_string(getpid()) + ending) {}
+      : path_(::testing::TempDir() + "terrace_replay_" + std::to_string(getpid()) + ending) {}
   ~TempFile() { std::remove(path_.c_str()); }
   const std::string& path() const { return path_; }
   void Write(const std::string& text) const { std::ofstream(path_) << text; }
@@ -162,7 +162,7 @@ TEST(ReplayCommandTest, TheSummarySaysWhatWasReused) {
   EXPECT_THAT(outcome.out, HasSubstr("checkpoints "));
   const CommandOutcome without = SmallReplay({"--data", "none", "--no-reuse"});
   EXPECT_EQ(without.exit_code, 0) << without.err;
-  EXPECT_THAT(without.out, testing::Not(HasSubstr("matched")));
+  EXPECT_THAT(without.out, ::testing::Not(HasSubstr("matched")));
 }
 
 TEST(ReplayCommandTest, OptionsOfReuseReachTheRun) {
@@ -228,7 +228,7 @@ TEST(ReplayCommandTest, BadUsageExitsWithTwo) {
   };
   for (const auto& arguments : bad) {
     const CommandOutcome outcome = Replay(arguments);
-    EXPECT_EQ(outcome.exit_code, 2) << testing::PrintToString(arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << ::testing::PrintToString(arguments);
     EXPECT_NE(outcome.err, "");
     EXPECT_EQ(outcome.out, "");
   }
@@ -268,7 +268,7 @@ TEST(ReplayCommandTest, HelpShowsExamplesAndExitCodes) {
   }
 }
 
-class ReplayPlotTest : public testing::Test {
+class ReplayPlotTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!CheckPlot("figure.svg").ok()) GTEST_SKIP() << CheckPlot("figure.svg");
@@ -326,8 +326,8 @@ TEST(ProgressTest, ATerminalGetsABarThatIsErasedAtTheEnd) {
   std::fclose(out);
   EXPECT_THAT(text, HasSubstr("[===============               ] 5/10 requests"));
   EXPECT_THAT(text, HasSubstr("ETA 0:00"));
-  EXPECT_THAT(text, testing::EndsWith("\r\x1b[K"));
+  EXPECT_THAT(text, ::testing::EndsWith("\r\x1b[K"));
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -11,10 +11,10 @@
 #include "tests/tools/replay_fixture.h"
 #include "tools/terrace/engine/replay.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 class ReplayCompressTest : public ReplayFixture {
  protected:
@@ -76,7 +76,7 @@ class ReplayCompressTest : public ReplayFixture {
 };
 
 INSTANTIATE_TEST_SUITE_P(Backends, ReplayCompressTest,
-                         testing::Values(BackendKind::kHost, BackendKind::kCuda),
+                         ::testing::Values(BackendKind::kHost, BackendKind::kCuda),
                          ReplayBackendName);
 
 TEST_P(ReplayCompressTest, NoEntryIsWrongWithDraftsCheckpointsAndPreemptions) {
@@ -121,7 +121,7 @@ TEST_P(ReplayCompressTest, EntriesOfEveryFormatAreWithinWhatIsTolerated) {
     options.verifier.rate = 0.05;
     const ReplayResult result = Run(options, /*requests=*/8);
     EXPECT_TRUE(result.ok());
-    EXPECT_THAT(result.verifier.first_corrupt, testing::IsEmpty());
+    EXPECT_THAT(result.verifier.first_corrupt, ::testing::IsEmpty());
     EXPECT_GT(result.verifier.verified_entries, 100);
     EXPECT_GT(result.verifier.largest_entry_error, 0.3);
   }
@@ -178,4 +178,4 @@ TEST_P(ReplayCompressTest, WrongRowsAtACheckpointAreFound) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

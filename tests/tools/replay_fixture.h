@@ -13,7 +13,7 @@
 #include "tools/terrace/engine/replay.h"
 #include "tools/terrace/trace/workload.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline std::vector<TraceRequest> SmallWorkload(int32_t requests = 24) {
   auto made = MakeWorkload({.requests = requests,
@@ -25,7 +25,7 @@ inline std::vector<TraceRequest> SmallWorkload(int32_t requests = 24) {
   return *std::move(made);
 }
 
-class ReplayFixture : public testing::TestWithParam<BackendKind> {
+class ReplayFixture : public ::testing::TestWithParam<BackendKind> {
  protected:
   void SetUp() override {
     const auto backend = MakeBackend({.kind = GetParam()});
@@ -54,15 +54,15 @@ class ReplayFixture : public testing::TestWithParam<BackendKind> {
     EXPECT_TRUE(result.ok());
     EXPECT_EQ(result.scheduler.completed, result.scheduler.requests);
     EXPECT_GT(result.verifier.verified_rows, 10000);
-    EXPECT_THAT(result.verifier.first_corrupt, testing::IsEmpty());
+    EXPECT_THAT(result.verifier.first_corrupt, ::testing::IsEmpty());
     EXPECT_EQ(result.leaked_blocks, 0);
   }
 };
 
-inline std::string ReplayBackendName(const testing::TestParamInfo<BackendKind>& info) {
+inline std::string ReplayBackendName(const ::testing::TestParamInfo<BackendKind>& info) {
   return info.param == BackendKind::kCuda ? "cuda" : "host";
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_TOOLS_REPLAY_FIXTURE_H_

@@ -12,7 +12,7 @@
 #include "tools/terrace/engine/replay.h"
 #include "tools/terrace/trace/workload.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr int64_t kUnbounded = std::numeric_limits<int64_t>::max();
@@ -57,7 +57,7 @@ void ExpectSumsAddUp(const ReplayResult& result) {
                                            prefix.cleared_checkpoints);
 }
 
-class ReuseTest : public testing::Test {
+class ReuseTest : public ::testing::Test {
  protected:
   static const std::vector<TraceRequest>& Workload() {
     static const std::vector<TraceRequest> requests = [] {
@@ -167,7 +167,7 @@ TEST(SerialLruTest, TheEndOfTheOldestPromptGoesFirst) {
 }
 
 // An hour of a real chat service.
-class ConversationTraceTest : public testing::Test {
+class ConversationTraceTest : public ::testing::Test {
  protected:
   void SetUp() override {
     const char* path = std::getenv("TERRACE_TRACE");
@@ -212,4 +212,4 @@ TEST_F(ConversationTraceTest, FortyGibibytesKeepWhatAnLruOfWhatIsLeftWouldKeep) 
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

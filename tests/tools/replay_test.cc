@@ -12,15 +12,15 @@
 #include "tests/tools/replay_fixture.h"
 #include "tools/terrace/report/report.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 class ReplayTest : public ReplayFixture {};
 
 INSTANTIATE_TEST_SUITE_P(Backends, ReplayTest,
-                         testing::Values(BackendKind::kHost, BackendKind::kCuda),
+                         ::testing::Values(BackendKind::kHost, BackendKind::kCuda),
                          ReplayBackendName);
 
 TEST_P(ReplayTest, NoRowIsWrongAndNoBlockIsLost) {
@@ -177,7 +177,7 @@ TEST_P(ReplayTest, ARowWrittenByAnotherIsFoundAndNamed) {
   EXPECT_FALSE(result.ok());
   EXPECT_GT(result.verifier.corrupt_rows, 0);
   EXPECT_LT(result.verifier.corrupt_rows, result.verifier.verified_rows / 2);
-  ASSERT_THAT(result.verifier.first_corrupt, testing::SizeIs(VerifierStats::kMostReported));
+  ASSERT_THAT(result.verifier.first_corrupt, ::testing::SizeIs(VerifierStats::kMostReported));
   for (const std::string& line : result.verifier.first_corrupt) {
     EXPECT_THAT(line, HasSubstr("csa"));
     EXPECT_THAT(line, HasSubstr("request "));
@@ -247,4 +247,4 @@ TEST(ReplayWithoutDataTest, ImpossibleMemoryIsAnError) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -10,7 +10,7 @@
 #include "CLI/CLI.hpp"
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 struct CommandOutcome {
   int exit_code = -1;
@@ -25,8 +25,8 @@ inline CommandOutcome RunCommand(void (*add)(CLI::App& app, int* exit_code),
   CLI::App app;
   CommandOutcome outcome;
   add(app, &outcome.exit_code);
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
   std::string refused;
   try {
@@ -35,11 +35,11 @@ inline CommandOutcome RunCommand(void (*add)(CLI::App& app, int* exit_code),
     outcome.exit_code = error.get_exit_code() == 0 ? 0 : 2;
     refused = error.what();
   }
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr() + refused;
+  outcome.out = ::testing::internal::GetCapturedStdout();
+  outcome.err = ::testing::internal::GetCapturedStderr() + refused;
   return outcome;
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_TOOLS_RUN_COMMAND_H_

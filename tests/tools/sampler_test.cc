@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "tools/terrace/engine/layer_range.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 const ModelSpec& Flash() {
@@ -36,7 +36,7 @@ TEST(SamplerTest, PicksTheFirstAndTheLastQueryAndOneAfterARollback) {
       EXPECT_TRUE(rows.insert(query.token_row).second) << "picked twice";
     }
     EXPECT_LE(rows.size(), Sampler::kMostQueries);
-    EXPECT_THAT(rows, testing::IsSupersetOf({0, 12, 14, 17}));
+    EXPECT_THAT(rows, ::testing::IsSupersetOf({0, 12, 14, 17}));
   }
 }
 
@@ -62,8 +62,8 @@ TEST(SamplerTest, PicksEntriesOnBothSidesOfWhereTheSharedChunksEnd) {
   const StepSequence part{.first = 70000, .count = 1, .shared = {.write_from = 65536}};
   std::vector<int32_t> entries(64);
   sampler.PickEntries(Pool("csa"), part, {.position = 70000}, absl::MakeSpan(entries));
-  EXPECT_THAT(entries, testing::Contains(16383));
-  EXPECT_THAT(entries, testing::Contains(16384));
+  EXPECT_THAT(entries, ::testing::Contains(16383));
+  EXPECT_THAT(entries, ::testing::Contains(16384));
 }
 
 TEST(SamplerTest, PicksEntriesInSightNoneTwice) {
@@ -203,4 +203,4 @@ TEST(LayerRangeTest, ReadsWhatPeopleWrite) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

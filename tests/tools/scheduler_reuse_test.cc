@@ -6,7 +6,7 @@
 #include "tests/tools/scheduler_testing.h"
 #include "tools/terrace/engine/scheduler.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // Requests that share their first `shared` tokens, a multiple of 512, and nothing else.
@@ -107,4 +107,4 @@ TEST(SchedulerReuseTest, EqualPromptsInFlightShareWhatTheFirstOfThemPublishes) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -5,7 +5,7 @@
 #include "gtest/gtest.h"
 #include "tests/tools/scheduler_testing.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 TEST(SchedulerTest, AStepTakesItsFixedTimeAndThatOfItsTokens) {
@@ -213,4 +213,4 @@ TEST(OccupancySeriesTest, KeepsEveryPeakInABoundedNumberOfPoints) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -13,7 +13,7 @@
 #include "terrace/units.h"
 #include "tools/terrace/engine/scheduler.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 // A ledger of a small model with `chunks` blocks in every full pool.
 inline std::unique_ptr<Ledger> MakeLedger(int32_t chunks, const SchedulerOptions& options = {},
@@ -76,6 +76,6 @@ inline void ExpectAllFree(Ledger& ledger) {
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_TOOLS_SCHEDULER_TESTING_H_

@@ -15,7 +15,7 @@
 #include "absl/types/span.h"
 #include "tools/terrace/trace/trace.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 class SerialLru {
  public:
@@ -66,6 +66,6 @@ class SerialLru {
   std::map<Chunk, std::list<Chunk>::iterator> places_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_TOOLS_SERIAL_LRU_H_

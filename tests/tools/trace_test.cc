@@ -6,7 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using ::testing::ElementsAre;
@@ -106,4 +106,4 @@ TEST(TraceTest, WhatIsNoTraceIsAnError) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "tools/terrace/trace/token_ids.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 std::vector<TraceRequest> Make(const WorkloadOptions& options) {
@@ -100,4 +100,4 @@ TEST(TokenIdsTest, OneIdAtATimeIsTheSameAsAllAtOnce) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

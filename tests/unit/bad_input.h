@@ -17,7 +17,7 @@
 #include "terrace/cache.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::testing {
 
 inline constexpr int32_t kMost = std::numeric_limits<int32_t>::max();
 inline constexpr int32_t kLeast = std::numeric_limits<int32_t>::min();
@@ -42,7 +42,7 @@ inline void ExpectOneLine(const absl::Status& status, absl::StatusCode code,
 }
 
 // Layers: window only, CSA with an indexer, HCA. On the host backend, so that any memory will do.
-class BadInputTest : public testing::Test {
+class BadInputTest : public ::testing::Test {
  protected:
   void SetUp() override {
     absl::StatusOr<ModelSpec> model = MakeModel({.name = "three layers", .ratios = {0, 4, 128}});
@@ -151,6 +151,6 @@ class BadInputTest : public testing::Test {
   std::vector<int32_t> ints_ = std::vector<int32_t>(4096, 0);
 };
 
-}  // namespace terrace
+}  // namespace terrace::testing
 
 #endif  // TERRACE_TESTS_UNIT_BAD_INPUT_H_

@@ -4,7 +4,7 @@
 
 #include "tests/unit/bad_input.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 TEST_F(BadInputTest, OfALayerOrItsRowsChangesNothing) {
@@ -196,4 +196,4 @@ TEST_F(BadInputTest, OfScalesAndRopeTablesChangesNothing) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -10,7 +10,7 @@
 #include "src/model/geometry_builder.h"
 #include "src/plan/plan_builder.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 TEST_F(BadInputTest, OfTheSchedulerChangesNothing) {
@@ -293,4 +293,4 @@ TEST_F(BadInputTest, BeyondTheContextOrTheStepChangesNothing) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -6,7 +6,7 @@
 
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // Round to nearest even by choosing between the two bf16 around a finite value, in double.
@@ -73,4 +73,4 @@ TEST(Bf16Test, TheLargestMagnitudeIgnoresSigns) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 std::vector<BlockId> Take(BlockPool& pool, size_t count) {
   std::vector<BlockId> blocks(count);
@@ -349,7 +349,7 @@ TEST(BlockPoolTest, APoolOfNoBlocksIsAlwaysShort) {
   pool.CheckInvariants();
 }
 
-using BlockPoolDeathTest = testing::Test;
+using BlockPoolDeathTest = ::testing::Test;
 TEST(BlockPoolDeathTest, TakingMoreThanWasReservedIsABrokenInvariant) {
   BlockPool pool(4);
   BlockPool::Reservation reservation = *pool.Reserve(1);
@@ -368,4 +368,4 @@ TEST(BlockPoolDeathTest, IndexingWhatIsNotLiveOrTwiceIsABrokenInvariant) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -9,10 +9,10 @@
 #include "gtest/gtest.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 // The plan's parts, added up one by one.
 int64_t SumOfParts(const CapacityPlan& plan) {
@@ -183,7 +183,7 @@ TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
   };
   int plans = 0;
   for (int round = 0; round < 2000; ++round) {
-    SCOPED_TRACE(testing::Message() << "seed 11, round " << round);
+    SCOPED_TRACE(::testing::Message() << "seed 11, round " << round);
     LayeredModelOptions options;
     const int layers = static_cast<int>(1 + random() % 12);
     for (int l = 0; l < layers; ++l) {
@@ -354,4 +354,4 @@ TEST(CapacityTest, TheTableNamesEveryPartOfTheMemory) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 std::vector<int32_t> Iota(int32_t count) {
@@ -57,4 +57,4 @@ TEST(ChunkDigestTest, DigestsOfAPromptFollowEachOtherAndLeaveOutAPartialChunk) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

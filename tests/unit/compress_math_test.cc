@@ -11,7 +11,7 @@
 #include "terrace/formats/row_codec.h"
 #include "tests/support/golden.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using CompressMathTest = GoldenTest;
@@ -195,8 +195,8 @@ void ExpectGolden(const std::string& name) {
   }
   EXPECT_LT(worst, 1.0);
   EXPECT_LT(worst_normed, 1.0);
-  testing::Test::RecordProperty("pooled_error_of_tolerance", std::to_string(worst));
-  testing::Test::RecordProperty("normed_error_of_tolerance", std::to_string(worst_normed));
+  ::testing::Test::RecordProperty("pooled_error_of_tolerance", std::to_string(worst));
+  ::testing::Test::RecordProperty("normed_error_of_tolerance", std::to_string(worst_normed));
 }
 
 TEST_F(CompressMathTest, CsaPoolsAndNormsAsTheReference) { ExpectGolden<512>("compress_csa"); }
@@ -247,4 +247,4 @@ TEST(CompressStateTest, PagesAreAsSmallAsTheyAreSaidToBe) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "terrace/formats/bf16.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr double kValues[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
@@ -97,4 +97,4 @@ TEST(E2m1Test, EveryByteDecodesToItsTwoCodes) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

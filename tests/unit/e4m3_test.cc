@@ -9,7 +9,7 @@
 #include "terrace/formats/bf16.h"
 #include "terrace/formats/ue8m0.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // The value of a code, from the definition, in double.
@@ -124,4 +124,4 @@ TEST(E4m3Test, ShiftingACodeGivesTheBf16ThatMultiplyingItByItsScaleDoes) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

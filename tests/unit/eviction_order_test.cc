@@ -6,10 +6,10 @@
 #include <optional>
 #include <vector>
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
 TEST(EvictionOrderTest, TheLowestPriorityGoesFirstAndThenTheOldest) {
   EvictionOrder order(8);
@@ -68,7 +68,7 @@ TEST(EvictionOrderTest, CountsAmongTheNextSoManyThoseThatAreRetired) {
   EXPECT_EQ(order.CountRetired(0, 6), 0);
 }
 
-using EvictionOrderDeathTest = testing::Test;
+using EvictionOrderDeathTest = ::testing::Test;
 TEST(EvictionOrderDeathTest, WhatIsOutOfOrderIsABrokenInvariant) {
   EvictionOrder order(4);
   order.PushBack(1, Priority::kLow, 3);
@@ -78,4 +78,4 @@ TEST(EvictionOrderDeathTest, WhatIsOutOfOrderIsABrokenInvariant) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -7,7 +7,7 @@
 #include "src/plan/plan_builder.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 PoolGeometry Pool(int32_t ratio, EntryRule rule) {
@@ -183,4 +183,4 @@ TEST(ExpandTest, ARowFindsItsSequence) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -13,10 +13,10 @@
 #include "src/model/geometry_check.h"
 #include "terrace/plan_format.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 TEST(GeometryTest, FlashIsLaidOutByItsModelAndLimits) {
   const Geometry geometry =
@@ -173,7 +173,7 @@ TEST(GeometryTest, TheWindowsWorstCaseIsExactForEverySmallWindow) {
         for (const int step : {drafts + 1, drafts + 2, 7, 10, 13, 18, 25, 60}) {
           for (const bool whole_chunk : {false, true}) {
             if (step <= drafts) continue;
-            SCOPED_TRACE(testing::Message()
+            SCOPED_TRACE(::testing::Message()
                          << "window " << window << " block " << block << " drafts " << drafts
                          << " step " << step << " whole_chunk " << whole_chunk);
             const Limits limits = {
@@ -195,8 +195,8 @@ TEST(GeometryTest, TheWindowsWorstCaseIsExactForAWindowOf128) {
     for (const int drafts : {0, 4}) {
       for (const int step : {drafts + 1, 130, 400}) {
         for (const bool whole_chunk : {false, true}) {
-          SCOPED_TRACE(testing::Message() << "block " << block << " drafts " << drafts << " step "
-                                          << step << " whole_chunk " << whole_chunk);
+          SCOPED_TRACE(::testing::Message() << "block " << block << " drafts " << drafts << " step "
+                                            << step << " whole_chunk " << whole_chunk);
           const Limits limits = {
               .max_step_tokens = step, .max_drafts = drafts, .store_whole_chunk = whole_chunk};
           const WindowBlocks blocks = WorstCaseWindowBlocks(WindowPoolOf(block, 1000), 128, limits);
@@ -344,4 +344,4 @@ TEST(GeometryTest, NoStepNeedsMoreThanMaxPatches) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

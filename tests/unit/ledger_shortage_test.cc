@@ -8,11 +8,11 @@
 
 #include "tests/support/ledger_testing.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 TEST(LedgerShortageTest, AShortageNamesThePoolAndChangesNothing) {
   LedgerFixture f({.window_blocks = 50, .full_blocks = 10});
@@ -149,4 +149,4 @@ TEST(LedgerShortageTest, OnlyPlansInFlightAreRetired) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

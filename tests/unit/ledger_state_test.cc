@@ -10,16 +10,16 @@
 #include "terrace/ledger.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 constexpr int kOverlapPool = 3;  // after the window, CSA and HCA
 constexpr int kCsaState = 4;
 constexpr int kHcaState = 5;
 
-class LedgerStateTest : public testing::Test {
+class LedgerStateTest : public ::testing::Test {
  protected:
   void Make(int32_t state_blocks, int32_t in_flight_plans = 0) {
     Make(MakeTestGeometry({.overlap_blocks = 8, .state_blocks = state_blocks}), in_flight_plans);
@@ -164,7 +164,7 @@ TEST_F(LedgerStateTest, ASnapshotSaysWhereTheStateIs) {
 TEST_F(LedgerStateTest, AChunkOf32KTokensAllocatesExactlyItsPages) {
   for (const bool prefix_reuse : {false, true}) {
     for (const int32_t tokens : {1024, 32768}) {
-      SCOPED_TRACE(testing::Message() << tokens << " tokens, reuse " << prefix_reuse);
+      SCOPED_TRACE(::testing::Message() << tokens << " tokens, reuse " << prefix_reuse);
       Make(MakeTestGeometry({.full_blocks = 128,
                              .overlap_blocks = 8,
                              .state_blocks = 1,
@@ -231,4 +231,4 @@ TEST_F(LedgerStateTest, ACheckpointOfSettledTokensNamesTheStateBlockWhileItReach
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -12,11 +12,11 @@
 
 #include "tests/support/ledger_testing.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 TEST(LedgerTest, AStepFeedsTokensAndKnowsWhichAreSettled) {
   LedgerFixture f({});
@@ -279,7 +279,7 @@ TEST(LedgerTest, ASnapshotHoldsEveryTableAndIsNoStep) {
   for (const BlockPatch& p : first.patches()) {
     if (p.sequence_index == a.index) want.push_back({p.pool, p.sequence_index, p.index, p.block});
   }
-  EXPECT_THAT(got, testing::UnorderedElementsAreArray(want));
+  EXPECT_THAT(got, ::testing::UnorderedElementsAreArray(want));
   EXPECT_EQ(f.ledger->last_plan(), PlanNumber(1));
   EXPECT_EQ(f.Append({{a, 1}}).number(), PlanNumber(2));
 }
@@ -350,4 +350,4 @@ TEST(LedgerTest, AGeometryThatNobodyMadeIsRefused) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -7,7 +7,7 @@
 
 #include "tests/support/ledger_testing.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using Indices = std::vector<int32_t>;
@@ -193,4 +193,4 @@ TEST(LedgerWindowTest, ASequenceFreedInsideItsGapFreesBothRuns) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

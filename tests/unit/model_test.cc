@@ -9,10 +9,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 // Ratio of each layer's full pool, 0 where there is none.
 std::vector<int> Ratios(const ModelSpec& model) {
@@ -118,8 +118,8 @@ TEST(ModelTest, EachRatioHasItsPoolInAscendingOrder) {
   const ModelSpec model = MakeModel({.ratios = {128, 1, 0, 2, 4, 1}}).value();
   std::vector<std::string> names;
   for (const PoolSpec& pool : model.pools) names.push_back(pool.name);
-  EXPECT_THAT(names, testing::ElementsAre("swa", "c1", "c2", "csa", "hca", "overlap"));
-  EXPECT_THAT(Ratios(model), testing::ElementsAre(128, 1, 0, 2, 4, 1));
+  EXPECT_THAT(names, ::testing::ElementsAre("swa", "c1", "c2", "csa", "hca", "overlap"));
+  EXPECT_THAT(Ratios(model), ::testing::ElementsAre(128, 1, 0, 2, 4, 1));
   EXPECT_EQ(model.pools[1].entries_per_block, 256);
   EXPECT_EQ(model.pools[4].entries_per_block, 2);
   EXPECT_EQ(CountLayers(model, 1, {0, 6}), 2);
@@ -255,4 +255,4 @@ TEST(ModelTest, LayersMayShareARowThatAnEarlierLayerWrites) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "terrace/model.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 PoolSpec Pool(const ModelSpec& model, const char* name) {
@@ -84,7 +84,7 @@ TEST(PageLayoutTest, PagesNeverOverlapAndEveryByteIsAccountedFor) {
     return list[random() % list.size()];
   };
   for (int round = 0; round < 500; ++round) {
-    SCOPED_TRACE(testing::Message() << "seed 7, round " << round);
+    SCOPED_TRACE(::testing::Message() << "seed 7, round " << round);
     PoolSpec pool;
     pool.planes = {{static_cast<RowFormat>(random() % 5), true}};
     if (random() % 2 == 0) pool.planes.push_back({static_cast<RowFormat>(5 + random() % 2), true});
@@ -138,4 +138,4 @@ TEST(PageLayoutTest, PagesNeverOverlapAndEveryByteIsAccountedFor) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

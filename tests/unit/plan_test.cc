@@ -13,10 +13,10 @@
 #include "src/plan/plan_checksum.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 // Pools: 0 window, 1 of ratio 4, 2 of ratio 128, 3 overlap.
 Geometry MakePlanGeometry(int32_t full_blocks = 100) {
@@ -397,4 +397,4 @@ TEST(PlanTest, MoreRowsThanAStepMayHaveAreRefused) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

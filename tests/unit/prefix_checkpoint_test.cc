@@ -7,7 +7,7 @@
 
 #include "tests/support/prefix_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
@@ -282,4 +282,4 @@ TEST(PrefixCheckpointTest, OfTwoForksThatPartBeforeABoundaryOneLeavesACheckpoint
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

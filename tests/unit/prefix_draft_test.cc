@@ -7,7 +7,7 @@
 
 #include "tests/support/prefix_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 TEST(PrefixDraftTest, ARejectedDraftIsNeverPublished) {
@@ -151,4 +151,4 @@ TEST(PrefixDraftTest, NoPageIsLostOverTenThousandRejections) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

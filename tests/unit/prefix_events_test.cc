@@ -12,7 +12,7 @@
 #include "tests/model/prefix_mirror.h"
 #include "tests/support/test_geometry.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using Kind = PrefixEvent::Kind;
@@ -279,4 +279,4 @@ TEST(PrefixEventsTest, NothingIsRecordedUnlessAskedFor) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

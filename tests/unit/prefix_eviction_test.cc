@@ -8,7 +8,7 @@
 
 #include "tests/support/prefix_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
@@ -226,4 +226,4 @@ TEST(PrefixEvictionTest, ClearPrefixesForgetsAllAndLiveSequencesPublishNothingMo
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -8,7 +8,7 @@
 
 #include "tests/support/prefix_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
@@ -233,4 +233,4 @@ TEST(PrefixForkTest, OfTwoForksThatPartShortlyBeforeACheckpointTheSecondLeavesNo
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

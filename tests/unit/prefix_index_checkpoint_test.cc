@@ -10,10 +10,10 @@
 #include "src/ledger/prefix_index.h"
 #include "tests/support/prefix_index_testing.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
 CheckpointId Add(PrefixIndex& index, ChunkId chunk, int32_t window = 0) {
   return index.AddCheckpoint(chunk, {BlockId(window), BlockId(window + 1)}, BlockId(window + 2));
@@ -124,7 +124,7 @@ TEST(PrefixIndexCheckpointTest, AsManyAsItWasMadeForAndUsedAgain) {
   EXPECT_EQ(index.num_checkpoints(), 0);
 }
 
-using PrefixIndexCheckpointDeathTest = testing::Test;
+using PrefixIndexCheckpointDeathTest = ::testing::Test;
 TEST(PrefixIndexCheckpointDeathTest, WhatIsPinnedOrHasACheckpointStays) {
   PrefixIndex index(TestIndexOptions());
   const ChunkId tip = UsePath(index, "a", {1});
@@ -138,4 +138,4 @@ TEST(PrefixIndexCheckpointDeathTest, WhatIsPinnedOrHasACheckpointStays) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -10,10 +10,10 @@
 
 #include "tests/support/prefix_index_testing.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
 // Evicts all that can be, and tells the first block of each chunk: its name.
 std::vector<int32_t> EvictAll(PrefixIndex& index) {
@@ -279,7 +279,7 @@ TEST(PrefixIndexTest, AFullIndexHoldsAsManyChunksAsItWasMadeForAndUsesThemAgain)
   }
 }
 
-using PrefixIndexDeathTest = testing::Test;
+using PrefixIndexDeathTest = ::testing::Test;
 TEST(PrefixIndexDeathTest, RemovingAChunkInUseOrAParentIsABrokenInvariant) {
   PrefixIndex index(TestIndexOptions());
   const ChunkId tip = UsePath(index, "a", {1, 2});
@@ -291,4 +291,4 @@ TEST(PrefixIndexDeathTest, RemovingAChunkInUseOrAParentIsABrokenInvariant) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -8,7 +8,7 @@
 
 #include "tests/support/prefix_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
@@ -293,4 +293,4 @@ TEST(PrefixMatchTest, WithoutReuseNothingIsMatchedOrCached) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -7,7 +7,7 @@
 
 #include "tests/support/prefix_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 // A model of `layers` layers; without a policy every match is refed.
@@ -186,4 +186,4 @@ TEST(PrefixReplayTest, WhereAnExactReplayIsAsShortNothingIsApproximate) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

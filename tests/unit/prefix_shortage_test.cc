@@ -7,7 +7,7 @@
 
 #include "tests/support/prefix_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
@@ -97,4 +97,4 @@ TEST(PrefixShortageTest, AForksBlockIsNotCopiedForRowsThatLieBeyondIt) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

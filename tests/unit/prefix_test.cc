@@ -16,11 +16,11 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-using testing::HasSubstr;
-using testing::MatchesRegex;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 
 // By name: one value, or one for each pool.
 using Figures = std::map<std::string, std::vector<int64_t>>;
@@ -105,7 +105,7 @@ TEST(PrefixReuseTest, EveryFieldIsInTheFiguresAndNothingElseButWhatWasSaved) {
   for (const auto& [name, values] : ParseJson(ToJson(figures))) {
     printed.insert(printed.end(), values.begin(), values.end());
   }
-  EXPECT_THAT(printed, testing::UnorderedElementsAreArray(expected));
+  EXPECT_THAT(printed, ::testing::UnorderedElementsAreArray(expected));
 }
 
 TEST(PrefixReuseTest, AllFormatsHoldTheSameFigures) {
@@ -128,7 +128,7 @@ TEST(PrefixReuseTest, EachFigureStandsUnderItsName) {
   EXPECT_THAT(ToPrometheus(figures), HasSubstr("\nterrace_prefix_indexed_chunks 12\n"));
   EXPECT_THAT(ToPrometheus(figures),
               HasSubstr("\nterrace_prefix_evicted_blocks_total{pool=\"2\"} 7\n"));
-  EXPECT_THAT(ToTable(figures), testing::ContainsRegex("matched_tokens  .*  54,082,048\n"));
+  EXPECT_THAT(ToTable(figures), ::testing::ContainsRegex("matched_tokens  .*  54,082,048\n"));
 }
 
 TEST(PrefixReuseTest, AMatchSavesWhatItNeedNotFeedAgain) {
@@ -136,4 +136,4 @@ TEST(PrefixReuseTest, AMatchSavesWhatItNeedNotFeedAgain) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -6,7 +6,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/golden.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 class RopeTest : public GoldenTest {};
@@ -99,4 +99,4 @@ TEST(RotatePairsTest, TheIdentityKeepsEveryFiniteValue) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

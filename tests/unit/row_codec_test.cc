@@ -12,10 +12,10 @@
 #include "tests/support/golden.h"
 #include "tests/support/row_methods.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
-class RowCodecTest : public GoldenTest, public testing::WithParamInterface<Method> {
+class RowCodecTest : public GoldenTest, public ::testing::WithParamInterface<Method> {
  protected:
   void SetUp() override {
     GoldenTest::SetUp();
@@ -85,7 +85,7 @@ class RowCodecTest : public GoldenTest, public testing::WithParamInterface<Metho
   int bad_values_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(Methods, RowCodecTest, testing::ValuesIn(Methods()),
+INSTANTIATE_TEST_SUITE_P(Methods, RowCodecTest, ::testing::ValuesIn(Methods()),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(RowCodecTest, FlashMlaPagesOfEverySizeEqualTheGoldenOnes) {
@@ -321,4 +321,4 @@ TEST(RowFormatTest, PagesHaveTheSizesOfTheTable) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

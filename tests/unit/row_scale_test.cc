@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 constexpr int kInfinityBits = 0x7F80;  // the finite bf16 magnitudes have smaller bits
@@ -84,4 +84,4 @@ TEST(RowScaleTest, MultiplyingByThePowerOfTwoGivesTheCodesOfTheDivision) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -12,7 +12,7 @@
 #include "src/model/state_pages.h"
 #include "tests/support/prefix_fixture.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 using absl::StatusCode;
@@ -300,4 +300,4 @@ TEST(StepsInFlightTest, AStateThatAForkStillHasIsNotHandedOut) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -9,7 +9,7 @@
 
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 TEST(ThreadPoolTest, EveryIndexIsCoveredOnce) {
@@ -69,4 +69,4 @@ TEST(ThreadPoolTest, PoolsComeAndGo) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -4,7 +4,7 @@
 
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 TEST(Ue8m0Test, EveryByteIsThePowerOfTwoOfTheDefinition) {
@@ -21,4 +21,4 @@ TEST(Ue8m0Test, TheInverseIsExact) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
 
-namespace terrace {
+namespace terrace::testing {
 namespace {
 
 TEST(UnitsTest, SizesArePlainNumbersOrNumbersWithAUnit) {
@@ -77,4 +77,4 @@ TEST(UnitsTest, RoundingUpReachesTheNextMultiple) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::testing
