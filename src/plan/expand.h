@@ -118,7 +118,8 @@ TERRACE_HOST_DEVICE int32_t EntrySlot(const PoolGeometry& pool, const LaneRecord
 }
 
 // Index of the lane record that row `token_row` of the step belongs to: the last one that starts at
-// or before it. REQUIRES: 0 <= token_row < num_token_rows.   Cost: O(log num_lanes).
+// or before it.
+// REQUIRES: 0 <= token_row < num_token_rows.   Cost: O(log num_lanes).
 TERRACE_HOST_DEVICE int32_t LaneOfTokenRow(const LaneRecord* lanes, int32_t num_lanes,
                                            int32_t token_row) {
   int32_t low = 0;

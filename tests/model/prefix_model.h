@@ -185,8 +185,8 @@ class PrefixModel {
   const Geometry& geometry_ = options_.geometry;
   std::map<Key, PrefixSequence> sequences_;
   std::set<Key> ever_;  // handles given so far
-  std::map<int32_t, PrefixSequence>
-      freed_;  // since the last plan: their lanes' state is still theirs
+  // Freed since the last plan: their lanes' state is still theirs.
+  std::map<int32_t, PrefixSequence> freed_;
   PrefixMirror mirror_;
   Tables device_;                                       // kept by plans alone
   Tables held_;                                         // of the last snapshot
