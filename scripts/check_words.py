@@ -2,7 +2,8 @@
 """Finds retired words: one word is to mean one thing (docs/glossary.md).
 
 What is retired, where, and what to say instead is in scripts/retired_words.txt, which explains its
-own format. Reads the files that git knows, or all of them where there is no git.
+own format. Reads the files that git knows, or all of them where there is no git. The files that the
+glossary names must exist, too.
 
 Needs Python 3.9 and nothing else. Exits 0 iff nothing was found; each finding is one line that
 begins with file:line.
@@ -20,9 +21,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RULES = "scripts/retired_words.txt"
 KEYS = {"word", "where", "except", "allow", "say"}
 NEEDED = {"word", "where", "say"}
+GLOSSARY = "docs/glossary.md"
+PATH = re.compile(r"`([\w.-]+/[\w./-]+\.\w+)`")
 TEXTS = (".h", ".cc", ".cu", ".cuh", ".md", ".py", ".sh", ".txt", ".cmake", ".json")
 # They name old words.
-UNREAD = {RULES, "docs/glossary.md", "CHANGELOG.md", "scripts/check_words.py"}
+UNREAD = {RULES, GLOSSARY, "CHANGELOG.md", "scripts/check_words.py"}
 
 
 class Rule:
@@ -99,6 +102,13 @@ def check(root, rules):
                 for rule in wanted:
                     findings += [f"{path}:{number}: '{word}' is retired; say {rule.say}"
                                  for word in rule.find(line)]
+    glossary = os.path.join(root, GLOSSARY)
+    if os.path.isfile(glossary):
+        with open(glossary, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                findings += [f"{GLOSSARY}:{number}: '{path}' does not exist"
+                             for path in PATH.findall(line)
+                             if not os.path.isfile(os.path.join(root, path))]
     return findings, f"{len(paths)} files read, {len(rules)} rules, no retired word"
 
 
