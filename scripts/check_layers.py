@@ -35,7 +35,7 @@ PARTS = {
     "cache": ["base", "formats", "model", "plan", "ledger", "ops", "backend", "store"],
 }
 
-# The part of every header directly in include/terrace; those of include/terrace/formats are formats.
+# The part of every header directly in include/terrace; all of include/terrace/formats is formats.
 PUBLIC = {
     "base": ["ids", "units", "version"],
     "model": ["geometry", "limits", "model", "page_view", "pool_kinds"],
@@ -191,14 +191,15 @@ def check(root):
         findings.append(f"src:1: the median file has {median:g} lines, more than {MOST_MEDIAN}")
     public = [p for p in lengths if p.startswith("include/terrace/") and p.count("/") == 2]
     if len(public) > MOST_PUBLIC_HEADERS:
-        findings.append(f"include/terrace:1: {len(public)} headers, more than {MOST_PUBLIC_HEADERS}")
+        findings.append(
+            f"include/terrace:1: {len(public)} headers, more than {MOST_PUBLIC_HEADERS}")
     return findings, (f"{len(lengths)} files, {arrows} includes among them, {len(public)} headers "
                       f"directly in include/terrace, median {median:g} lines, longest "
                       f"{max(lengths.values(), default=0)}")
 
 
 def self_test():
-    """Plants one forbidden arrow after the other in a small tree; each must be found, by its line."""
+    """Plants one forbidden arrow after the other in a small tree; each must be found, by line."""
     clean = {
         "include/terrace/ids.h": "#include <cstdint>\n",
         "include/terrace/plan.h": '#include "terrace/ids.h"\n#include "terrace/formats/bf16.h"\n',

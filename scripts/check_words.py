@@ -2,8 +2,8 @@
 """Finds retired words: one word is to mean one thing (docs/glossary.md).
 
 What is retired, where, and what to say instead is in scripts/retired_words.txt, which explains its
-own format. Reads the files that git knows, or all of them where there is no git. The files that the
-glossary names must exist, too.
+own format. Reads the files that git knows, or all of them where there is no git. Files that the
+glossary and the folders' READMEs name must exist, too.
 
 Needs Python 3.9 and nothing else. Exits 0 iff nothing was found; each finding is one line that
 begins with file:line.
@@ -22,7 +22,10 @@ RULES = "scripts/retired_words.txt"
 KEYS = {"word", "where", "except", "allow", "say"}
 NEEDED = {"word", "where", "say"}
 GLOSSARY = "docs/glossary.md"
-PATH = re.compile(r"`([\w.-]+/[\w./-]+\.\w+)`")
+# Pages whose `file.h` and [links](file.md) must exist.
+MAPS = re.compile(r"docs/glossary\.md|CONTRIBUTING\.md|(src|kernels|tools|tests)/(.*/)?README\.md")
+NAMED = re.compile(r"`([\w./-]+\.(?:h|cc|cu|cuh|cmake|py|sh|md))`")
+LINKED = re.compile(r"\]\(([^):#]+)\)")
 TEXTS = (".h", ".cc", ".cu", ".cuh", ".md", ".py", ".sh", ".txt", ".cmake", ".json")
 # They name old words.
 UNREAD = {RULES, GLOSSARY, "CHANGELOG.md", "scripts/check_words.py"}
@@ -55,7 +58,8 @@ class Rule:
 
 def matches(path, patterns):
     """Whether a pattern is `path`, a folder it lies in, or a wildcard of either."""
-    return any(fnmatch.fnmatchcase(path, p) or fnmatch.fnmatchcase(path, p + "/*") for p in patterns)
+    return any(fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, pattern + "/*")
+               for pattern in patterns)
 
 
 def read_rules(path):
@@ -77,7 +81,8 @@ def read_rules(path):
     return rules
 
 
-def texts(root):
+def files(root):
+    """Paths of all files, relative to `root`, sorted."""
     try:
         listed = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard"],
                                 capture_output=True, check=True, text=True).stdout.splitlines()
@@ -85,14 +90,13 @@ def texts(root):
         listed = [os.path.relpath(os.path.join(where, name), root)
                   for where, _, names in os.walk(root) for name in names]
         listed = [path for path in listed if not path.startswith(("build", "."))]
-    return sorted(path for path in set(listed)
-                  if path.endswith(TEXTS) and path not in UNREAD
-                  and os.path.isfile(os.path.join(root, path)))
+    return sorted(path for path in set(listed) if os.path.isfile(os.path.join(root, path)))
 
 
 def check(root, rules):
     """All findings, as lines of text, and a line that sums up what was read."""
-    findings, paths = [], texts(root)
+    findings = []
+    paths = [path for path in files(root) if path.endswith(TEXTS) and path not in UNREAD]
     for path in paths:
         wanted = [rule for rule in rules if rule.reads(path)]
         if not wanted:
@@ -102,14 +106,22 @@ def check(root, rules):
                 for rule in wanted:
                     findings += [f"{path}:{number}: '{word}' is retired; say {rule.say}"
                                  for word in rule.find(line)]
-    glossary = os.path.join(root, GLOSSARY)
-    if os.path.isfile(glossary):
-        with open(glossary, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                findings += [f"{GLOSSARY}:{number}: '{path}' does not exist"
-                             for path in PATH.findall(line)
-                             if not os.path.isfile(os.path.join(root, path))]
+    findings += check_names(root)
     return findings, f"{len(paths)} files read, {len(rules)} rules, no retired word"
+
+
+def check_names(root):
+    """What a page names by the end of its path must be there; a link is relative to the page."""
+    findings, paths = [], files(root)
+    for page in filter(MAPS.fullmatch, paths):
+        with open(os.path.join(root, page), encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                lost = [name for name in NAMED.findall(line)
+                        if not any(("/" + path).endswith("/" + name) for path in paths)]
+                lost += [link for link in LINKED.findall(line)
+                         if not os.path.exists(os.path.join(root, os.path.dirname(page), link))]
+                findings += [f"{page}:{number}: '{name}' does not exist" for name in lost]
+    return findings
 
 
 PLANTED = [  # path, line, and what is found in it
@@ -118,13 +130,17 @@ PLANTED = [  # path, line, and what is found in it
     ("include/terrace/plan.h", "  int32_t plane; PlaneKind kind; PlanesOf(x);", []),
     ("include/terrace/formats/row_codec.h", "// one warp lane owns one packet", []),
     ("kernels/gather.cu", "  const int lane = threadIdx.x % kWarpLanes;", []),
-    ("kernels/gather.cu", "  if (i < params.num_lanes) return;  // a lane's block", ["num_lanes", "a lane's block"]),
-    ("src/ledger/prefix.cc", '  Of<&F::refed_tokens>("replayed_tokens", kCounter, "resumed + replayed")', []),
-    ("src/ledger/prefix.cc", "  match.replayed = 1; figures.replayed_tokens += 1;", ["replayed", "replayed_tokens"]),
-    ("tests/unit/plan_test.cc", "  IsSnapshotNext(); LaunchTakeOverlap(p);", ["IsSnapshotNext", "LaunchTakeOverlap"]),
+    ("kernels/gather.cu", "  if (i < params.num_lanes) return;  // a lane's block",
+     ["num_lanes", "a lane's block"]),
+    ("src/ledger/prefix.cc", '  Of<&F::refed_tokens>("replayed_tokens", "skipped + replayed")', []),
+    ("src/ledger/prefix.cc", "  match.replayed = 1; figures.replayed_tokens += 1;",
+     ["replayed", "replayed_tokens"]),
+    ("tests/unit/plan_test.cc", "  IsSnapshotNext(); LaunchTakeOverlap(p);",
+     ["IsSnapshotNext", "LaunchTakeOverlap"]),
     ("docs/capacity.md", "`terrace plan` divides a byte budget", ["terrace plan"]),
     ("docs/capacity.md", "`terrace capacity` divides a byte budget over a prefill piece", []),
     ("CHANGELOG.md", "| LaneRecord | SequenceStep |", []),
+    ("src/base/README.md", "`README.md` and [itself](README.md)", []),
 ]
 
 
@@ -140,6 +156,12 @@ def self_test(rules):
         expected = sorted(f"{path}:2: '{word}' is retired" for word in words)
         if sorted(finding.split(";")[0] for finding in found) != expected:
             failures.append(f"planted {line!r} in {path}, found {found}")
+    with tempfile.TemporaryDirectory() as root:
+        with open(os.path.join(root, "CONTRIBUTING.md"), "w", encoding="utf-8") as file:
+            file.write("`CONTRIBUTING.md`\n`no/such.h`, see [that](lost.md)\n")
+        lost = check_names(root)
+    if [finding.split(" ")[1] for finding in lost] != ["'no/such.h'", "'lost.md'"]:
+        failures.append(f"names of files that do not exist: found {lost}")
     return failures, f"{len(PLANTED)} planted lines were told apart"
 
 
