@@ -13,6 +13,12 @@
 #                     SIGTERM then is killed 10 s later
 #   LOG_DIR           where the whole output goes, default a new temporary folder
 set -uo pipefail
+
+if (($# > 0)); then
+  sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  [[ "$1" == --help || "$1" == -h ]] && exit 0
+  exit 2
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit
 
 parts=${PARTS:-tests sanitizer benches}
