@@ -150,6 +150,8 @@ run_stage() {
   [[ -z "${ran[$1]:-}" ]] || return 0
   ran[$1]=1
   local from=$SECONDS
+  # Each time, because the stage before may have installed it.
+  command -v ninja >/dev/null && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
   echo "=== stage $1"
   "stage_$1"
   seconds+=("$(printf '%-14s %5d s' "$1" $((SECONDS - from)))")
@@ -260,8 +262,6 @@ export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_st
 built='' release_log=''
 for stage in "${chosen[@]}"; do
   run_stage "$stage"
-  # What was just installed may be it.
-  command -v ninja >/dev/null && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
 done
 [[ -z "$quick" ]] ||
   skip "all architectures, sanitizers, fuzzing, clang-tidy, README commands: --quick"
