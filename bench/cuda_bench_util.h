@@ -10,12 +10,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
 #include "terrace/backend.h"
 
 namespace terrace {
@@ -129,13 +132,20 @@ inline double CopyBandwidth(GpuTimer& timer) {
   return 2 * kBytes / micros / 1e3;
 }
 
-// Prints one line a measurement. `bytes` are counted once, rows read plus rows written; 0 where
-// latency is the matter.
+// Prints one line a measurement whose name is asked for: the regular expression `filter` matches a
+// part of it.
 class BenchTable {
  public:
-  explicit BenchTable(double copy_gigabytes_per_second) : copy_(copy_gigabytes_per_second) {
+  BenchTable(double copy_gigabytes_per_second, const std::string& filter)
+      : copy_(copy_gigabytes_per_second), filter_(filter) {
     std::printf("%-58s %10s %8s %6s\n", "work", "us", "GB/s", "copy");
   }
+
+  // Ask before measuring.
+  bool Wants(const std::string& work) const { return std::regex_search(work, filter_); }
+  int num_rows() const { return num_rows_; }
+
+  // `bytes` are counted once, rows read plus rows written; 0 where latency is the matter.
   void Row(const std::string& work, double micros, double bytes) {
     std::printf("%-58s %10.2f", work.c_str(), micros);
     if (bytes > 0) {
@@ -144,11 +154,37 @@ class BenchTable {
     }
     std::printf("\n");
     std::fflush(stdout);
+    ++num_rows_;
   }
 
  private:
   double copy_;
+  std::regex filter_;
+  int num_rows_ = 0;
 };
+
+// The main() of a GPU bench: [FILTER | --benchmark_filter=FILTER | --help]. The second is how
+// Google Benchmark spells it, so that a script can pass one filter to any bench.
+inline int BenchMain(int argc, char** argv, const char* help,
+                     int (*run)(const std::string& filter)) {
+  constexpr absl::string_view kOption = "--benchmark_filter=";
+  std::string filter = argc > 1 ? argv[1] : "";
+  if (absl::StartsWith(filter, kOption)) filter.erase(0, kOption.size());
+  if (argc == 2 && filter == "--help") {
+    std::fputs(help, stdout);
+    return 0;
+  }
+  if (argc > 2 || absl::StartsWith(filter, "-")) {
+    std::fputs(help, stderr);
+    return 2;
+  }
+  try {
+    return run(filter);
+  } catch (const std::regex_error& error) {
+    std::fprintf(stderr, "'%s' is no regular expression: %s\n", filter.c_str(), error.what());
+    return 2;
+  }
+}
 
 }  // namespace terrace
 

@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "bench/cuda_bench_util.h"
 #include "kernels/device_support.h"
@@ -25,13 +24,13 @@
 namespace terrace {
 namespace {
 
-constexpr char kHelp[] = R"(usage: cuda_compress_bench [TEXT]
+constexpr char kHelp[] = R"(usage: cuda_compress_bench [FILTER]
 
 Times Compress for a layer of DeepSeek-V4-Flash with float32 rows, 40 calls in a CUDA graph, the
 state cold. GB/s are rows read and rows and checkpoints stored, counted once, and their fraction of
 the device's own copy bandwidth; none where the state is most of what moves.
 
-  TEXT                         only the rows whose name contains it
+  FILTER                       only the rows in whose name this regular expression is found
 
   an empty kernel in a graph   the least that a launch costs
   prefill of N tokens          one sequence, from its first token on
@@ -49,10 +48,8 @@ constexpr double kOverlapBytes = 20480;          // of a checkpoint, a CSA layer
 
 class CompressBench {
  public:
-  // Rows whose name does not contain `filter` are left out.
-  CompressBench(std::shared_ptr<Backend> backend, GpuTimer& timer, BenchTable& table,
-                std::string filter)
-      : backend_(std::move(backend)), timer_(timer), table_(table), filter_(std::move(filter)) {
+  CompressBench(std::shared_ptr<Backend> backend, GpuTimer& timer, BenchTable& table)
+      : backend_(std::move(backend)), timer_(timer), table_(table) {
     const LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
     model_ = MakeModel(options).value();
     rope_ = {OnDevice(*backend_, MakeRopeTable(kStepTokens, kRopeBaseCompressed, YarnScaling{})),
@@ -65,8 +62,6 @@ class CompressBench {
     csa_indexer_ = MakeProjection(2 * kIndexerChannels, kCsaRatio);
     hca_latent_ = MakeProjection(kLatentChannels, kHcaRatio);
   }
-
-  int num_rows() const { return num_rows_; }
 
   // Puts an empty cache in the place of the one before.
   void Deploy(int32_t max_drafts, const PrefixOptions& prefix) {
@@ -211,16 +206,12 @@ class CompressBench {
   }
 
   void Row(const std::string& work, double bytes, const GpuTimer::Work& call) {
-    if (!absl::StrContains(work, filter_)) return;
-    table_.Row(work, timer_.InGraph(kCalls, call), bytes);
-    ++num_rows_;
+    if (table_.Wants(work)) table_.Row(work, timer_.InGraph(kCalls, call), bytes);
   }
 
   std::shared_ptr<Backend> backend_;
   GpuTimer& timer_;
   BenchTable& table_;
-  std::string filter_;
-  int num_rows_ = 0;
   ModelSpec model_;
   RopeTableView rope_;
   std::unique_ptr<Ledger> ledger_;
@@ -245,8 +236,8 @@ int Run(const std::string& filter) {
   GpuTimer timer;
   const double copy = CopyBandwidth(timer);
   std::printf("%s; copy %.0f GB/s (2 GiB device to device, read + written)\n", device.name, copy);
-  BenchTable table(copy);
-  CompressBench bench(backend, timer, table, filter);
+  BenchTable table(copy, filter);
+  CompressBench bench(backend, timer, table);
   bench.LaunchFloor();
   bench.Deploy(/*max_drafts=*/0, {.enabled = false});
   bench.Prefill(4096);
@@ -265,8 +256,8 @@ int Run(const std::string& filter) {
     std::fprintf(stderr, "rows were skipped: the figures above are of less work than they say\n");
     return 1;
   }
-  if (bench.num_rows() == 0) {
-    std::fprintf(stderr, "no row's name contains '%s'; see --help\n", filter.c_str());
+  if (table.num_rows() == 0) {
+    std::fprintf(stderr, "'%s' is found in no row's name; see --help\n", filter.c_str());
     return 1;
   }
   return 0;
@@ -276,9 +267,5 @@ int Run(const std::string& filter) {
 }  // namespace terrace
 
 int main(int argc, char** argv) {
-  const std::string filter = argc > 1 ? argv[1] : "";
-  if (argc <= 2 && filter[0] != '-') return terrace::Run(filter);
-  const bool asked = argc == 2 && filter == "--help";
-  std::fputs(terrace::kHelp, asked ? stdout : stderr);
-  return asked ? 0 : 2;
+  return terrace::BenchMain(argc, argv, terrace::kHelp, &terrace::Run);
 }

@@ -1,6 +1,5 @@
-// Every operation of the cuda backend: microseconds, GB/s, and the fraction of the device's own
-// copy bandwidth, measured in the same run. Calls rotate through layers and buffers past the L2
-// unless the line says warm; all slots are distinct; small calls are timed in a graph, beside an
+// Every operation of the cuda backend; see kHelp. Calls rotate through layers and buffers past the
+// L2 unless the line says warm; all slots are distinct; small calls are timed in a graph, beside an
 // empty kernel.
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -23,6 +23,14 @@
 
 namespace terrace {
 namespace {
+
+constexpr char kHelp[] = R"(usage: cuda_store_bench [FILTER]
+
+Times every operation of the cuda backend: microseconds a call, GB/s of rows read plus rows written,
+and their fraction of the device's own copy bandwidth, which is measured in the same run.
+
+  FILTER    only the rows in whose name this regular expression is found
+)";
 
 constexpr int kBuffers = 4;      // that large inputs and outputs rotate through
 constexpr int kLargeCalls = 16;  // in one graph
@@ -56,13 +64,12 @@ class StoreBench {
   }
 
   void LaunchFloor() {
-    table_.Row("an empty kernel in a graph",
-               timer_.InGraph(kSmallCalls,
-                              [](int, cudaStream_t stream) {
-                                RequireCuda(static_cast<cudaError_t>(LaunchEmpty(stream)),
-                                            "LaunchEmpty");
-                              }),
-               0);
+    Row("an empty kernel in a graph",
+        InGraph(kSmallCalls,
+                [](int, cudaStream_t stream) {
+                  RequireCuda(static_cast<cudaError_t>(LaunchEmpty(stream)), "LaunchEmpty");
+                }),
+        0);
   }
 
   void Writes() {
@@ -92,35 +99,34 @@ class StoreBench {
       return params;
     };
     constexpr double kLayerBytes = 320 * (584.0 + 1024.0) + 64 * (132.0 + 256.0);
-    table_.Row("write a layer, 256 SWA + 64 CSA + 64 indexer, one launch",
-               timer_.InGraph(kSmallCalls,
-                              [&](int call, cudaStream_t stream) {
-                                Require(backend_.Write(layer(call), stream));
-                              }),
-               kLayerBytes);
-    table_.Row("the same in three launches",
-               timer_.InGraph(kSmallCalls,
-                              [&](int call, cudaStream_t stream) {
-                                const WriteParams all = layer(call);
-                                for (int i = 0; i < 3; ++i) {
-                                  WriteParams one = all;
-                                  one.num_segments = 1;
-                                  one.segments[0] = all.segments[i];
-                                  Require(backend_.Write(one, stream));
-                                }
-                              }),
-               kLayerBytes);
+    Row("write a layer, 256 SWA + 64 CSA + 64 indexer, one launch",
+        InGraph(
+            kSmallCalls,
+            [&](int call, cudaStream_t stream) { Require(backend_.Write(layer(call), stream)); }),
+        kLayerBytes);
+    Row("the same in three launches",
+        InGraph(kSmallCalls,
+                [&](int call, cudaStream_t stream) {
+                  const WriteParams all = layer(call);
+                  for (int i = 0; i < 3; ++i) {
+                    WriteParams one = all;
+                    one.num_segments = 1;
+                    one.segments[0] = all.segments[i];
+                    Require(backend_.Write(one, stream));
+                  }
+                }),
+        kLayerBytes);
     for (const int32_t rows : {1, 256}) {
       const int32_t* count = OnDevice(backend_, std::vector<int32_t>{rows});
-      table_.Row(absl::StrCat("write flashmla_v4, ", rows, " rows, launched for 1,024"),
-                 timer_.InGraph(kSmallCalls,
-                                [&](int call, cudaStream_t stream) {
-                                  WriteParams params =
-                                      OneSegment(RowFormat::kFlashMlaV4, 1024, consecutive_, call);
-                                  params.segments[0].count = count;
-                                  Require(backend_.Write(params, stream));
-                                }),
-                 rows * (584.0 + 1024.0));
+      Row(absl::StrCat("write flashmla_v4, ", rows, " rows, launched for 1,024"),
+          InGraph(kSmallCalls,
+                  [&](int call, cudaStream_t stream) {
+                    WriteParams params =
+                        OneSegment(RowFormat::kFlashMlaV4, 1024, consecutive_, call);
+                    params.segments[0].count = count;
+                    Require(backend_.Write(params, stream));
+                  }),
+          rows * (584.0 + 1024.0));
     }
   }
 
@@ -137,23 +143,21 @@ class StoreBench {
           if (rotate) params.rope = rope_;
           Require(backend_.Gather(params, stream));
         };
-        table_.Row(absl::StrCat("gather top-k ", Name(format), rotate ? " + RoPE" : "",
-                                ", 128 x 512, random"),
-                   timer_.InGraph(kLargeCalls, gather),
-                   kRows * (StoredBytes(format) + Bf16Bytes(format)));
+        Row(absl::StrCat("gather top-k ", Name(format), rotate ? " + RoPE" : "",
+                         ", 128 x 512, random"),
+            InGraph(kLargeCalls, gather), kRows * (StoredBytes(format) + Bf16Bytes(format)));
       }
     }
-    table_.Row("gather top-k flashmla_v4, 128 x 512, random, layer-major",
-               timer_.InGraph(kLargeCalls,
-                              [&](int call, cudaStream_t stream) {
-                                GatherParams params =
-                                    Gather(RowFormat::kFlashMlaV4, step, SelectKind::kTopK,
-                                           kQueries, kTopK, call, PoolLayout::kLayerMajor);
-                                params.select.entries = entries;
-                                params.select.entries_pitch = kTopK;
-                                Require(backend_.Gather(params, stream));
-                              }),
-               kRows * (584.0 + 1024.0));
+    Row("gather top-k flashmla_v4, 128 x 512, random, layer-major",
+        InGraph(kLargeCalls,
+                [&](int call, cudaStream_t stream) {
+                  GatherParams params = Gather(RowFormat::kFlashMlaV4, step, SelectKind::kTopK,
+                                               kQueries, kTopK, call, PoolLayout::kLayerMajor);
+                  params.select.entries = entries;
+                  params.select.entries_pitch = kTopK;
+                  Require(backend_.Gather(params, stream));
+                }),
+        kRows * (584.0 + 1024.0));
     const BenchStep one_sequence(backend_, pool_.blocks(), 1, 1);
     const auto one = [&](int call, cudaStream_t stream) {
       GatherParams params =
@@ -162,8 +166,7 @@ class StoreBench {
       params.select.entries_pitch = kTopK;
       Require(backend_.Gather(params, stream));
     };
-    table_.Row("gather top-k flashmla_v4, 1 x 512", timer_.InGraph(kSmallCalls, one),
-               kTopK * (584.0 + 1024.0));
+    Row("gather top-k flashmla_v4, 1 x 512", InGraph(kSmallCalls, one), kTopK * (584.0 + 1024.0));
   }
 
   void GatherWindow() {
@@ -175,8 +178,8 @@ class StoreBench {
           Gather(RowFormat::kFlashMlaV4, step, SelectKind::kWindow, kSequences, kWindow, call),
           stream));
     };
-    table_.Row("gather window flashmla_v4, 256 x 128", timer_.InGraph(kLargeCalls, gather),
-               kSequences * kWindow * (584.0 + 1024.0));
+    Row("gather window flashmla_v4, 256 x 128", InGraph(kLargeCalls, gather),
+        kSequences * kWindow * (584.0 + 1024.0));
   }
 
   void Translate() {
@@ -200,8 +203,8 @@ class StoreBench {
           params.slots_pitch = params.padded_rows = kTopK;
           Require(backend_.Translate(params, stream));
         };
-        table_.Row(absl::StrCat("translate top-k, ", queries, " x 512", warm ? ", warm" : ""),
-                   timer_.InGraph(kSmallCalls, translate), 8.0 * queries * kTopK);
+        Row(absl::StrCat("translate top-k, ", queries, " x 512", warm ? ", warm" : ""),
+            InGraph(kSmallCalls, translate), 8.0 * queries * kTopK);
         for (int i = 0; i < sets; ++i) {
           backend_.Free(in[i]);
           backend_.Free(out[i]);
@@ -212,18 +215,17 @@ class StoreBench {
 
   void Begin() {
     const BenchStep step(backend_, pool_.blocks(), 256, 1);
-    table_.Row("an empty kernel on a stream",
-               timer_.OnStream(kSmallCalls,
-                               [](int, cudaStream_t stream) {
-                                 RequireCuda(static_cast<cudaError_t>(LaunchEmpty(stream)),
-                                             "LaunchEmpty");
-                               }),
-               0);
+    Row("an empty kernel on a stream",
+        OnStream(kSmallCalls,
+                 [](int, cudaStream_t stream) {
+                   RequireCuda(static_cast<cudaError_t>(LaunchEmpty(stream)), "LaunchEmpty");
+                 }),
+        0);
     const auto begin = [&](int, cudaStream_t stream) {
       Require(backend_.Begin(step.begin, stream));
     };
-    table_.Row("begin, 256 sequences: upload, patch, expand (on a stream)",
-               timer_.OnStream(kSmallCalls, begin), 0);
+    Row("begin, 256 sequences: upload, patch, expand (on a stream)", OnStream(kSmallCalls, begin),
+        0);
   }
 
   void CopyBlocks() {
@@ -237,10 +239,8 @@ class StoreBench {
     params.pools[kCsaPool] = {pool_.base(), pool_.block_bytes(), 0, pool_.block_bytes(), 1};
     params.copies = OnDevice(backend_, copies);
     params.count = kCopies;
-    table_.Row(
-        "copy blocks, 4,096 blocks",
-        timer_.InGraph(
-            1, [&](int, cudaStream_t stream) { Require(backend_.CopyBlocks(params, stream)); }),
+    Row("copy blocks, 4,096 blocks",
+        InGraph(1, [&](int, cudaStream_t stream) { Require(backend_.CopyBlocks(params, stream)); }),
         2.0 * kCopies * pool_.block_bytes());
   }
 
@@ -275,10 +275,10 @@ class StoreBench {
 
   void WriteLine(const std::string& work, RowFormat format, int32_t rows, const int32_t* slots,
                  PoolLayout layout = PoolLayout::kBlockMajor) {
-    const double micros = timer_.InGraph(kLargeCalls, [&](int call, cudaStream_t stream) {
+    const auto write = [&](int call, cudaStream_t stream) {
       Require(backend_.Write(OneSegment(format, rows, slots, call, layout), stream));
-    });
-    table_.Row(work, micros, 1.0 * rows * (StoredBytes(format) + Bf16Bytes(format)));
+    };
+    Row(work, InGraph(kLargeCalls, write), 1.0 * rows * (StoredBytes(format) + Bf16Bytes(format)));
   }
 
   Selection Select(const BenchStep& step, SelectKind kind, int32_t queries, int32_t rows) const {
@@ -303,6 +303,26 @@ class StoreBench {
     return params;
   }
 
+  // What Row measures if its line is asked for.
+  struct Measurement {
+    bool in_graph;
+    int calls;
+    GpuTimer::Work work;
+  };
+  static Measurement InGraph(int calls, GpuTimer::Work work) {
+    return {.in_graph = true, .calls = calls, .work = std::move(work)};
+  }
+  static Measurement OnStream(int calls, GpuTimer::Work work) {
+    return {.in_graph = false, .calls = calls, .work = std::move(work)};
+  }
+  void Row(const std::string& name, const Measurement& what, double bytes) {
+    if (!table_.Wants(name)) return;
+    table_.Row(name,
+               what.in_graph ? timer_.InGraph(what.calls, what.work)
+                             : timer_.OnStream(what.calls, what.work),
+               bytes);
+  }
+
   Backend& backend_;
   GpuTimer& timer_;
   BenchTable& table_;
@@ -316,7 +336,7 @@ class StoreBench {
   uint16_t* out_[kBuffers] = {};
 };
 
-int Run() {
+int Run(const std::string& filter) {
   auto backend = MakeBackend({.kind = BackendKind::kCuda});
   if (!backend.ok()) {
     std::printf("SKIPPED: %s\n", backend.status().ToString().c_str());
@@ -337,7 +357,7 @@ int Run() {
   }
   std::printf("%s; copy %.0f GB/s (2 GiB device to device, read + written); pool %.1f GiB\n",
               device.name, copy, static_cast<double>(pool_bytes) / (1 << 30));
-  BenchTable table(copy);
+  BenchTable table(copy, filter);
   StoreBench bench(**backend, timer, table, pool_bytes);
   bench.LaunchFloor();
   bench.Writes();
@@ -352,10 +372,16 @@ int Run() {
     std::fprintf(stderr, "rows were skipped: the figures above are of less work than they say\n");
     return 1;
   }
+  if (table.num_rows() == 0) {
+    std::fprintf(stderr, "'%s' is found in no row's name; see --help\n", filter.c_str());
+    return 1;
+  }
   return 0;
 }
 
 }  // namespace
 }  // namespace terrace
 
-int main() { return terrace::Run(); }
+int main(int argc, char** argv) {
+  return terrace::BenchMain(argc, argv, terrace::kHelp, &terrace::Run);
+}

@@ -26,8 +26,8 @@ inline std::vector<uint16_t> RandomRows(int64_t rows, uint32_t seed) {
   return bits;
 }
 
-// Rotates row i of `rows` [n, 512] to position i / rows_per_position.   Shape: table [>= n /
-// rows_per_position, 64].
+// Rotates row i of `rows` [n, 512] to position i / rows_per_position.
+// Shape: table [>= n / rows_per_position, 64].
 inline void Rotate(absl::Span<uint16_t> rows, absl::Span<const float> table,
                    int64_t rows_per_position = 1) {
   for (size_t i = 0; i < rows.size() / kLatentChannels; ++i) {

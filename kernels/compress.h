@@ -1,6 +1,6 @@
 // Compress: from the raw kv and score rows of a step to the entries that close in it, and the state
-// that the next step goes on from (src/model/state_pages.h, terrace/formats/compress_math.h). One
-// launch a layer: the CSA latent with its indexer key, or HCA.
+// that the next step goes on from (src/model/state_pages.h, terrace/formats/compress_math.h).
+// One launch a layer: the CSA latent with its indexer key, or HCA.
 //
 // CaptureOverlap and RestoreState: what checkpoints keep of the state, for all layers at once.
 
@@ -64,8 +64,9 @@ TERRACE_HOST_DEVICE CsaStateLayout CsaLayoutOf(const CompressParams& params) {
   return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
 }
 
-// All layers' pages of a pool in this store: that of row r and block b is at
-// base + r * layer_stride + b * block_stride.
+// All layers' pages of a pool in this store.
+//
+//   page of row r and block b: base + r * layer_stride + b * block_stride
 struct PoolStatePages {
   StatePages pages;
   int64_t layer_stride;  // bytes

@@ -10,8 +10,9 @@
 
 namespace terrace {
 
-// One block is `pieces` pieces of piece_bytes, piece_stride apart, the first at base + block *
-// block_stride.
+// One block is `pieces` pieces of piece_bytes, piece_stride apart.
+//
+//   first piece of block b: base + b * block_stride
 struct CopyPool {
   uint8_t* base;
   int64_t block_stride;

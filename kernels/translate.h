@@ -14,8 +14,8 @@ struct TranslateParams {
   Selection select;
   int32_t* slots;       // [num_queries, slots_pitch]
   int64_t slots_pitch;  // elements
-  int32_t
-      padded_rows;   // slots written a query: rows_per_query rounded up; those without a row are -1
+  // Slots written a query: rows_per_query rounded up; those without a row are -1.
+  int32_t padded_rows;
   int32_t* lengths;  // [num_queries] 1 + index of the last slot that is not -1; may be null
 };
 

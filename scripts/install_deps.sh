@@ -9,7 +9,7 @@ packages=(
   libcli11-dev nlohmann-json3-dev gnuplot-nox   # the program; gnuplot draws replay --plot
   libgtest-dev libgmock-dev libbenchmark-dev    # tests and benchmarks
   clang libclang-rt-dev                         # sanitizers and the fuzz target
-  clang-format clang-tidy                       # checks
+  clang-format clang-tidy python3               # checks
 )
 
 case "${1:-}" in
@@ -29,7 +29,7 @@ This is no Debian or Ubuntu system, so nothing was installed. By hand, Terrace n
   CLI11 and nlohmann/json for the program, gnuplot for replay --plot
   GoogleTest with GoogleMock, Google Benchmark for tests and benchmarks
   optional: the CUDA toolkit 13 (without it the host backend alone is built), ccache,
-  clang 14 with its compiler-rt, clang-format and clang-tidy 14
+  clang 14 with its compiler-rt, clang-format and clang-tidy 14, Python 3.9 or later for checks
 MESSAGE
   exit 0
 fi

@@ -1,37 +1,67 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs every check this machine can run. What it cannot run is
-# listed as SKIPPED with the reason. Exits 0 iff nothing failed. Running it again is quick: build
-# folders are kept.
+# Installs what is missing, builds, and runs every check this machine can run, stage by stage. What it
+# cannot run is listed as SKIPPED with the reason. Exits 0 iff nothing failed. Running it again is
+# quick: build folders and what clang-tidy found clean are kept.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
+stages=(packages format layers words build tests architectures asan fuzz tsan tidy readme)
+quick_stages=(packages format layers words build tests)
+
 usage() {
   cat <<'USAGE'
-usage: scripts/test.sh [--quick] [--help]
+usage: scripts/test.sh [--quick] [STAGE...]
 
-  (none)    release tests, all GPU architectures compiled, sanitizers, the fuzz target, formatting,
-            clang-tidy, the outside project, the commands of README.md
-  --quick   formatting and release tests alone
+Runs all stages, in this order, or those that are named:
 
-Environment: TERRACE_TIDY_SECONDS bounds clang-tidy (default 240, less in a long run),
-TERRACE_FUZZ_SECONDS (default 60) is how long the fuzz target runs; JOBS (default: all cores).
+  packages       installs what is missing (scripts/install_deps.sh)
+  format         clang-format
+  layers         includes go one way; sizes of files (scripts/check_layers.py)
+  words          retired words (scripts/check_words.py)
+  build          the release build with tests and benches, in build-test
+  tests          all tests of the release build, the outside project among them
+  architectures  the library for every GPU architecture
+  asan           tests under AddressSanitizer and UndefinedBehaviorSanitizer
+  fuzz           the fuzz target (scripts/fuzz.sh)
+  tsan           tests that run threads, under ThreadSanitizer
+  tidy           clang-tidy on all host sources (scripts/tidy.sh)
+  readme         the commands of README.md, as a reader would type them
+
+  --quick        packages, format, layers, words, build and tests alone
+
+`tests`, `tidy` and `readme` build first what they need. The seconds of each stage are printed at the
+end, and whole outputs lie in build-logs.
+
+Environment: TERRACE_FUZZ_SECONDS (default 60) is how long the fuzz target runs; JOBS (default: all
+cores).
 USAGE
 }
 
-quick=
+quick=''
+chosen=()
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=1 ;;
     --help | -h) usage && exit 0 ;;
-    *) usage >&2 && exit 2 ;;
+    *)
+      [[ " ${stages[*]} " == *" $argument "* ]] || { usage >&2; exit 2; }
+      chosen+=("$argument")
+      ;;
   esac
 done
+if ((${#chosen[@]} == 0)); then
+  if [[ -n "$quick" ]]; then chosen=("${quick_stages[@]}"); else chosen=("${stages[@]}"); fi
+elif [[ -n "$quick" ]]; then
+  usage >&2 && exit 2
+fi
 
 JOBS="${JOBS:-$(nproc)}"
 logs=build-logs
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0
 summary=()
+seconds=()   # a line a stage
+declare -A ran=()
 start=$SECONDS
 
 record() {  # record PASSED|FAILED|SKIPPED: text
@@ -102,22 +132,6 @@ check_format() {
     xargs clang-format --dry-run -Werror
 }
 
-# clang-tidy on host files, several at a time, until the time is up.
-check_tidy() {
-  local dir=$1 left=$((1080 - (SECONDS - start))) limit sources
-  left=$((left < 15 ? 15 : left > 240 ? 240 : left))
-  limit="${TERRACE_TIDY_SECONDS:-$left}"
-  mapfile -t sources < <(git ls-files 'src/*.cc' 'tools/*.cc')
-  export TIDY_DIR=$dir TIDY_UNTIL=$(($(date +%s) + limit)) TIDY_LEFT=$logs/tidy_left.txt
-  : >"$TIDY_LEFT"
-  printf '%s\n' "${sources[@]}" | xargs -P "$JOBS" -n 1 bash -c '
-    if (($(date +%s) >= TIDY_UNTIL)); then
-      echo "$1" >>"$TIDY_LEFT"
-    else
-      clang-tidy --quiet -p "$TIDY_DIR" "$1"
-    fi' tidy
-}
-
 # Every command of README.md's sh blocks but this script, as a reader would type it.
 check_readme() {
   local commands status=0
@@ -131,71 +145,131 @@ check_readme() {
   return "$status"
 }
 
-check "packages" scripts/install_deps.sh || true
-command -v ninja >/dev/null && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
-source scripts/gpu.sh
-export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
+# run_stage NAME: once, whoever asks for it.
+run_stage() {
+  [[ -z "${ran[$1]:-}" ]] || return 0
+  ran[$1]=1
+  local from=$SECONDS
+  # Each time, because the stage before may have installed it.
+  command -v ninja >/dev/null && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
+  echo "=== stage $1"
+  "stage_$1"
+  seconds+=("$(printf '%-14s %5d s' "$1" $((SECONDS - from)))")
+}
 
-# Formatting
-if command -v clang-format >/dev/null; then
-  check "clang-format" check_format
-else
-  skip "clang-format: not installed"
-fi
+stage_packages() {
+  check "packages" scripts/install_deps.sh
+}
 
-# Release: the host backend, and the CUDA backend for one architecture.
-configure=(cmake --preset release -B build-test)
-if [[ -n "$nvcc" ]]; then
-  configure+=("-DTERRACE_CUDA_ARCHITECTURES=${gpu_architecture:-90a}")
-else
-  skip "the CUDA backend: no nvcc; the host backend alone is built and tested"
-fi
-[[ -z "$gpu_missing" ]] || record "SKIPPED: GPU tests: $gpu_missing"
-release_log=
-if check "configure release" "${configure[@]}" &&
-  check "build release" cmake --build build-test -j "$JOBS"; then
+stage_format() {
+  if command -v clang-format >/dev/null; then
+    check "clang-format" check_format
+  else
+    skip "clang-format: not installed"
+  fi
+}
+
+# check_python NAME SCRIPT: planted faults first, then the tree.
+check_python() {
+  if command -v python3 >/dev/null; then
+    check "$1, planted faults" python3 "$2" --self-test && check "$1" python3 "$2"
+  else
+    skip "$1: python3 is not installed"
+  fi
+}
+stage_layers() { check_python "layers" scripts/check_layers.py; }
+stage_words() { check_python "retired words" scripts/check_words.py; }
+
+# The host backend, and the CUDA backend for one architecture.
+stage_build() {
+  local configure=(cmake --preset release -B build-test)
+  if [[ -n "$nvcc" ]]; then
+    configure+=("-DTERRACE_CUDA_ARCHITECTURES=${gpu_architecture:-90a}")
+  else
+    skip "the CUDA backend: no nvcc; the host backend alone is built and tested"
+  fi
+  built=''
+  check "configure release" "${configure[@]}" &&
+    check "build release" cmake --build build-test -j "$JOBS" && built=1
+}
+
+stage_tests() {
+  run_stage build
+  [[ -z "$gpu_missing" ]] || record "SKIPPED: GPU tests: $gpu_missing"
+  [[ -n "$built" ]] || return
   run_tests "release tests" build-test
   release_log=$last_ctest_log
-fi
+}
 
-if [[ -z "$quick" ]]; then
-  # All GPU architectures: the library compiles for each.
-  if [[ -n "$nvcc" ]]; then
-    check "configure all architectures" cmake --preset release -B build-architectures -DTERRACE_CUDA=ON \
-      -DTERRACE_BUILD_TESTS=OFF -DTERRACE_BUILD_BENCH=OFF -DTERRACE_BUILD_CLI=OFF \
-      -DTERRACE_BUILD_EXAMPLES=OFF &&
-      check "build all architectures" cmake --build build-architectures -j "$JOBS" --target terrace
-  else
+stage_architectures() {
+  if [[ -z "$nvcc" ]]; then
     skip "all GPU architectures: no nvcc"
+    return
   fi
+  check "configure all architectures" cmake --preset release -B build-architectures -DTERRACE_CUDA=ON \
+    -DTERRACE_BUILD_TESTS=OFF -DTERRACE_BUILD_BENCH=OFF -DTERRACE_BUILD_CLI=OFF \
+    -DTERRACE_BUILD_EXAMPLES=OFF &&
+    check "build all architectures" cmake --build build-architectures -j "$JOBS" --target terrace
+}
 
-  # Sanitizers, host code; random calls of the ledger, guided by what they reach. By clang, so that
-  # two compilers see everything.
-  if ! command -v clang++ >/dev/null; then
-    skip "sanitizers and the fuzz target: no clang++"
-  else
-    if check "configure asan" cmake --preset asan &&
-      check "build asan" cmake --build --preset asan -j "$JOBS"; then
-      run_tests "asan and ubsan tests" build-asan
-      check "fuzz" scripts/fuzz.sh "${TERRACE_FUZZ_SECONDS:-60}"
-    fi
-    if check "configure tsan" cmake --preset tsan &&
-      check "build tsan" cmake --build --preset tsan -j "$JOBS" --target thread_tests; then
-      # Three random scenarios of the store: ThreadSanitizer is slow, and the threads do the same in all.
-      run_tests "tsan tests" build-tsan -L threads -E 'StoreRandomTest.*/([3-9]|[0-9][0-9])$'
-    fi
-  fi
+# Sanitizers see host code alone. By clang, so that two compilers see everything.
+have_clang() {
+  command -v clang++ >/dev/null && return
+  skip "$1: no clang++"
+  return 1
+}
 
-  if ! command -v clang-tidy >/dev/null; then
+stage_asan() {
+  have_clang "asan and ubsan tests" || return
+  check "configure asan" cmake --preset asan &&
+    check "build asan" cmake --build --preset asan -j "$JOBS" &&
+    run_tests "asan and ubsan tests" build-asan
+}
+
+# Random calls of the ledger, guided by what they reach.
+stage_fuzz() {
+  have_clang "fuzz" || return
+  check "fuzz" scripts/fuzz.sh "${TERRACE_FUZZ_SECONDS:-60}"
+}
+
+stage_tsan() {
+  have_clang "tsan tests" || return
+  # Three random scenarios of the store: ThreadSanitizer is slow, and the threads do the same in all.
+  check "configure tsan" cmake --preset tsan &&
+    check "build tsan" cmake --build --preset tsan -j "$JOBS" --target thread_tests &&
+    run_tests "tsan tests" build-tsan -L threads -E 'StoreRandomTest.*/([3-9]|[0-9][0-9])$'
+}
+
+stage_tidy() {
+  if ! command -v clang-tidy >/dev/null || ! command -v clang++ >/dev/null; then
     skip "clang-tidy: not installed"
-  elif check "clang-tidy" check_tidy build-test && [[ -s "$logs/tidy_left.txt" ]]; then
-    skip "clang-tidy of $(wc -l <"$logs/tidy_left.txt") files: out of time (TERRACE_TIDY_SECONDS)"
+    return
   fi
+  run_stage build
+  check "clang-tidy" env JOBS="$JOBS" scripts/tidy.sh --build build-test
+  local absent
+  absent=$(grep -c '^not in the build: ' "$logs/clang-tidy.log")
+  ((absent == 0)) || [[ -n "$nvcc" ]] || skip "clang-tidy of $absent files of the CUDA backend: no nvcc"
+}
 
+stage_readme() {
+  run_stage build
   check "README commands" check_readme
-else
+}
+
+source scripts/gpu.sh
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
+built='' release_log=''
+for stage in "${chosen[@]}"; do
+  run_stage "$stage"
+done
+[[ -z "$quick" ]] ||
   skip "all architectures, sanitizers, fuzzing, clang-tidy, README commands: --quick"
-fi
+
+echo
+echo "== stages"
+printf '%s\n' "${seconds[@]}"
+printf '%-14s %5d s\n' "in all" $((SECONDS - start))
 
 echo
 echo "== summary, $(((SECONDS - start) / 60)) min $(((SECONDS - start) % 60)) s"

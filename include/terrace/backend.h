@@ -4,8 +4,8 @@
 //
 // Stream: a backend's calls on one stream run in order. The host backend runs each call to its end
 // before it returns, whatever the stream. The cuda backend takes a cudaStream_t and never
-// synchronizes or allocates in the calls that take a parameter struct. Thread-safe: no; one caller
-// at a time.
+// synchronizes or allocates in the calls that take a parameter struct.
+// Thread-safe: no; one caller at a time.
 
 #ifndef TERRACE_BACKEND_H_
 #define TERRACE_BACKEND_H_
@@ -64,8 +64,9 @@ class Backend {
   virtual absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) = 0;
   virtual absl::Status Synchronize(Stream stream) = 0;
 
-  // Takes the plan like Upload: it may be reused as soon as the call returns. Errors:
-  // FailedPrecondition on a stream that is being captured, whose replays would repeat this plan.
+  // Takes the plan like Upload: it may be reused as soon as the call returns.
+  // Errors: FailedPrecondition on a stream that is being captured, whose replays would repeat this
+  // plan.
   virtual absl::Status Begin(const BeginParams& params, Stream stream) = 0;
   virtual absl::Status Patch(const PatchParams& params, Stream stream) = 0;
   virtual absl::Status Write(const WriteParams& params, Stream stream) = 0;

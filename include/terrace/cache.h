@@ -1,7 +1,7 @@
 // Cache joins one ledger and one store in one process: the whole library behind one object.
 //
-//   auto cache = terrace::Cache::Create({.model = terrace::DeepSeekV4Flash(), .memory_bytes = 40 *
-//   kGiB});
+//   auto cache = terrace::Cache::Create({.model = terrace::DeepSeekV4Flash(),
+//                                        .memory_bytes = 40 * terrace::kGiB});
 //
 // What a call does, costs and returns is said at Ledger (scheduler side) and Store (worker side).
 //
@@ -42,7 +42,8 @@ struct CacheOptions {
 class Cache {
  public:
   // Plans the capacity, makes the backend, the ledger and the store, and computes the model's rope
-  // tables. Errors: those of PlanCapacity, MakeBackend, Ledger::Create and Store::Create.
+  // tables.
+  // Errors: those of PlanCapacity, MakeBackend, Ledger::Create and Store::Create.
   // Cost: about 1 us a position and rope table, divided over the machine's cores.
   static absl::StatusOr<std::unique_ptr<Cache>> Create(const CacheOptions& options);
   ~Cache();

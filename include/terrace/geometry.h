@@ -74,7 +74,8 @@ int64_t MaxEntryRows(const Geometry& geometry, int pool);
 int CsaStatePool(const Geometry& geometry);
 
 // Window blocks that one checkpoint keeps: those of the window_tokens - 1 rows before a chunk's
-// end. 0 without a window pool.   REQUIRES: the window block divides the chunk.
+// end. 0 without a window pool.
+// REQUIRES: the window block divides the chunk.
 int32_t CheckpointWindowBlocks(const Geometry& geometry);
 
 // Most checkpoint records of one plan: one for each chunk that ends in the step, and for each

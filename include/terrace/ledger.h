@@ -118,9 +118,9 @@ class Ledger {
   ~Ledger();
 
   // Takes a sequence, and references on all that it reuses; no new block yet.
-  // Errors: ResourceExhausted when all sequences are taken; InvalidArgument for a prompt beyond
-  // max_context_tokens, negative limits or digests of another number than the prompt has whole
-  // chunks; OutOfRange with a Shortage for a prompt that no pool can ever hold.
+  // Errors: ResourceExhausted when all sequence indices are taken; InvalidArgument for a prompt
+  // beyond max_context_tokens, negative limits or digests of another number than the prompt has
+  // whole chunks; OutOfRange with a Shortage for a prompt that no pool can ever hold.
   // Cost: O(chunks matched), and a copy of the ids that did not match.
   absl::StatusOr<Admission> AllocateSequence(const SequenceRequest& request);
 
@@ -136,8 +136,9 @@ class Ledger {
 
   // A second sequence with the same tokens and rows. Whole blocks are shared; one that is partly
   // filled is copied when either writes to it first, and the plan says so.
-  // Errors: NotFound; ResourceExhausted when all sequences are taken; FailedPrecondition for
-  // undecided drafts, or rows whose ids are not committed.   Cost: O(blocks).
+  // Errors: NotFound; ResourceExhausted when all sequence indices are taken; FailedPrecondition for
+  // undecided drafts, or rows whose ids are not committed.
+  // Cost: O(blocks).
   absl::StatusOr<SequenceId> Fork(SequenceId id);
 
   // Feeds a batch of any mix of prefill chunks, decodes and decodes with drafts. Releases what the
@@ -145,8 +146,8 @@ class Ledger {
   // over all sequences and pools. The batch's order is the order of the plan's sequences and rows.
   // Errors: ResourceExhausted (wait and retry) or OutOfRange (never fits), both with a Shortage;
   // NotFound for a stale or unknown id; InvalidArgument for a duplicate, an empty batch, counts
-  // beyond the limits; FailedPrecondition for undecided drafts or too many unretired plans.   Cost:
-  // O(batch + blocks), whatever the number of tokens.
+  // beyond the limits; FailedPrecondition for undecided drafts or too many unretired plans.
+  // Cost: O(batch + blocks), whatever the number of tokens.
   absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch);
 
   // Gives the next token ids, in order.
@@ -187,8 +188,8 @@ class Ledger {
   PlanNumber last_plan() const;
   const Geometry& geometry() const;
 
-  // Walks everything and CHECKs the numbered invariants of every part.   Cost: O(blocks +
-  // sequences).
+  // Walks everything and CHECKs the numbered invariants of every part.
+  // Cost: O(blocks + sequences).
   void CheckInvariants() const;
 
  private:

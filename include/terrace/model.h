@@ -124,8 +124,8 @@ struct LayeredModelOptions {
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then
 // "overlap" with a row for each layer of ratio 4, if their entries are pooled, and with `state`
 // "csa_state" and "hca_state" (compress_state.h has what lies in them). Layers with a full pool use
-// ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000). Errors: InvalidArgument that
-// names the field, as ValidateModel.
+// ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000).
+// Errors: InvalidArgument that names the field, as ValidateModel.
 absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options);
 
 // 43 layers: 2 window-only, 21 CSA, 20 HCA, with the compressor's state.   Source: DeepSeek-V4.
@@ -141,7 +141,8 @@ absl::StatusOr<ModelSpec> ModelByName(absl::string_view name);
 absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name);
 
 // Errors: InvalidArgument with the field and both values, e.g. "pool csa: entries_per_block is 48,
-// not a power of two".   Cost: O(layers).
+// not a power of two".
+// Cost: O(layers).
 absl::Status ValidateModel(const ModelSpec& model);
 
 // Index of the window pool, or -1; of the overlap pool, or -1; of the state pool of a ratio, or -1.

@@ -11,11 +11,10 @@
 
 namespace terrace {
 
-// Where the bytes of a pool lie in one store's memory. Offsets are 64-bit
-// everywhere.
+// Where the bytes of a pool lie in one store's memory. Offsets are 64-bit everywhere.
 //
-//   address(block, row, plane) = base + block * block_stride + row * layer_stride +
-//   plane_offset[plane]
+//   address(block, row, plane) =
+//       base + block * block_stride + row * layer_stride + plane_offset[plane]
 //
 // Block-major: an extent [layer][plane][page] a block, rounded up once to block_align.
 // Layer-major: [layer][block][plane][page], the planes of one block rounded up to block_align.
@@ -42,9 +41,10 @@ struct PoolPages {
 // One layer's pages of one plane, for kernels that read in place. Valid as long as the store.
 // Overlap and state pools: block b is the page_bytes at base + b * block_stride, whatever they
 // hold; it has no rows and no format.
-//   data row of slot s:  base + (s / entries) * block_stride + (s % entries) * data_bytes
-//   scale row of slot s: base + (s / entries) * block_stride + entries * data_bytes + (s % entries)
-//   * scale_bytes
+//
+//   page of slot s:      page = base + (s / entries) * block_stride
+//   data row of slot s:  page + (s % entries) * data_bytes
+//   scale row of slot s: page + entries * data_bytes + (s % entries) * scale_bytes
 struct PageView {
   void* base = nullptr;
   int64_t block_stride = 0;  // bytes

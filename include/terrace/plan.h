@@ -23,9 +23,10 @@ class Plan {
   // `geometry` (sequences in range and distinct, positions and counts within the limits, row
   // offsets consistent, checkpoints inside their steps, patches and copies naming tables and blocks
   // that exist, nothing written twice). A plan that passes can drive a store to no place out of its
-  // pools. Errors: InvalidArgument that says which field of which record is wrong;
-  // FailedPrecondition for another deployment's plan.   Cost: O(bytes), and O(n log n) for n copies
-  // or n patches that are not in order.
+  // pools.
+  // Errors: InvalidArgument that says which field of which record is wrong; FailedPrecondition for
+  // another deployment's plan.
+  // Cost: O(bytes), and O(n log n) for n copies or n patches that are not in order.
   static absl::StatusOr<Plan> Parse(absl::Span<const std::byte> bytes, const Geometry& geometry);
 
   Plan(Plan&&) = default;

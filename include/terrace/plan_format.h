@@ -1,8 +1,12 @@
 // The bytes of a plan: flat, trivially copyable records, the same on host and device,
 // little-endian.
 //
-//   PlanHeader | SequenceStep[num_sequences] | CheckpointRecord[num_checkpoints] |
-//   RestoreRecord[num_restores] | BlockPatch[num_patches] | BlockCopy[num_copies]
+//   PlanHeader
+//   SequenceStep[num_sequences]
+//   CheckpointRecord[num_checkpoints]
+//   RestoreRecord[num_restores]
+//   BlockPatch[num_patches]
+//   BlockCopy[num_copies]
 //
 // Arrays follow each other without gaps, at the offsets the header names, so that one
 // host-to-device copy of exactly total_bytes carries a step and kernels find everything from the
@@ -74,11 +78,13 @@ static_assert(std::is_trivially_copyable_v<SequenceStep> && sizeof(SequenceStep)
 // `overlap_block`.
 //
 // Inside the step (`position` in first + 1 .. first + count of its sequence step) they follow the
-// order of sequences, ascending by position: those of sequence step i are checkpoint_begin of i ..
-// of i
-// + 1. The records before the first sequence's are of positions that earlier steps reached and that
-// settled since; their rows are stored already, and their snapshot is taken before the step changes
-// any state.
+// order of sequences, ascending by position: those of sequence step i are
+//
+//   [checkpoint_begin of i, checkpoint_begin of i + 1)
+//
+// The records before the first sequence's are of positions that earlier steps reached and that
+// settled since; their rows are stored already, and they are captured before the step changes any
+// state.
 struct CheckpointRecord {
   int32_t sequence_index;
   int32_t position;

@@ -30,8 +30,8 @@ struct StepView {
   int32_t* token_position;          // [max_step_tokens]
   int32_t* block_table[kMaxPools];  // [max_sequences, blocks_per_sequence]
   int32_t* slots[kMaxPools];        // window: [max_step_tokens]; full: [MaxEntryRows]
-  int32_t*
-      entry_position[kMaxPools];  // full: [MaxEntryRows] first token of the entry; window: null
+  // Full pools: [MaxEntryRows] first token of the entry; null in window pools.
+  int32_t* entry_position[kMaxPools];
   Counters* counters;
 };
 static_assert(std::is_trivially_copyable_v<StepView>);

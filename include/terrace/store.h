@@ -8,9 +8,10 @@
 // kernels run, so a captured CUDA graph stays valid.
 //
 // Stream: every call is ordered on the caller's stream; none synchronizes or allocates. One stream
-// at a time. Thread-safe: no. Errors: InvalidArgument for a layer, plane, pitch, alignment or
-// pointer that cannot be; nothing was enqueued then. Bad values on the device are skipped and
-// counted (ReadCounters).
+// at a time.
+// Thread-safe: no.
+// Errors: InvalidArgument for a layer, plane, pitch, alignment or pointer that cannot be; nothing
+// was enqueued then. Bad values on the device are skipped and counted (ReadCounters).
 
 #ifndef TERRACE_STORE_H_
 #define TERRACE_STORE_H_
@@ -90,8 +91,8 @@ struct Queries {
   int32_t count = 0;
 };
 
-// Chosen entries of the layer's full pool, logical (0 = the sequence's first). Shape: [queries, k],
-// int32.
+// Chosen entries of the layer's full pool, logical (0 = the sequence's first).
+// Shape: [queries, k], int32.
 struct TopK {
   const int32_t* entries = nullptr;  // -1 = none
   int64_t pitch = 0;                 // elements between queries; 0 = k
@@ -136,9 +137,10 @@ class Store {
 
   // Makes `plan` the current step: uploads it, patches the block tables, copies blocks, expands the
   // rows. Once a plan, in order of number. padded_token_rows: rows up to it read as "no token", for
-  // batches padded to a captured size. Errors: InvalidArgument for a plan of another geometry or
-  // one seen before; FailedPrecondition for another epoch or where plans are missing in between:
-  // ask the ledger for a Snapshot(), begin that, then the step that it was taken at or the next.
+  // batches padded to a captured size.
+  // Errors: InvalidArgument for a plan of another geometry or one seen before; FailedPrecondition
+  // for another epoch or where plans are missing in between: ask the ledger for a Snapshot(), begin
+  // that, then the step that it was taken at or the next.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
   // Rotates, quantizes and scatters the rows of one layer in one launch.
@@ -157,8 +159,8 @@ class Store {
   // norms, rotates, quantizes and stores them in the layer's full pool, and brings the sequences'
   // state to where the next step goes on from. Once a layer and step, for models with state pools
   // (docs/formats.md section 5); others write finished entries. Whatever the chunks, drafts and
-  // rejections on the way, one backend makes the same bytes. Errors: InvalidArgument too for a
-  // layer without a state pool; nothing was enqueued then.
+  // rejections on the way, one backend makes the same bytes.
+  // Errors: InvalidArgument too for a layer without a state pool; nothing was enqueued then.
   absl::Status Compress(int layer, const CompressInputs& inputs, Stream stream);
 
   // The same rows, read and dequantized.

@@ -16,8 +16,9 @@ inline constexpr int64_t kMiB = int64_t{1} << 20;
 inline constexpr int64_t kGiB = int64_t{1} << 30;
 
 // Reads "4096", "4096B", "1.5GiB", "40GB": binary (KiB, MiB, GiB, TiB) and decimal (kB, MB, GB, TB)
-// units, case-insensitive, a space allowed before the unit. Errors: InvalidArgument if it is no
-// such text, is negative, is not a whole number of bytes or exceeds 2^62.
+// units, case-insensitive, a space allowed before the unit.
+// Errors: InvalidArgument if it is no such text, is negative, is not a whole number of bytes or
+// exceeds 2^62.
 absl::StatusOr<int64_t> ParseBytes(absl::string_view text);
 
 // Three significant digits in the largest binary unit that fits: "40.0 GiB", "962 KiB", "17 B".

@@ -36,8 +36,8 @@ struct LaunchShape {
 //  (3) Begin's kernels are started by Launch, let nobody begin early, and end with a fence: who
 //      begins after them finds what they wrote, and they begin after all who read it have ended.
 //
-// CaptureOverlap and RestoreState are launched as any other: what they write is touched after the
-// wait.
+// CaptureOverlap and RestoreState are launched as any other:
+// what they write is touched after the wait.
 //
 // Hence what Begin wrote (the plan's header, the step's rows, the block tables) may be read before
 // AwaitPrecedingKernel. All else is touched after it, since the kernel before may be writing it:

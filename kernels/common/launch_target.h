@@ -13,7 +13,8 @@ struct LaunchTarget {
 
   CUstream_st* stream;
   // Launch while the kernel before it in the stream still runs (programmatic dependent launch),
-  // which hides most of what a launch costs. REQUIRES: KernelsCanLaunchEarly() (device_support.h).
+  // which hides most of what a launch costs.
+  // REQUIRES: KernelsCanLaunchEarly() (device_support.h).
   bool early;
 };
 

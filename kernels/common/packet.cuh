@@ -66,8 +66,8 @@ __device__ __forceinline__ int SplitOffset(int index) {
 }
 
 // Loads packet `index` of a bf16 row, zeros where not live. Both accesses touch the same sectors;
-// the second finds them in the L1, which is cheaper than shuffles. REQUIRES: row is 16-byte
-// aligned.
+// the second finds them in the L1, which is cheaper than shuffles.
+// REQUIRES: row is 16-byte aligned.
 __device__ __forceinline__ Packet LoadBf16Packet(const uint8_t* row, int index, bool live) {
   if (!live) return {};
   const uint8_t* from = row + index * kPacketBf16Bytes;
@@ -115,7 +115,8 @@ struct PacketRope {
 };
 
 // Where the cosines of a packet are; its sines are kRopePairs on. `rope_packet`: counted from the
-// row's first rotated packet. REQUIRES: 0 <= position < the table's positions.
+// row's first rotated packet.
+// REQUIRES: 0 <= position < the table's positions.
 __device__ __forceinline__ const float* RopeOfPacket(const float* table, int32_t position,
                                                      int rope_packet) {
   return table + int64_t{position} * kRopeChannels + rope_packet * (kPacketChannels / 2);

@@ -116,7 +116,8 @@ __device__ __forceinline__ uint4 RotateChunk(uint4 chunk, const uint8_t* stage, 
 
 // Stores `count` rows of bf16, at most kRows, that the warp has put one after the other into `rows`
 // in shared memory; row i goes to out + i * pitch. From SM90 on the copy engine writes each row as
-// a whole, and reads shared memory until AwaitStores. REQUIRES: out and pitch are multiples of 16.
+// a whole, and reads shared memory until AwaitStores.
+// REQUIRES: out and pitch are multiples of 16.
 template <int kRows, int kRowBytes>
 __device__ __forceinline__ void StoreRows(const uint8_t* rows, int count, uint8_t* out,
                                           int64_t pitch) {

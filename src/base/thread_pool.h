@@ -1,8 +1,9 @@
 // ThreadPool splits a range of work over threads that live as long as the pool. The caller works
 // too, and waits for the threads that joined, not for those still waking up.
 //
-// Thread-safe: no; one caller at a time. Cost: nothing is woken for work of at most one piece;
-// else a wake-up of a few microseconds a thread, paid beside the caller's own work. No allocation.
+// Thread-safe: no; one caller at a time.
+// Cost: nothing is woken for work of at most one piece; else a wake-up of a few microseconds a
+// thread, paid beside the caller's own work. No allocation.
 
 #ifndef TERRACE_SRC_BASE_THREAD_POOL_H_
 #define TERRACE_SRC_BASE_THREAD_POOL_H_
@@ -28,7 +29,8 @@ class ThreadPool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(begin, end) until every index of [0, count) was covered once, in pieces of at most
-  // `piece`, each on some thread. REQUIRES: piece >= 1; body is safe to call from several threads.
+  // `piece`, each on some thread.
+  // REQUIRES: piece >= 1; body is safe to call from several threads.
   template <typename Body>
   void ParallelFor(int64_t count, int64_t piece, const Body& body) {
     if (count <= 0) return;

@@ -11,7 +11,8 @@
 namespace terrace {
 
 // `rows` layers of `pool` in `blocks` blocks; `max_drafts` of Limits says how large pages of a
-// state pool are.   REQUIRES: a pool that ValidateModel accepts; rows, blocks, max_drafts >= 0.
+// state pool are.
+// REQUIRES: a pool that ValidateModel accepts; rows, blocks, max_drafts >= 0.
 PoolPages PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts = 0);
 
 }  // namespace terrace

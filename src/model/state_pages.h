@@ -3,19 +3,25 @@
 //
 // CSA (ratio 4): an entry pools columns [:d] of the 4 tokens of the window before and columns [d:]
 // of its own 4, so each half of a token's raw row has a ring of its own, for as long as it may be
-// read:
-//   half 0, columns [:d]: of the last 8 + D tokens; token t is row t % (8 + D)
-//   half 1, columns [d:]: of the last 4 + D tokens; token t is row t % (4 + D)
-//   row:     latent kv [d], score [d], then indexer kv [e], score [e];    d = 512, e = 128 or 0
-//   overlap: half 0 of each of the 4 tokens before a checkpoint
+// read. With d = 512, and e = 128 or 0:
+//
+//   half 0   columns [:d] of the last 8 + D tokens; token t is row t % (8 + D)
+//   half 1   columns [d:] of the last 4 + D tokens; token t is row t % (4 + D)
+//   row      latent kv [d], score [d], then indexer kv [e], score [e]
+//   overlap  half 0 of each of the 4 tokens before a checkpoint
+//
 // An entry that closes at token t reaches back to t - 7 and t - 3, so of D + 1 tokens, as a step of
 // decoding feeds, none overwrites what an entry of the step reads, and D drafts can be taken back.
 //
 // HCA (ratio 128): the running softmax of the window's finished segments, and of the open one, over
 // the tokens before `folded`; and a ring of D raw rows of tokens that may be taken back, token t in
 // row t % D. Tokens below the first of a step are final: the step folds them before its own.
-//   page:    folded (int32), 28 bytes unused; finished max [d], sum [d], weighted [d]; open the
-//   same row:     kv [d], score [d]
+//
+//   page   folded (int32), 28 bytes unused
+//          finished segments: max [d], sum [d], weighted [d]
+//          open segment:      max [d], sum [d], weighted [d]
+//          D rows
+//   row    kv [d], score [d]
 
 #ifndef TERRACE_SRC_MODEL_STATE_PAGES_H_
 #define TERRACE_SRC_MODEL_STATE_PAGES_H_

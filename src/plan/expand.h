@@ -79,8 +79,8 @@ TERRACE_HOST_DEVICE StepCheckpoints CheckpointsOf(const PlanHeader& header, int3
 }
 
 // Whether this step writes the window row of `position`, one of sequence step `record`: a later
-// step can see it, or it is one of the window_tokens - 1 before a checkpoint inside the step. Cost:
-// one comparison, and for rows that no later step can see O(log checkpoints of the sequence).
+// step can see it, or it is one of the window_tokens - 1 before a checkpoint inside the step.
+// Cost: one comparison, and for rows that no later step can see O(log checkpoints of the sequence).
 TERRACE_HOST_DEVICE bool WindowRowWritten(const Geometry& geometry, const PlanHeader& header,
                                           int32_t record, int32_t first_stored, int32_t position) {
   if (position >= first_stored) return true;
@@ -119,7 +119,8 @@ TERRACE_HOST_DEVICE int32_t EntrySlot(const PoolGeometry& pool, const SequenceSt
 }
 
 // Index of the sequence step that row `token_row` of the step belongs to: the last one that starts
-// at or before it. REQUIRES: 0 <= token_row < num_token_rows.   Cost: O(log num_sequences).
+// at or before it.
+// REQUIRES: 0 <= token_row < num_token_rows.   Cost: O(log num_sequences).
 TERRACE_HOST_DEVICE int32_t StepOfTokenRow(const SequenceStep* steps, int32_t num_sequences,
                                            int32_t token_row) {
   int32_t low = 0;

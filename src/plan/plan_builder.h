@@ -17,7 +17,8 @@ namespace terrace {
 
 class PlanBuilder {
  public:
-  // `geometry` must outlive the builder.   REQUIRES: counts >= 0 of less than 2^31 bytes together.
+  // `geometry` must outlive the builder.
+  // REQUIRES: counts >= 0 of less than 2^31 bytes together.
   PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCounts& counts);
 
   // Sequence order is row order: the builder fills in token_row, entry_row and checkpoint_begin.

@@ -244,7 +244,10 @@ absl::StatusOr<PageView> Store::Pages(int layer, PoolKind pool, PlaneKind plane)
       return Invalid("pages of pool ", impl_->model_.pools[row->pool].name, " have no planes");
     }
     const Impl::PoolMemory& memory = impl_->pools_[row->pool];
-    return PageView{.base = memory.base + row->row * memory.place.layer_stride,
+    // The overlap pool may have no blocks, and then no memory.
+    uint8_t* const base =
+        memory.base == nullptr ? nullptr : memory.base + row->row * memory.place.layer_stride;
+    return PageView{.base = base,
                     .block_stride = memory.place.block_stride,
                     .page_bytes = memory.place.page_bytes[0],
                     .num_blocks = geometry.capacity_blocks,

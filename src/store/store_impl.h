@@ -50,8 +50,8 @@ class Store::Impl {
   Impl(const StoreOptions& options, LayerRange layers, std::shared_ptr<Backend> backend);
   ~Impl();
 
-  // Finds the rows of every layer. Errors: InvalidArgument where a layer reads what no layer of the
-  // range writes.
+  // Finds the rows of every layer.
+  // Errors: InvalidArgument where a layer reads what no layer of the range writes.
   absl::Status ResolveLayers();
   absl::Status Allocate();
   // Sets every block table to "no block".

@@ -1,7 +1,10 @@
-// e2m1 ("fp4"): sign, 2 exponent bits with bias 1, 1 mantissa bit. The values by code are
-// 0 .5 1 1.5 2 3 4 6, the sign is bit 3. Two codes share a byte, the even channel in the low
-// nibble. One conversion in software and one in hardware (the `a` and `f` variants of SM100 and
-// SM120) give the same bits.
+// e2m1 ("fp4"): sign, 2 exponent bits with bias 1, 1 mantissa bit. The sign is bit 3.
+//
+//   code    0   1   2   3   4   5   6   7
+//   value   0  .5   1 1.5   2   3   4   6
+//
+// Two codes share a byte, the even channel in the low nibble. One conversion in software and one in
+// hardware (the `a` and `f` variants of SM100 and SM120) give the same bits.
 
 #ifndef TERRACE_FORMATS_E2M1_H_
 #define TERRACE_FORMATS_E2M1_H_
@@ -97,8 +100,8 @@ __device__ __forceinline__ uint32_t PackE2m1Halves(uint32_t a, uint32_t b, uint3
 
 // fl32(magnitude / divisor) as far as its e2m1 code depends on it, given fl32(1 / divisor): with
 // the remainder, which is exact, one step corrects the product to the rounded quotient (Markstein
-// 1990). Beyond the range it comes out as infinity or NaN. REQUIRES: magnitude is not negative;
-// DividesByInverse(divisor).
+// 1990). Beyond the range it comes out as infinity or NaN.
+// REQUIRES: magnitude is not negative; DividesByInverse(divisor).
 __device__ __forceinline__ float QuotientForE2m1(float magnitude, float divisor, float inverse) {
   const float product = MulRn(magnitude, inverse);
   return __fmaf_rn(__fmaf_rn(-product, divisor, magnitude), inverse, product);
@@ -108,8 +111,8 @@ __device__ __forceinline__ bool DividesByInverse(float divisor) {
   return divisor > 0x1p-60f && divisor < 0x1p60f;
 }
 
-// Codes of 2 * kPairs bf16, the first of each pair in its low half. Shape: magnitudes and signs
-// [kPairs], packed [kPairs].
+// Codes of 2 * kPairs bf16, the first of each pair in its low half.
+// Shape: magnitudes and signs [kPairs], packed [kPairs].
 template <int kPairs>
 __device__ __forceinline__ void EncodeE2m1Bf16(const uint32_t* magnitudes, const uint32_t* signs,
                                                uint8_t* packed) {

@@ -53,8 +53,9 @@ TERRACE_HOST_DEVICE uint8_t LackingTo(uint8_t bound, uint8_t magnitude) {
 }
 
 // The bf16 bits of a code's value times 2^(exponent - 127), exactly; NaN codes give kBf16NaN. All
-// in 8 and 16 bits, where a vector holds more than of float32. REQUIRES: kLeastE4m3Exponent <=
-// exponent <= kMostE4m3Exponent, so that no result is subnormal or too large.
+// in 8 and 16 bits, where a vector holds more than of float32.
+// REQUIRES: kLeastE4m3Exponent <= exponent <= kMostE4m3Exponent, so that no result is subnormal or
+// too large.
 inline constexpr uint32_t kLeastE4m3Exponent = 10;
 inline constexpr uint32_t kMostE4m3Exponent = 246;
 TERRACE_HOST_DEVICE uint16_t Bf16FromE4m3(uint8_t code, uint32_t exponent) {

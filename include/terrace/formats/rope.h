@@ -25,8 +25,8 @@ namespace terrace {
 
 inline constexpr int kRopePairs = kRopeChannels / 2;
 
-// Rotates kPairs pairs (channels 2i and 2i+1) in place. Shape: channels [2 * kPairs], cosines and
-// sines [kPairs].
+// Rotates kPairs pairs (channels 2i and 2i+1) in place.
+// Shape: channels [2 * kPairs], cosines and sines [kPairs].
 template <int kPairs>
 TERRACE_HOST_DEVICE void RotatePairs(uint16_t* channels, const float* cosines, const float* sines) {
   for (int i = 0; i < kPairs; ++i) {
@@ -46,7 +46,8 @@ TERRACE_HOST_DEVICE void RotatePairs(uint16_t* channels, const float* cosines, c
 #if !defined(__CUDACC__)
 // YaRN stretches the low frequencies by `factor` and leaves the high ones; between the pairs that
 // turn beta_fast and beta_slow times in the original length it blends. The defaults are
-// DeepSeek-V4's for layers with a compressed pool. Source: YaRN, arXiv:2309.00071.
+// DeepSeek-V4's for layers with a compressed pool.
+// Source: YaRN, arXiv:2309.00071.
 struct YarnScaling {
   double factor = 16;
   double original_length = 65536;

@@ -45,7 +45,8 @@ TERRACE_HOST_DEVICE void ScaleDown(const uint16_t* channels, GroupScale scale, f
 
 #if defined(__CUDA_ARCH__) && !defined(TERRACE_HARDWARE_E2M1)
 // The same for e2m1: from magnitudes, two bf16 a word, to bf16 that have the codes of the
-// quotients. Shape: magnitudes [kPairs].
+// quotients.
+// Shape: magnitudes [kPairs].
 template <RowFormat F, int kPairs>
 __device__ __forceinline__ void ScaleDownForE2m1(uint32_t* magnitudes, GroupScale scale) {
   if constexpr (F == RowFormat::kIndexerMxfp4) {
@@ -261,7 +262,9 @@ TERRACE_HOST_DEVICE void DecodeRow(const uint8_t* data, const uint8_t* scale, co
 }
 
 // Calls `function.template operator()<F>()` with the format as a template argument: the one switch.
+//
 //   DispatchRowFormat(format, [&]<RowFormat F>() { EncodeRows<F>(...); });
+//
 // A lambda is compiled for the base instruction set: call a TERRACE_MULTIVERSION function in it.
 // REQUIRES: format is one of the seven.
 template <typename Function>

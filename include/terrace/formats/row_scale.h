@@ -50,7 +50,8 @@ TERRACE_HOST_DEVICE float ValueOfE4m3(uint8_t code) {
 }
 
 // The scale of group `group` whose largest magnitude has the bits `largest` (bf16, finite).
-// `global_scale` is read by nvfp4 alone. REQUIRES: global_scale is finite and positive.
+// `global_scale` is read by nvfp4 alone.
+// REQUIRES: global_scale is finite and positive.
 template <RowFormat F>
 TERRACE_HOST_DEVICE GroupScale MakeGroupScale(int group, uint16_t largest, float global_scale) {
   const float magnitude = FloatFromBf16(largest);
@@ -82,8 +83,8 @@ TERRACE_HOST_DEVICE GroupScale MakeGroupScale(int group, uint16_t largest, float
   }
 }
 
-// Writes or reads the scale of one group in a scale row. REQUIRES: on the device, the scale row is
-// aligned to kScaleBytes (pages are aligned to 16).
+// Writes or reads the scale of one group in a scale row.
+// REQUIRES: on the device, the scale row is aligned to kScaleBytes (pages are aligned to 16).
 template <RowFormat F>
 TERRACE_HOST_DEVICE void StoreScale(uint8_t* scale_row, int group, uint32_t stored) {
   constexpr int kBytes = RowShape<F>::kScaleBytes;

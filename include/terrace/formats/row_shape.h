@@ -1,5 +1,6 @@
 // RowShape: packets, groups and scales of a row of one format, known when compiled
-// (docs/formats.md). Thread-safe: yes, nothing is shared.
+// (docs/formats.md).
+// Thread-safe: yes, nothing is shared.
 
 #ifndef TERRACE_FORMATS_ROW_SHAPE_H_
 #define TERRACE_FORMATS_ROW_SHAPE_H_

@@ -4,13 +4,15 @@
 // A buffer is free or in flight. Stage makes it in flight: bytes in, what reads them enqueued (a
 // copy, or a kernel: the device reads pinned memory at its host address), event recorded behind
 // that. It is free again once that event has completed.
+//
 // Invariants:
 //  (1) a buffer is written only while free;
 //  (2) buffers are freed only after everything that reads them has completed.
 //
-// Stream: reads are ordered on the caller's. Thread-safe: no. Errors: whatever the runtime
-// reports; FailedPrecondition on a capturing stream, because a replay would copy what the buffer
-// holds then.
+// Stream: reads are ordered on the caller's.
+// Thread-safe: no.
+// Errors: whatever the runtime reports; FailedPrecondition on a capturing stream, because a replay
+// would copy what the buffer holds then.
 
 #ifndef TERRACE_SRC_BACKEND_CUDA_CUDA_STAGING_RING_H_
 #define TERRACE_SRC_BACKEND_CUDA_CUDA_STAGING_RING_H_
@@ -39,12 +41,13 @@ class CudaStagingRing {
 
   // Copies `bytes` into a buffer and calls `enqueue` with its address, to enqueue on `stream` what
   // reads it; returns its status. Waits only where every buffer is in flight, and then for the
-  // oldest. REQUIRES: the ring's device is current; bytes <= buffer_bytes.
+  // oldest.
+  // REQUIRES: the ring's device is current; bytes <= buffer_bytes.
   absl::Status Stage(const void* from, int64_t bytes, cudaStream_t stream,
                      absl::FunctionRef<absl::Status(const std::byte*)> enqueue);
 
-  // Stages and copies; more than a buffer's bytes are split. REQUIRES: the ring's device is
-  // current.
+  // Stages and copies; more than a buffer's bytes are split.
+  // REQUIRES: the ring's device is current.
   absl::Status Upload(void* to, const void* from, int64_t bytes, cudaStream_t stream);
 
  private:

@@ -65,7 +65,8 @@ const float* Floats(const void* data, bool bf16, int64_t offset, int count, floa
 }
 
 // A window whose scores are all at hand (PoolWindow), channel by channel. Sets sum and weighted,
-// not max. Shape: scores, values [kCount][kChannels].
+// not max.
+// Shape: scores, values [kCount][kChannels].
 template <int kCount, int kChannels>
 TERRACE_MULTIVERSION void PoolWindows(const float (*scores)[kChannels],
                                       const float (*values)[kChannels],

@@ -19,7 +19,8 @@ namespace terrace {
 void CompressHostEntries(const CompressParams& params, int64_t begin, int64_t end);
 
 // Sequence records begin .. end - 1: their state, the checkpoints inside the step, and the HCA
-// entries that the first pass left. REQUIRES: the first pass is over.
+// entries that the first pass left.
+// REQUIRES: the first pass is over.
 void CompressHostSequences(const CompressParams& params, int64_t begin, int64_t end);
 
 // All records.

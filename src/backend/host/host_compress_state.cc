@@ -1,5 +1,5 @@
 // What checkpoints keep of the compressor's state, and what resuming makes of it, on the host
-// (kernels/compress_state.cu on the device).
+// (kernels/compress/state.cu on the device).
 
 #include <algorithm>
 #include <cstring>

@@ -17,8 +17,8 @@ namespace terrace {
 // Rows begin .. end - 1 of one segment.
 void WriteHostRows(const WriteSegment& segment, int64_t begin, int64_t end, Counters* counters);
 
-// Rows begin .. end - 1 of the output, query after query: row r is row r % rows_per_query of query
-// r / rows_per_query.
+// Rows begin .. end - 1 of the output, query after query:
+// row r is row r % rows_per_query of query r / rows_per_query.
 void GatherHostRows(const GatherParams& params, int64_t begin, int64_t end);
 
 // Queries begin .. end - 1.

@@ -23,9 +23,10 @@ struct ReferenceEntry {
   double slack[kLatentChannels];
 };
 
-// Pools, norms, rotates and transforms. Shape: seeds [PooledTokens], of the tokens' raw rows
-// (raw_contents.h), ascending; rope [64], of the entry's first token, null where the format stores
-// unrotated rows.   Cost: some 20 ns a pooled token and channel.
+// Pools, norms, rotates and transforms.
+// Shape: seeds [PooledTokens], of the tokens' raw rows (raw_contents.h), ascending; rope [64], of
+// the entry's first token, null where the format stores unrotated rows.
+// Cost: some 20 ns a pooled token and channel.
 void MakeReference(const CompressorWeights::Plane& weights, absl::Span<const uint64_t> seeds,
                    const float* rope, ReferenceEntry* entry);
 
