@@ -17,10 +17,10 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "examples/attention.h"
-#include "src/plan/expand.h"
 #include "terrace/capacity.h"
 #include "terrace/formats/row_codec.h"
 #include "terrace/ledger.h"
+#include "terrace/step.h"
 #include "terrace/store.h"
 #include "terrace/units.h"
 

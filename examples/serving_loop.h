@@ -21,8 +21,8 @@
 #include "absl/types/span.h"
 #include "examples/attention.h"
 #include "examples/backend_array.h"
-#include "src/plan/expand.h"
 #include "terrace/cache.h"
+#include "terrace/step.h"
 
 namespace terrace::examples {
 

@@ -12,7 +12,7 @@
 
 #include "kernels/begin.h"
 #include "kernels/common/launch.cuh"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 
 namespace terrace {
 namespace {

@@ -6,7 +6,7 @@
 #include "kernels/common/launch.cuh"
 #include "kernels/common/packet.cuh"
 #include "kernels/write.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/counters.h"
 
 namespace terrace {

@@ -9,22 +9,10 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "terrace/limits.h"
 #include "terrace/pool_kinds.h"
 
 namespace terrace {
-
-// The most that a deployment may ask for at once. Sizes the tables, the plans and the staging
-// buffers.
-struct Limits {
-  int32_t max_sequences = 64;      // live at one time: sequences of the device tables
-  int32_t max_step_tokens = 8192;  // of one Append, drafts included
-  int32_t max_drafts = 0;          // D: speculative tokens of one sequence in one step
-  int32_t max_context_tokens = 0;  // of one sequence; 0 = the model's
-  // Store every row of a prefill chunk in the window pool, for consumers that read the chunk back
-  // from the cache; the surplus is released at the next step. Otherwise only rows that a later step
-  // can see are stored.
-  bool store_whole_chunk = false;
-};
 
 // Beyond any machine: what a geometry may ask for sizes tables, whoever made it.
 inline constexpr int32_t kMaxSequences = 1 << 20;
@@ -87,11 +75,6 @@ int64_t MaxCheckpoints(const Geometry& geometry);
 // step can newly take, checkpoints at all chunk ends inside it included. The first step of a
 // sequence that shares blocks announces those too and may have more.
 int64_t MaxPatches(const Geometry& geometry);
-
-// Room for the plan of any step: all its sequences, checkpoints and restores, and the patches that
-// its tokens need. A plan that announces shared blocks may be larger, and snapshots too: a store
-// uploads their patches, and any copies, in pieces.
-int64_t MaxStepPlanBytes(const Geometry& geometry);
 
 // Most blocks of the window pool that one sequence takes in `steps` decode steps, drafts taken back
 // and fed again included: what it may leave draining while so many plans run.

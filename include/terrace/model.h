@@ -123,7 +123,7 @@ struct LayeredModelOptions {
 
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then
 // "overlap" with a row for each layer of ratio 4, if their entries are pooled, and with `state`
-// "csa_state" and "hca_state" (compress_state.h has what lies in them). Layers with a full pool use
+// "csa_state" and "hca_state" (docs/formats.md section 5 has what lies in them). Layers with a full pool use
 // ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000).
 // Errors: InvalidArgument that names the field, as ValidateModel.
 absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options);
@@ -149,6 +149,10 @@ absl::Status ValidateModel(const ModelSpec& model);
 int WindowPool(const ModelSpec& model);
 int OverlapPool(const ModelSpec& model);
 int StatePool(const ModelSpec& model, int32_t ratio);
+
+// Index of the full pool that layer `layer` reads or writes, or -1 if it has a window alone.
+// REQUIRES: 0 <= layer < model.layers.size().
+int FullPool(const ModelSpec& model, int layer);
 
 // "window", "full", "overlap" or "state".
 absl::string_view PoolKindName(PoolKind kind);

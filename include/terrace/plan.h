@@ -53,6 +53,11 @@ class Plan {
   std::vector<std::byte> bytes_;
 };
 
+// Room for the plan of any step: all its sequences, checkpoints and restores, and the patches that
+// its tokens need. A plan that announces shared blocks may be larger, and snapshots too: a store
+// uploads their patches, and any copies, in pieces.
+int64_t MaxStepPlanBytes(const Geometry& geometry);
+
 }  // namespace terrace
 
 #endif  // TERRACE_PLAN_H_

@@ -11,7 +11,7 @@
 // Arrays follow each other without gaps, at the offsets the header names, so that one
 // host-to-device copy of exactly total_bytes carries a step and kernels find everything from the
 // header. Rows are not listed one by one: positions, slots and closing entries are expanded from
-// the sequence steps where they are needed (expand.h).
+// the sequence steps where they are needed (step.h).
 
 #ifndef TERRACE_PLAN_FORMAT_H_
 #define TERRACE_PLAN_FORMAT_H_

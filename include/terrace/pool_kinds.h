@@ -36,6 +36,11 @@ enum class EntryRule : int32_t {
   kStrided = 1,  // entry i is the row of token i*r, written when that token arrives
 };
 
+// Tokens per entry of DeepSeek-V4's two compressors. An entry of CSA overlaps the 4 tokens before its
+// own; one of HCA does not.
+inline constexpr int kCsaRatio = 4;
+inline constexpr int kHcaRatio = 128;
+
 enum class PoolLayout : int32_t {
   kBlockMajor = 0,  // [block][layer][plane][page]: moving a block is one copy
   kLayerMajor = 1,  // [layer][block][plane][page]: one dense tensor a layer

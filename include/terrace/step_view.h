@@ -19,7 +19,7 @@ struct alignas(16) TokenRow {
   int32_t sequence_index;  // -1: no token, for padded rows
   int32_t position;
   int32_t first;         // position of the sequence's first token in this step
-  int32_t first_stored;  // the window pool stores the step's rows from here on (expand.h)
+  int32_t first_stored;  // the window pool stores the step's rows from here on (step.h)
 };
 static_assert(sizeof(TokenRow) == 16);
 

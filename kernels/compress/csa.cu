@@ -34,7 +34,7 @@ TERRACE_HOST_DEVICE int32_t SequenceBlocks(const CompressParams& params) {
   return (params.max_sequences + sequences - 1) / sequences;
 }
 
-// StepOfEntryRow (expand.h) by a warp: 32 records at a time.
+// StepOfEntryRow (step.h) by a warp: 32 records at a time.
 __device__ __forceinline__ int32_t FindSequence(const CompressParams& params, int32_t num_sequences,
                                                 int32_t entry_row) {
   const SequenceStep* const sequences = StepsOf(*params.step.header);

@@ -12,7 +12,7 @@
 #include "kernels/compress/csa_tokens.cuh"
 #include "kernels/compress/entry.cuh"
 #include "src/model/state_pages.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 
 namespace terrace {
 

@@ -12,7 +12,7 @@
 #include "kernels/common/packet.cuh"
 #include "kernels/common/warp.cuh"
 #include "kernels/compress.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/formats/compress_math.h"
 
 namespace terrace {

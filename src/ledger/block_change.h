@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "src/ledger/sequence.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/geometry.h"
 #include "terrace/plan_format.h"
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "src/model/state_pages.h"
-#include "terrace/plan_format.h"
 #include "terrace/units.h"
 #include "xxhash.h"
 
@@ -72,14 +71,6 @@ int64_t MaxPatches(const Geometry& geometry) {
     patches += blocks;
   }
   return patches;
-}
-
-int64_t MaxStepPlanBytes(const Geometry& geometry) {
-  const int64_t sequences = std::min(geometry.max_sequences, geometry.max_step_tokens);
-  return PlanBytes({.sequences = sequences,
-                    .checkpoints = MaxCheckpoints(geometry),
-                    .restores = sequences,
-                    .patches = MaxPatches(geometry)});
 }
 
 int64_t WindowBlocksOfDecodeSteps(const PoolGeometry& pool, const Limits& limits, int32_t steps) {

@@ -269,6 +269,13 @@ int StatePool(const ModelSpec& model, int32_t ratio) {
   return -1;
 }
 
+int FullPool(const ModelSpec& model, int layer) {
+  for (const LayerPool& at : model.layers[layer].pools) {
+    if (model.pools[at.pool].kind == PoolKind::kFull) return at.pool;
+  }
+  return -1;
+}
+
 absl::string_view PoolKindName(PoolKind kind) {
   switch (kind) {
     case PoolKind::kWindow:

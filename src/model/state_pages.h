@@ -30,11 +30,10 @@
 
 #include "terrace/formats/host_device.h"
 #include "terrace/formats/row_format.h"
+#include "terrace/pool_kinds.h"
 
 namespace terrace {
 
-inline constexpr int kCsaRatio = 4;
-inline constexpr int kHcaRatio = 128;
 inline constexpr int kCsaRows = 2 * kCsaRatio;  // of an entry: the window before, and its own
 inline constexpr int kHcaSegmentTokens = 16;
 inline constexpr int kHcaSegments = kHcaRatio / kHcaSegmentTokens;

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/formats/host_device.h"
 #include "terrace/geometry.h"
 #include "terrace/step_view.h"

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/model/geometry_builder.h"
 #include "src/model/page_layout.h"
+#include "terrace/plan.h"
 #include "terrace/units.h"
 
 namespace terrace {

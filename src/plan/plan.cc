@@ -8,9 +8,9 @@
 #include "absl/strings/str_format.h"
 #include "src/model/geometry_check.h"
 #include "src/plan/block_copies.h"
-#include "src/plan/expand.h"
 #include "src/plan/plan_builder.h"
 #include "src/plan/plan_checksum.h"
+#include "src/plan/step_expand.h"
 
 namespace terrace {
 namespace {
@@ -315,6 +315,14 @@ absl::Span<const BlockPatch> Plan::patches() const {
 absl::Span<const BlockCopy> Plan::copies() const {
   return {reinterpret_cast<const BlockCopy*>(bytes_.data() + header().copies_offset),
           static_cast<size_t>(header().num_copies)};
+}
+
+int64_t MaxStepPlanBytes(const Geometry& geometry) {
+  const int64_t sequences = std::min(geometry.max_sequences, geometry.max_step_tokens);
+  return PlanBytes({.sequences = sequences,
+                    .checkpoints = MaxCheckpoints(geometry),
+                    .restores = sequences,
+                    .patches = MaxPatches(geometry)});
 }
 
 }  // namespace terrace

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/geometry.h"
 #include "terrace/plan.h"
 #include "terrace/plan_format.h"

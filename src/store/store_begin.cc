@@ -6,7 +6,7 @@
 #include "kernels/begin.h"
 #include "kernels/copy_blocks.h"
 #include "src/plan/block_copies.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "src/store/store_impl.h"
 
 namespace terrace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "src/store/store_impl.h"
 
 namespace terrace {

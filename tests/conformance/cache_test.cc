@@ -12,7 +12,7 @@
 #include "examples/serving_loop.h"
 #include "examples/seven_checks.h"
 #include "gtest/gtest.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/formats/rope.h"
 #include "terrace/units.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 
 namespace terrace::testing {
 namespace {

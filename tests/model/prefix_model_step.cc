@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "src/model/state_pages.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "tests/model/prefix_model.h"
 
 namespace terrace::testing {

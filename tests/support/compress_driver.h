@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/capacity.h"
 #include "terrace/formats/bf16.h"
 #include "terrace/formats/rope.h"

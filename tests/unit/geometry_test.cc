@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "src/model/geometry_builder.h"
 #include "src/model/geometry_check.h"
+#include "terrace/plan.h"
 #include "terrace/plan_format.h"
 
 namespace terrace::testing {

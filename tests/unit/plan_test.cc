@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "src/plan/expand.h"
 #include "src/plan/plan_builder.h"
 #include "src/plan/plan_checksum.h"
+#include "src/plan/step_expand.h"
 #include "tests/support/test_geometry.h"
 
 namespace terrace::testing {

@@ -17,7 +17,7 @@
 #include "kernels/write.h"
 #include "src/backend/host/host_compress.h"
 #include "src/backend/host/host_rows.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/units.h"
 
 namespace terrace {

@@ -8,7 +8,7 @@
 #include "kernels/write.h"
 #include "src/backend/host/host_rows.h"
 #include "src/base/multiversion.h"
-#include "src/plan/expand.h"
+#include "src/plan/step_expand.h"
 #include "terrace/formats/compress_math.h"
 #include "terrace/formats/row_codec.h"
 

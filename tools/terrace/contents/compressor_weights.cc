@@ -1,7 +1,7 @@
 #include "tools/terrace/contents/compressor_weights.h"
 
-#include "src/model/state_pages.h"
 #include "terrace/formats/row_format.h"
+#include "terrace/pool_kinds.h"
 #include "tools/terrace/contents/hash.h"
 #include "tools/terrace/engine/layer_places.h"
 

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "src/plan/expand.h"
 #include "terrace/formats/host_device.h"
 #include "terrace/plan_format.h"
+#include "terrace/step.h"
 #include "tools/terrace/contents/contents.h"
 
 struct CUstream_st;

@@ -12,8 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "src/model/state_pages.h"
 #include "terrace/ledger.h"
+#include "terrace/pool_kinds.h"
 #include "terrace/units.h"
 #include "tools/terrace/engine/store_runner.h"
 

@@ -5,8 +5,8 @@
 #include <thread>
 #include <utility>
 
-#include "src/model/state_pages.h"
 #include "terrace/formats/rope.h"
+#include "terrace/pool_kinds.h"
 #include "tools/terrace/engine/layer_range.h"
 
 namespace terrace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "src/model/state_pages.h"
 #include "terrace/formats/bf16.h"
+#include "terrace/pool_kinds.h"
 #include "tools/terrace/verify/reference_entry.h"
 
 namespace terrace {

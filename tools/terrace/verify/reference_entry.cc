@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include "src/model/state_pages.h"
 #include "terrace/formats/bf16.h"
 #include "terrace/formats/rope.h"
+#include "terrace/pool_kinds.h"
 #include "tools/terrace/contents/raw_contents.h"
 
 // What is tolerated, channel by channel. A stored entry leaves the exact one in steps, and each has
@@ -99,14 +99,15 @@ HalfStep HalfStepOf(RowFormat format) {
 }  // namespace
 
 int32_t PooledTokens(int32_t ratio, int32_t entry) {
-  return ratio == kCsaRatio && entry > 0 ? kCsaRows : ratio;
+  return ratio == kCsaRatio && entry > 0 ? 2 * kCsaRatio : ratio;
 }
 
 void MakeReference(const CompressorWeights::Plane& weights, absl::Span<const uint64_t> seeds,
                    const float* rope, ReferenceEntry* entry) {
   const int32_t channels = weights.channels;
   const bool overlaps = weights.ratio == kCsaRatio;
-  const int32_t first = (overlaps ? kCsaRows : weights.ratio) - static_cast<int32_t>(seeds.size());
+  const int32_t first =
+      (overlaps ? 2 * kCsaRatio : weights.ratio) - static_cast<int32_t>(seeds.size());
   double sum[kLatentChannels] = {};
   double weighted[kLatentChannels] = {};
   for (size_t i = 0; i < seeds.size(); ++i) {

@@ -1,10 +1,9 @@
-#include "src/plan/expand.h"
-
 #include <gtest/gtest.h>
 
 #include <vector>
 
 #include "src/plan/plan_builder.h"
+#include "src/plan/step_expand.h"
 #include "tests/support/test_geometry.h"
 
 namespace terrace::testing {

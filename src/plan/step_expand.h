@@ -1,32 +1,18 @@
-// The arithmetic of a step: from sequence and checkpoint records to positions, visible entries,
-// stored window rows and slots. One set of functions for host and device; the ledger, both backends
-// and the tests' oracle-free parts call them.
-//
-// A slot is block * entries_per_block + offset; -1 means "store nothing / read nothing".
+// The arithmetic of a step that the library alone needs: which window rows it stores, and the slots
+// that it writes and reads (step.h has what a worker needs too). One set of functions for host and
+// device: the ledger and both backends call them.
 
-#ifndef TERRACE_SRC_PLAN_EXPAND_H_
-#define TERRACE_SRC_PLAN_EXPAND_H_
+#ifndef TERRACE_SRC_PLAN_STEP_EXPAND_H_
+#define TERRACE_SRC_PLAN_STEP_EXPAND_H_
 
 #include <cstdint>
 
 #include "terrace/formats/host_device.h"
 #include "terrace/geometry.h"
 #include "terrace/plan_format.h"
+#include "terrace/step.h"
 
 namespace terrace {
-
-inline constexpr int32_t kNoSlot = -1;
-
-// Entries that exist once `length` tokens have arrived.
-TERRACE_HOST_DEVICE int32_t EntriesClosed(const PoolGeometry& pool, int32_t length) {
-  return pool.rule == EntryRule::kPooled ? length / pool.ratio
-                                         : (length + pool.ratio - 1) / pool.ratio;
-}
-
-// Entries that a query at `position` sees: 0 .. result - 1.
-TERRACE_HOST_DEVICE int32_t EntriesVisible(const PoolGeometry& pool, int32_t position) {
-  return EntriesClosed(pool, position + 1);
-}
 
 // First position of the step from which on the window pool holds every row. Rows before it can be
 // seen by no later step, not even after all drafts are taken back.
@@ -35,15 +21,6 @@ TERRACE_HOST_DEVICE int32_t FirstStoredPosition(const Geometry& geometry,
   if (geometry.store_whole_chunk != 0) return step.first;
   const int32_t begin = step.first + step.count - step.drafts - (geometry.window_tokens - 1);
   return begin > step.first ? begin : step.first;
-}
-
-// Oldest position that the window of a query at `position` holds; never negative.
-TERRACE_HOST_DEVICE int32_t WindowBegin(int32_t window_tokens, int32_t position) {
-  const int32_t begin = position - (window_tokens - 1);
-  return begin > 0 ? begin : 0;
-}
-TERRACE_HOST_DEVICE int32_t WindowBegin(const Geometry& geometry, int32_t position) {
-  return WindowBegin(geometry.window_tokens, position);
 }
 
 // Whether a query of this step finds the row of `position`, one of its window, in the window pool:
@@ -55,11 +32,6 @@ TERRACE_HOST_DEVICE bool WindowRowStored(int32_t first, int32_t first_stored, in
 TERRACE_HOST_DEVICE bool WindowRowStored(const Geometry& geometry, const SequenceStep& step,
                                          int32_t position) {
   return WindowRowStored(step.first, FirstStoredPosition(geometry, step), position);
-}
-
-// The plan's sequence steps. REQUIRES: they lie behind its header.
-TERRACE_HOST_DEVICE const SequenceStep* StepsOf(const PlanHeader& header) {
-  return reinterpret_cast<const SequenceStep*>(&header + 1);
 }
 
 // The checkpoint records inside the step of one sequence step, ascending by position.
@@ -118,33 +90,6 @@ TERRACE_HOST_DEVICE int32_t EntrySlot(const PoolGeometry& pool, const SequenceSt
   return entry * pool.ratio < step.write_from ? kNoSlot : SlotOf(pool, sequence_blocks, entry);
 }
 
-// Index of the sequence step that row `token_row` of the step belongs to: the last one that starts
-// at or before it.
-// REQUIRES: 0 <= token_row < num_token_rows.   Cost: O(log num_sequences).
-TERRACE_HOST_DEVICE int32_t StepOfTokenRow(const SequenceStep* steps, int32_t num_sequences,
-                                           int32_t token_row) {
-  int32_t low = 0;
-  int32_t high = num_sequences;
-  while (high - low > 1) {
-    const int32_t middle = (low + high) / 2;
-    (steps[middle].token_row <= token_row ? low : high) = middle;
-  }
-  return low;
-}
-
-// The same for row `entry_row` of a full pool's compact inputs. Sequences that close no entry are
-// passed over.
-TERRACE_HOST_DEVICE int32_t StepOfEntryRow(const SequenceStep* steps, int32_t num_sequences,
-                                           int32_t pool, int32_t entry_row) {
-  int32_t low = 0;
-  int32_t high = num_sequences;
-  while (high - low > 1) {
-    const int32_t middle = (low + high) / 2;
-    (steps[middle].entry_row[pool] <= entry_row ? low : high) = middle;
-  }
-  return low;
-}
-
 }  // namespace terrace
 
-#endif  // TERRACE_SRC_PLAN_EXPAND_H_
+#endif  // TERRACE_SRC_PLAN_STEP_EXPAND_H_

@@ -1,0 +1,25 @@
+// Limits: the most that a deployment may ask for at once. Every user fills them in.
+
+#ifndef TERRACE_LIMITS_H_
+#define TERRACE_LIMITS_H_
+
+#include <cstdint>
+
+namespace terrace {
+
+// The most that a deployment may ask for at once. Sizes the tables, the plans and the staging
+// buffers.
+struct Limits {
+  int32_t max_sequences = 64;      // live at one time: sequences of the device tables
+  int32_t max_step_tokens = 8192;  // of one Append, drafts included
+  int32_t max_drafts = 0;          // D: speculative tokens of one sequence in one step
+  int32_t max_context_tokens = 0;  // of one sequence; 0 = the model's
+  // Store every row of a prefill chunk in the window pool, for consumers that read the chunk back
+  // from the cache; the surplus is released at the next step. Otherwise only rows that a later step
+  // can see are stored.
+  bool store_whole_chunk = false;
+};
+
+}  // namespace terrace
+
+#endif  // TERRACE_LIMITS_H_
