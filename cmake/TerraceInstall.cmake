@@ -3,9 +3,7 @@
 include(CMakePackageConfigHelpers)
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/terrace")
 
-install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/terrace" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-  FILES_MATCHING PATTERN "*.h")
-install(TARGETS terrace EXPORT terraceTargets)
+install(TARGETS terrace EXPORT terraceTargets FILE_SET HEADERS)
 if(TARGET terrace_cli)
   install(TARGETS terrace_cli)
 endif()

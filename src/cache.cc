@@ -1,100 +1,25 @@
 #include "terrace/cache.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <thread>
 #include <utility>
-#include <vector>
 
-#include "terrace/formats/rope.h"
-#include "terrace/formats/rope_table.h"
+#include "src/base/thread_pool.h"
+#include "src/store/rope_tables.h"
 
 namespace terrace {
-namespace {
-
-constexpr int64_t kSlabPositions = 1 << 15;  // 8 MiB of table at a time on its way to the backend
-constexpr int64_t kPositionsWorthAThread = 1 << 10;
-
-std::array<double, kRopePairs> Frequencies(const RopeSpec& rope) {
-  if (rope.yarn_factor <= 1) return RopeFrequencies(rope.base);
-  return RopeFrequencies(rope.base, YarnScaling{.factor = rope.yarn_factor,
-                                                .original_length = rope.yarn_original_length,
-                                                .beta_fast = rope.yarn_beta_fast,
-                                                .beta_slow = rope.yarn_beta_slow});
-}
-
-// Fills rows [count, 64] of the positions from `first` on.
-void FillSlab(const std::array<double, kRopePairs>& frequencies, int64_t first, int64_t count,
-              float* rows) {
-  const auto fill = [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      FillRopeRow(frequencies, first + i, rows + i * kRopeChannels);
-    }
-  };
-  const int64_t threads = std::clamp<int64_t>(
-      count / kPositionsWorthAThread, 1, std::max<int64_t>(std::thread::hardware_concurrency(), 1));
-  std::vector<std::thread> helpers;
-  for (int64_t t = 1; t < threads; ++t) {
-    helpers.emplace_back(fill, count * t / threads, count * (t + 1) / threads);
-  }
-  fill(0, count / threads);
-  for (std::thread& helper : helpers) helper.join();
-}
-
-absl::Status UploadRopeTable(const RopeSpec& rope, int64_t positions, Backend& backend,
-                             void* table) {
-  const std::array<double, kRopePairs> frequencies = Frequencies(rope);
-  std::vector<float> slab(std::min(positions, kSlabPositions) * kRopeChannels);
-  const int64_t row_bytes = kRopeChannels * sizeof(float);
-  for (int64_t first = 0; first < positions; first += kSlabPositions) {
-    const int64_t count = std::min(kSlabPositions, positions - first);
-    FillSlab(frequencies, first, count, slab.data());
-    if (absl::Status status = backend.Upload(static_cast<char*>(table) + first * row_bytes,
-                                             slab.data(), count * row_bytes, {});
-        !status.ok()) {
-      return status;
-    }
-  }
-  return backend.Synchronize({});
-}
-
-}  // namespace
 
 class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}
-  ~Impl() {
-    store.reset();
-    for (const RopeTableView& table : rope_tables) backend->Free(const_cast<float*>(table.data));
-  }
-
-  absl::Status MakeRopeTables(const ModelSpec& model, int32_t max_positions);
 
   CapacityPlan capacity;
   std::shared_ptr<Backend> backend;
+  std::optional<internal::RopeTables> rope_tables;  // outlive the store, which borrows them
   std::unique_ptr<Ledger> ledger;
   std::unique_ptr<Store> store;
-  std::vector<RopeTableView> rope_tables;  // one per ModelSpec::ropes, in the backend's memory
 };
-
-absl::Status Cache::Impl::MakeRopeTables(const ModelSpec& model, int32_t max_positions) {
-  for (size_t i = 0; i < model.ropes.size(); ++i) {
-    const bool used =
-        std::any_of(model.layers.begin(), model.layers.end(),
-                    [i](const LayerSpec& layer) { return layer.rope == static_cast<int32_t>(i); });
-    const int32_t positions = used ? max_positions : 1;
-    absl::StatusOr<void*> table =
-        backend->Allocate(int64_t{positions} * kRopeChannels * sizeof(float));
-    if (!table.ok()) return table.status();
-    rope_tables.push_back({static_cast<const float*>(*table), positions});
-    if (absl::Status status = UploadRopeTable(model.ropes[i], positions, *backend, *table);
-        !status.ok()) {
-      return status;
-    }
-  }
-  return store->SetRopeTables(rope_tables);
-}
 
 Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Cache::~Cache() = default;
@@ -104,7 +29,9 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
       PlanCapacity({.model = options.model,
                     .memory_bytes = options.memory_bytes,
                     .limits = options.limits,
+                    .prefill_sequences = options.prefill_sequences,
                     .prefix_reuse = options.prefix.enabled,
+                    .checkpoints = options.checkpoints,
                     .in_flight_plans = options.in_flight_plans});
   if (!capacity.ok()) return capacity.status();
   absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options.backend);
@@ -112,20 +39,26 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
 
   auto impl = std::make_unique<Impl>(*std::move(backend));
   impl->capacity = *std::move(capacity);
+  const Geometry& geometry = impl->capacity.geometry;
   absl::StatusOr<std::unique_ptr<Store>> store =
-      Store::Create({.model = options.model, .geometry = impl->capacity.geometry}, impl->backend);
+      Store::Create({.model = options.model, .geometry = geometry}, impl->backend);
   if (!store.ok()) return store.status();
   impl->store = *std::move(store);
   // After the store: memory that cannot be had fails there, before the ledger counts its blocks.
   absl::StatusOr<std::unique_ptr<Ledger>> ledger =
-      Ledger::Create({.geometry = impl->capacity.geometry,
+      Ledger::Create({.geometry = geometry,
+                      .epoch = options.epoch,
                       .in_flight_plans = options.in_flight_plans,
                       .prefix = options.prefix});
   if (!ledger.ok()) return ledger.status();
   impl->ledger = *std::move(ledger);
-  if (absl::Status status =
-          impl->MakeRopeTables(options.model, impl->capacity.geometry.max_context_tokens);
-      !status.ok()) {
+
+  ThreadPool threads(std::max<int>(std::thread::hardware_concurrency(), 1));
+  absl::StatusOr<internal::RopeTables> rope_tables = internal::RopeTables::Create(
+      options.model, geometry.max_context_tokens, impl->backend, threads);
+  if (!rope_tables.ok()) return rope_tables.status();
+  impl->rope_tables.emplace(*std::move(rope_tables));
+  if (absl::Status status = impl->store->SetRopeTables(impl->rope_tables->views()); !status.ok()) {
     return status;
   }
   return std::unique_ptr<Cache>(new Cache(std::move(impl)));
@@ -161,8 +94,18 @@ absl::Status Cache::FreeSequence(SequenceId id) { return impl_->ledger->FreeSequ
 
 absl::Status Cache::Retire(PlanNumber plan) { return impl_->ledger->Retire(plan); }
 
-absl::Status Cache::Begin(const Plan& plan, Stream stream) {
-  return impl_->store->Begin(plan, stream);
+absl::Status Cache::SetTime(int64_t now_ms) { return impl_->ledger->SetTime(now_ms); }
+void Cache::ClearPrefixes() { impl_->ledger->ClearPrefixes(); }
+std::vector<PrefixEvent> Cache::TakeEvents() { return impl_->ledger->TakeEvents(); }
+PrefixFigures Cache::prefix_figures() const { return impl_->ledger->prefix_figures(); }
+absl::StatusOr<Plan> Cache::Snapshot() const { return impl_->ledger->Snapshot(); }
+absl::StatusOr<SequenceInfo> Cache::Info(SequenceId id) const { return impl_->ledger->Info(id); }
+PoolUse Cache::Use(int pool) const { return impl_->ledger->Use(pool); }
+int32_t Cache::num_sequences() const { return impl_->ledger->num_sequences(); }
+PlanNumber Cache::last_plan() const { return impl_->ledger->last_plan(); }
+
+absl::Status Cache::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
+  return impl_->store->Begin(plan, stream, padded_token_rows);
 }
 
 absl::Status Cache::Write(int layer, const LayerRows& rows, Stream stream) {
@@ -189,13 +132,13 @@ absl::Status Cache::TranslateWindow(int layer, const Queries& queries, const Slo
 }
 
 absl::Status Cache::GatherTopK(int layer, const Queries& queries, const TopK& top_k,
-                               const RowsOut& out, Stream stream) {
-  return impl_->store->GatherTopK(layer, queries, top_k, out, stream);
+                               const RowsOut& out, Stream stream, PlaneKind plane) {
+  return impl_->store->GatherTopK(layer, queries, top_k, out, stream, plane);
 }
 
 absl::Status Cache::GatherVisible(int layer, const Queries& queries, int32_t max_entries,
-                                  const RowsOut& out, Stream stream) {
-  return impl_->store->GatherVisible(layer, queries, max_entries, out, stream);
+                                  const RowsOut& out, Stream stream, PlaneKind plane) {
+  return impl_->store->GatherVisible(layer, queries, max_entries, out, stream, plane);
 }
 
 absl::Status Cache::GatherWindow(int layer, const Queries& queries, const RowsOut& out,
@@ -203,10 +146,36 @@ absl::Status Cache::GatherWindow(int layer, const Queries& queries, const RowsOu
   return impl_->store->GatherWindow(layer, queries, out, stream);
 }
 
+absl::Status Cache::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
+                               const int32_t* slots, const int32_t* positions, int32_t count,
+                               Stream stream) {
+  return impl_->store->WriteSlots(layer, pool, plane, rows, slots, positions, count, stream);
+}
+
+absl::Status Cache::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
+                              const int32_t* positions, int32_t count, const RowsOut& out,
+                              Stream stream) {
+  return impl_->store->ReadSlots(layer, pool, plane, slots, positions, count, out, stream);
+}
+
+absl::Status Cache::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
+  return impl_->store->CopyBlocks(copies, stream);
+}
+
+absl::Status Cache::SetGlobalScale(int layer, PoolKind pool, float scale) {
+  return impl_->store->SetGlobalScale(layer, pool, scale);
+}
+
 absl::StatusOr<PageView> Cache::Pages(int layer, PoolKind pool, PlaneKind plane) const {
   return impl_->store->Pages(layer, pool, plane);
 }
 
+Counters Cache::ReadCounters() const { return impl_->store->ReadCounters(); }
+const PlanHeader& Cache::step() const { return impl_->store->step(); }
+const StepView& Cache::step_view() const { return impl_->store->step_view(); }
+int64_t Cache::memory_bytes() const { return impl_->store->memory_bytes(); }
+const Geometry& Cache::geometry() const { return impl_->store->geometry(); }
+Backend& Cache::backend() { return *impl_->backend; }
 Ledger& Cache::ledger() { return *impl_->ledger; }
 Store& Cache::store() { return *impl_->store; }
 const CapacityPlan& Cache::capacity() const { return impl_->capacity; }

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -35,8 +36,14 @@ struct CacheOptions {
   int64_t memory_bytes = 0;
   Limits limits = {};
   BackendOptions backend = {};
+  // LedgerOptions: plans that may be unretired, and what tells this cache's plans from another's.
   int32_t in_flight_plans = 0;
+  uint64_t epoch = 1;
   PrefixOptions prefix = {};
+  // CapacityRequest: sequences that are charged a prefill step's windows (0 = max_sequences), and
+  // checkpoints of prefixes that no live sequence uses (-1 = an eighth of the rest).
+  int32_t prefill_sequences = 0;
+  int32_t checkpoints = -1;
 };
 
 class Cache {
@@ -48,7 +55,8 @@ class Cache {
   static absl::StatusOr<std::unique_ptr<Cache>> Create(const CacheOptions& options);
   ~Cache();
 
-  // Scheduler side (ledger.h).
+  // ---- Scheduler side (ledger.h).
+
   absl::StatusOr<Admission> AllocateSequence(const SequenceRequest& request);
   absl::StatusOr<PrefixMatch> Probe(const SequenceRequest& request) const;
   absl::StatusOr<PrefixMatch> ExtendMatch(SequenceId id);
@@ -58,9 +66,19 @@ class Cache {
   absl::Status Truncate(SequenceId id, int32_t length);
   absl::Status FreeSequence(SequenceId id);
   absl::Status Retire(PlanNumber plan);
+  absl::Status SetTime(int64_t now_ms);
+  void ClearPrefixes();
+  std::vector<PrefixEvent> TakeEvents();
+  PrefixFigures prefix_figures() const;
+  absl::StatusOr<Plan> Snapshot() const;
+  absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
+  PoolUse Use(int pool) const;  // REQUIRES: 0 <= pool < num_pools
+  int32_t num_sequences() const;
+  PlanNumber last_plan() const;
 
-  // Worker side (store.h).
-  absl::Status Begin(const Plan& plan, Stream stream);
+  // ---- Worker side (store.h).
+
+  absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
   absl::Status Write(int layer, const LayerRows& rows, Stream stream);
   absl::Status Compress(int layer, const CompressInputs& inputs, Stream stream);
   absl::Status TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
@@ -70,16 +88,33 @@ class Cache {
   absl::Status TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
                                Stream stream);
   absl::Status GatherTopK(int layer, const Queries& queries, const TopK& top_k, const RowsOut& out,
-                          Stream stream);
+                          Stream stream, PlaneKind plane = PlaneKind::kLatent);
   absl::Status GatherVisible(int layer, const Queries& queries, int32_t max_entries,
-                             const RowsOut& out, Stream stream);
+                             const RowsOut& out, Stream stream,
+                             PlaneKind plane = PlaneKind::kLatent);
   absl::Status GatherWindow(int layer, const Queries& queries, const RowsOut& out, Stream stream);
+  absl::Status WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
+                          const int32_t* slots, const int32_t* positions, int32_t count,
+                          Stream stream);
+  absl::Status ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
+                         const int32_t* positions, int32_t count, const RowsOut& out,
+                         Stream stream);
+  absl::Status CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream);
+  absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);
   absl::StatusOr<PageView> Pages(int layer, PoolKind pool,
                                  PlaneKind plane = PlaneKind::kLatent) const;
+  Counters ReadCounters() const;
+  const PlanHeader& step() const;
+  const StepView& step_view() const;
+  int64_t memory_bytes() const;
 
+  // ---- Both.
+
+  const Geometry& geometry() const;
+  const CapacityPlan& capacity() const;
+  Backend& backend();
   Ledger& ledger();
   Store& store();
-  const CapacityPlan& capacity() const;
 
  private:
   class Impl;

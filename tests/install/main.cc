@@ -7,9 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "terrace/cache.h"
-#include "terrace/capacity.h"
-#include "terrace/units.h"
+#include "terrace/terrace.h"
 
 namespace {
 
