@@ -18,6 +18,8 @@
 namespace terrace {
 namespace {
 
+using internal::BlockPool;
+
 constexpr int kSequences = 256;
 constexpr int kDistance = 64;  // operations between a free and the next use
 

@@ -27,6 +27,10 @@
 namespace terrace {
 namespace {
 
+using internal::ChunkId;
+using internal::PrefixIndex;
+using internal::PrefixIndexOptions;
+
 constexpr int32_t kChunkTokens = 256;
 constexpr int32_t kChunks = 512;  // of a prompt
 constexpr int32_t kManyPrompts = 128;

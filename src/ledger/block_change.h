@@ -7,16 +7,16 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "src/ledger/block_range.h"
 #include "src/ledger/sequence.h"
 #include "src/plan/step_expand.h"
 #include "terrace/geometry.h"
 #include "terrace/plan_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 struct BlockChange {
   Sequence* sequence;
-  int32_t sequence_index;
   BlockRange chunks;        // taken of every full pool
   BlockRange window_taken;  // and of the window pool
   BlockRange old_released;  // its old blocks: all of them
@@ -59,17 +59,17 @@ inline void ChangeWindow(const Geometry& geometry, const SequenceStep& step, Blo
   change->window_taken = {std::max(store, before.current.end), end};
   if (store <= before.current.end) {
     change->window.current = {keep, end};
-  } else {  // a gap of rows that nobody sees
+  } else {  // rows in between that nobody sees
     change->window.old = {keep, before.current.end};
     change->window.current = {store, end};
   }
 }
 
+// What `step` does to the blocks of its sequence, copies left out.
 inline BlockChange ChangeOf(const Geometry& geometry, Sequence* sequence,
                             const SequenceStep& step) {
   BlockChange change{};
   change.sequence = sequence;
-  change.sequence_index = step.sequence_index;
   change.chunks = {sequence->chunks, sequence->chunks};
   const int32_t length = step.first + step.count;
   if (length > int64_t{sequence->chunks} * geometry.chunk_tokens) {  // a step takes no chunk back
@@ -80,20 +80,6 @@ inline BlockChange ChangeOf(const Geometry& geometry, Sequence* sequence,
   return change;
 }
 
-// The window blocks of a checkpoint before `position`: the rows of the window_tokens - 1 tokens
-// before it.
-inline BlockRange CheckpointBlocks(const Geometry& geometry, int32_t position) {
-  const int32_t shift = geometry.pools[geometry.window_pool].log2_entries_per_block;
-  return {WindowBegin(geometry, position) >> shift, ((position - 1) >> shift) + 1};
-}
-
-// Of those, what the step must take beside `change`: they lie in the gap between what the sequence
-// has and what it takes anyway. Empty if end <= begin.
-inline BlockRange BlocksOfGap(const BlockRange& checkpoint, const BlockChange& change) {
-  return {std::max(checkpoint.begin, change.sequence->window.current.end),
-          std::min(checkpoint.end, change.window_taken.begin)};
-}
-
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_LEDGER_BLOCK_CHANGE_H_

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // References and queue are not value-initialized: unused, they cost no resident memory.
 BlockPool::BlockPool(int32_t capacity)
@@ -72,7 +72,7 @@ absl::Status BlockPool::Free(absl::Span<const BlockId> blocks, std::optional<Pla
     const int32_t id = block->value();
     if (Holder(states_[id]) == kShared) {
       if (--references_[id] == 1) SetHolder(id, kOwned);
-    } else if ((states_[id] & kIndexed) != 0) {
+    } else if ((states_[id] & kReusable) != 0) {
       states_[id] = kCached;
       last_plans_[id] = plan.has_value() ? plan->value() : 0;
       ++num_cached_;
@@ -104,13 +104,13 @@ void BlockPool::UndoFree(absl::Span<const BlockId> blocks) {
   }
 }
 
-void BlockPool::Index(BlockId block) {
-  TERRACE_CHECK_EQ(IsLive(block) && !IsIndexed(block), true);
-  states_[block.value()] = static_cast<State>(states_[block.value()] | kIndexed);
+void BlockPool::MarkReusable(BlockId block) {
+  TERRACE_CHECK_EQ(IsLive(block) && !IsReusable(block), true);
+  states_[block.value()] = static_cast<State>(states_[block.value()] | kReusable);
 }
 
-void BlockPool::Unindex(BlockId block, std::optional<PlanNumber> plan) {
-  TERRACE_CHECK_EQ(IsIndexed(block), true);
+void BlockPool::UnmarkReusable(BlockId block, std::optional<PlanNumber> plan) {
+  TERRACE_CHECK_EQ(IsReusable(block), true);
   State& state = states_[block.value()];
   if (state == kCached) {
     --num_cached_;
@@ -168,13 +168,13 @@ void BlockPool::CheckInvariants() const {
     const BlockId block(id);
     live += IsLive(block);
     cached += IsCached(block);
-    TERRACE_CHECK_EQ(IsLive(block) || IsCached(block), listed[id] == 0);          // (1)
-    if (Holder(states_[id]) == kShared) TERRACE_CHECK_GE(references_[id], 2);     // (2)
-    if (IsIndexed(block)) TERRACE_CHECK_EQ(IsLive(block) || IsCached(block), 1);  // (5)
+    TERRACE_CHECK_EQ(IsLive(block) || IsCached(block), listed[id] == 0);           // (1)
+    if (Holder(states_[id]) == kShared) TERRACE_CHECK_GE(references_[id], 2);      // (2)
+    if (IsReusable(block)) TERRACE_CHECK_EQ(IsLive(block) || IsCached(block), 1);  // (5)
   }
   TERRACE_CHECK_EQ(cached, num_cached_);
   TERRACE_CHECK_EQ(num_free_ + live + cached + num_draining_, capacity());  // (3)
   TERRACE_CHECK_LE(num_reserved_, num_free_);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

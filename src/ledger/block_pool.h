@@ -4,8 +4,8 @@
 // A block is in one state at a time:
 //   free      nobody owns it; the next one asked for may be it
 //   live      owned by one (Allocate, Reservation::Take) or shared by several (AddReference)
-//   cached    nobody owns it, but its content is indexed (Index, then Free): AddReference makes it
-//             live again, Unindex frees it or lets it drain
+//   cached    nobody owns it, but its content may be reused (MarkReusable, then Free): AddReference
+//             makes it live again, UnmarkReusable frees it or lets it drain
 //   draining  nobody owns it, but a running plan may name it (Free with a plan, until Retire)
 //
 // Free ids are a LIFO array: the block handed out is the one whose metadata is warmest. The state
@@ -19,7 +19,7 @@
 //  (2) a shared block has two references or more;
 //  (3) num_free() + num_live() + num_cached() + num_draining() == capacity();
 //  (4) the draining queue is ordered by plan, oldest first;
-//  (5) only live and cached blocks are indexed, and every cached one is.
+//  (5) only live and cached blocks are reusable, and every cached one is.
 
 #ifndef TERRACE_SRC_LEDGER_BLOCK_POOL_H_
 #define TERRACE_SRC_LEDGER_BLOCK_POOL_H_
@@ -36,7 +36,7 @@
 #include "src/base/check.h"
 #include "terrace/ids.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 class BlockPool {
  public:
@@ -67,7 +67,7 @@ class BlockPool {
   // Errors: InvalidArgument for a block that is not of this pool, free or draining.
   absl::Status AddReference(BlockId block);
 
-  // Drops one reference of each. Blocks that lost their last are cached if they are indexed;
+  // Drops one reference of each. Blocks that lost their last are cached if they are reusable;
   // otherwise they are free, or drain until `plan` is retired. All or nothing.
   // Errors: InvalidArgument for a block that is not of this pool or not live (freed twice).
   // REQUIRES: `plan` is none that an earlier call was past.
@@ -83,18 +83,18 @@ class BlockPool {
   }
 
   // The content of `block` can be found from now on: when its last reference is dropped it is
-  // cached. REQUIRES: it is live and not indexed.
-  void Index(BlockId block);
+  // cached.   REQUIRES: it is live and not reusable.
+  void MarkReusable(BlockId block);
 
   // The content is not found any more. A cached block is free, or drains until `plan` is retired; a
   // live one goes when its last reference is dropped.
-  // REQUIRES: it is indexed; `plan` as in Free.
-  void Unindex(BlockId block, std::optional<PlanNumber> plan = std::nullopt);
+  // REQUIRES: it is reusable; `plan` as in Free.
+  void UnmarkReusable(BlockId block, std::optional<PlanNumber> plan = std::nullopt);
 
   // False for a block that is not of this pool.
-  bool IsIndexed(BlockId block) const {
+  bool IsReusable(BlockId block) const {
     const std::optional<State> state = StateOf(block);
-    return state.has_value() && (*state & kIndexed) != 0;
+    return state.has_value() && (*state & kReusable) != 0;
   }
   bool IsCached(BlockId block) const { return StateOf(block) == kCached; }
   // The last plan that may name a cached block: the one it was freed with, 0 if with none.
@@ -119,14 +119,14 @@ class BlockPool {
   void CheckInvariants() const;
 
  private:
-  // What holds a block (the low bits), and whether it is indexed.
+  // What holds a block (the low bits), and whether it is reusable.
   enum State : uint8_t {
     kFree = 0,
     kOwned = 1,   // one reference
     kShared = 2,  // two or more
     kDraining = 3,
-    kIndexed = 4,
-    kCached = kFree | kIndexed,
+    kReusable = 4,
+    kCached = kFree | kReusable,
   };
 
   struct Draining {
@@ -143,10 +143,10 @@ class BlockPool {
     const std::optional<State> state = StateOf(block);
     return state.has_value() && (Holder(*state) == kOwned || Holder(*state) == kShared);
   }
-  static State Holder(State state) { return static_cast<State>(state & ~kIndexed); }
-  // `block` as it is, but held by `holder`: indexed before, indexed after.
+  static State Holder(State state) { return static_cast<State>(state & ~kReusable); }
+  // `block` as it is, but held by `holder`: reusable before, reusable after.
   void SetHolder(int32_t block, State holder) {
-    states_[block] = static_cast<State>(holder | (states_[block] & kIndexed));
+    states_[block] = static_cast<State>(holder | (states_[block] & kReusable));
   }
   void GiveBack(int32_t block) {
     states_[block] = kFree;
@@ -212,6 +212,6 @@ class BlockPool::Reservation {
   int32_t count_ = 0;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_LEDGER_BLOCK_POOL_H_

@@ -4,7 +4,7 @@
 
 #include "src/base/check.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 void EvictionOrder::PushBack(int32_t id, Priority priority, uint64_t stamp) {
   TERRACE_CHECK_GE(stamp, last_stamp_);
@@ -89,4 +89,4 @@ void EvictionOrder::CheckInvariants() const {
   TERRACE_CHECK_EQ(total, size_);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

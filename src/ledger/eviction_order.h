@@ -23,7 +23,7 @@
 
 #include "terrace/prefix.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 class EvictionOrder {
  public:
@@ -77,6 +77,6 @@ class EvictionOrder {
   uint64_t last_stamp_ = 0;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_LEDGER_EVICTION_ORDER_H_

@@ -6,7 +6,7 @@
 
 #include "src/base/check.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // Room for `count` elements, and the pages of the first `touched` of them: whoever stores these
@@ -89,6 +89,15 @@ void PrefixIndex::Acquire(ChunkId chunk, Priority priority) {
 void PrefixIndex::AcquirePath(ChunkId tip, Priority priority) {
   for (; !IsRoot(tip); tip = parent(tip)) AddUser(tip.value(), priority);
   ++use(tip).users;
+}
+
+void PrefixIndex::AcquireBelow(ChunkId above, ChunkId tip, Priority priority) {
+  ChunkId first = tip;
+  for (ChunkId at = tip; at != above; at = parent(at)) {
+    AddUser(at.value(), priority);
+    first = at;
+  }
+  if (first != above) CheckParent(above, first.value());
 }
 
 void PrefixIndex::AddUser(int32_t id, Priority priority) {
@@ -252,4 +261,4 @@ void PrefixIndex::RemoveCheckpoint(CheckpointId checkpoint) {
   free_checkpoints_.push_back(id);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -41,14 +41,11 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "src/ledger/eviction_order.h"
+#include "src/ledger/prefix_ids.h"
 #include "terrace/chunk_digest.h"
 #include "terrace/ids.h"
 
-namespace terrace {
-
-// A node of the tree: a chunk, or a root if below 0.
-using ChunkId = StrongId<struct ChunkIdTag, int32_t>;
-using CheckpointId = StrongId<struct CheckpointIdTag, int32_t>;
+namespace terrace::internal {
 
 struct PrefixIndexOptions {
   int32_t max_chunks = 0;
@@ -116,6 +113,10 @@ class PrefixIndex {
   void Acquire(ChunkId chunk, Priority priority);
   // One more user of `tip` and of all above it, the root included: a fork.
   void AcquirePath(ChunkId tip, Priority priority);
+  // One more user of `tip` and of all between it and `above`, of which the user has the path
+  // already: a match.   REQUIRES: `above` is above `tip`, or equal, and was acquired with no lower
+  // priority.
+  void AcquireBelow(ChunkId above, ChunkId tip, Priority priority);
   // One user less of `tip` and of all above it. What nobody uses any more waits for eviction, `tip`
   // first; `stamp` is the last plan that may name its blocks. A chunk expires at the latest
   // `expires` of all that released it.
@@ -290,6 +291,6 @@ class PrefixIndex {
   EvictionOrder unpinned_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_LEDGER_PREFIX_INDEX_H_

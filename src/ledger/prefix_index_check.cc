@@ -6,7 +6,7 @@
 #include "src/base/check.h"
 #include "src/ledger/prefix_index.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 void PrefixIndex::CheckInvariants() const {
   int32_t num_chunks = 0;
@@ -108,4 +108,4 @@ void PrefixIndex::CheckCheckpoints() const {
   TERRACE_CHECK_EQ(named, live);  // (5)
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -33,6 +33,8 @@ std::optional<Shortage> ShortageOf(const absl::Status& status) {
   return shortage;
 }
 
+namespace internal {
+
 std::string PoolLabel(const Geometry& geometry, int pool) {
   switch (geometry.pools[pool].kind) {
     case PoolKind::kFull:
@@ -47,8 +49,9 @@ std::string PoolLabel(const Geometry& geometry, int pool) {
   return absl::StrFormat("pool %d", pool);
 }
 
-absl::Status RetryLater(const Geometry& geometry, int pool, int32_t missing, int64_t needed,
+absl::Status RetryLater(const Geometry& geometry, const Shortfall& shortfall, int64_t needed,
                         const PoolUse& use) {
+  const auto [pool, missing] = shortfall;
   return WithShortage(absl::ResourceExhaustedError(
                           absl::StrFormat("%s lacks %d of the %d blocks this step needs "
                                           "(%d free, %d cached and %d draining of %d); "
@@ -69,4 +72,5 @@ absl::Status LargerThanPool(const Geometry& geometry, int pool, int64_t held) {
       {.pool = pool, .missing_blocks = missing, .retry_later = false});
 }
 
+}  // namespace internal
 }  // namespace terrace

@@ -10,7 +10,7 @@
 
 #include "absl/types/span.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 class TokenTail {
  public:
@@ -41,6 +41,6 @@ class TokenTail {
   size_t head_ = 0;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_LEDGER_TOKEN_TAIL_H_

@@ -19,6 +19,10 @@
 namespace terrace::testing {
 namespace {
 
+using internal::CheckpointId;
+using internal::ChunkId;
+using internal::PrefixIndex;
+
 // A salt's number, then the names of chunks.
 using Path = std::vector<int32_t>;
 

@@ -12,7 +12,7 @@ namespace terrace::testing {
 
 inline constexpr int32_t kTestChunkTokens = 4;
 
-inline PrefixIndexOptions TestIndexOptions(ChunkHash hash = &NextDigest) {
+inline internal::PrefixIndexOptions TestIndexOptions(ChunkHash hash = &NextDigest) {
   return {.max_chunks = 128,
           .chunk_tokens = kTestChunkTokens,
           .blocks_per_chunk = 2,
@@ -27,9 +27,10 @@ inline std::vector<BlockId> TestBlocks(int32_t name) {
 }
 
 // A user of the path of these chunks under `salt`, stored where they are not. Its tip.
-inline ChunkId UsePath(PrefixIndex& index, absl::string_view salt,
-                       const std::vector<int32_t>& names, Priority priority = Priority::kNormal) {
-  ChunkId tip = index.AcquireRoot(salt);
+inline internal::ChunkId UsePath(internal::PrefixIndex& index, absl::string_view salt,
+                                 const std::vector<int32_t>& names,
+                                 Priority priority = Priority::kNormal) {
+  internal::ChunkId tip = index.AcquireRoot(salt);
   for (const int32_t name : names) {
     tip = index.Publish(tip, ChunkOf(name), TestBlocks(name), priority).chunk;
   }
@@ -37,9 +38,10 @@ inline ChunkId UsePath(PrefixIndex& index, absl::string_view salt,
 }
 
 // The chunk at the end of this path, if all of it is there.
-inline std::optional<ChunkId> FindPath(const PrefixIndex& index, absl::string_view salt,
-                                       const std::vector<int32_t>& names) {
-  std::optional<ChunkId> tip = index.FindRoot(salt);
+inline std::optional<internal::ChunkId> FindPath(const internal::PrefixIndex& index,
+                                                 absl::string_view salt,
+                                                 const std::vector<int32_t>& names) {
+  std::optional<internal::ChunkId> tip = index.FindRoot(salt);
   for (const int32_t name : names) {
     if (!tip.has_value()) return std::nullopt;
     tip = index.FindChild(*tip, index.Hash(*tip, ChunkOf(name)), ChunkOf(name));

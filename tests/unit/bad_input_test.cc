@@ -115,7 +115,7 @@ TEST_F(BadInputTest, OfTruncateAndFreeChangesNothing) {
 TEST_F(BadInputTest, OfAFullCacheChangesNothing) {
   ASSERT_TRUE(cache_->AllocateSequence({}).ok());
   ASSERT_TRUE(cache_->AllocateSequence({}).ok());
-  ExpectErrors({{"no index is left", kResourceExhausted, "all 4 sequence indices",
+  ExpectErrors({{"no sequence is left", kResourceExhausted, "all 4 sequence indices",
                  [&] { return cache_->AllocateSequence({}).status(); }}});
 }
 

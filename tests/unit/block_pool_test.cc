@@ -10,6 +10,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::BlockPool;
+
 using ::testing::HasSubstr;
 
 std::vector<BlockId> Take(BlockPool& pool, size_t count) {
@@ -172,9 +174,9 @@ TEST(BlockPoolTest, TheDrainingQueueGoesRoundItsRing) {
 TEST(BlockPoolTest, AnIndexedBlockIsCachedWhenItsLastReferenceIsDropped) {
   BlockPool pool(4);
   const BlockId block = *pool.Allocate();
-  EXPECT_FALSE(pool.IsIndexed(block));
-  pool.Index(block);
-  EXPECT_TRUE(pool.IsIndexed(block));
+  EXPECT_FALSE(pool.IsReusable(block));
+  pool.MarkReusable(block);
+  EXPECT_TRUE(pool.IsReusable(block));
   EXPECT_EQ(pool.num_live(), 1);
   ASSERT_TRUE(pool.AddReference(block).ok());
   ASSERT_TRUE(pool.Free(block).ok());
@@ -182,7 +184,7 @@ TEST(BlockPoolTest, AnIndexedBlockIsCachedWhenItsLastReferenceIsDropped) {
   EXPECT_FALSE(pool.IsCached(block));
   ASSERT_TRUE(pool.Free(block).ok());
   EXPECT_TRUE(pool.IsCached(block));
-  EXPECT_TRUE(pool.IsIndexed(block));
+  EXPECT_TRUE(pool.IsReusable(block));
   EXPECT_EQ(pool.references(block), 0);
   EXPECT_EQ(pool.num_cached(), 1);
   EXPECT_EQ(pool.num_live(), 0);
@@ -194,7 +196,7 @@ TEST(BlockPoolTest, AnIndexedBlockIsCachedWhenItsLastReferenceIsDropped) {
 TEST(BlockPoolTest, AReferenceToACachedBlockMakesItLiveAgain) {
   BlockPool pool(2);
   const BlockId block = *pool.Allocate();
-  pool.Index(block);
+  pool.MarkReusable(block);
   for (int i = 0; i < 3; ++i) {
     // It is never free between, so it drains for no plan.
     ASSERT_TRUE(pool.Free({&block, 1}, PlanNumber(5)).ok());
@@ -203,7 +205,7 @@ TEST(BlockPoolTest, AReferenceToACachedBlockMakesItLiveAgain) {
     ASSERT_TRUE(pool.AddReference(block).ok());
     EXPECT_EQ(pool.references(block), 1);
     EXPECT_EQ(pool.num_cached(), 0);
-    EXPECT_TRUE(pool.IsIndexed(block));
+    EXPECT_TRUE(pool.IsReusable(block));
     pool.CheckInvariants();
   }
 }
@@ -211,7 +213,7 @@ TEST(BlockPoolTest, AReferenceToACachedBlockMakesItLiveAgain) {
 TEST(BlockPoolTest, ACachedBlockKnowsTheLastPlanThatMayNameIt) {
   BlockPool pool(2);
   const BlockId block = *pool.Allocate();
-  pool.Index(block);
+  pool.MarkReusable(block);
   ASSERT_TRUE(pool.AddReference(block).ok());
   EXPECT_FALSE(pool.IsHeldByOne(block));
   ASSERT_TRUE(pool.Free({&block, 1}, PlanNumber(5)).ok());
@@ -222,14 +224,14 @@ TEST(BlockPoolTest, ACachedBlockKnowsTheLastPlanThatMayNameIt) {
   EXPECT_EQ(pool.last_plan(block), PlanNumber(0));
   const BlockId other = *pool.Allocate();
   EXPECT_TRUE(pool.IsHeldByOne(other));
-  pool.Index(other);
+  pool.MarkReusable(other);
   EXPECT_FALSE(pool.IsHeldByOne(other));  // it would be cached
 }
 
 TEST(BlockPoolTest, FreeingACachedBlockIsAnError) {
   BlockPool pool(2);
   const BlockId block = *pool.Allocate();
-  pool.Index(block);
+  pool.MarkReusable(block);
   ASSERT_TRUE(pool.Free(block).ok());
   EXPECT_EQ(pool.Free(block).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(pool.Free({&block, 1}, PlanNumber(1)).code(), absl::StatusCode::kInvalidArgument);
@@ -240,14 +242,14 @@ TEST(BlockPoolTest, FreeingACachedBlockIsAnError) {
 TEST(BlockPoolTest, ACachedBlockOutOfTheIndexIsFreeOrDrains) {
   BlockPool pool(2);
   const std::vector<BlockId> blocks = Take(pool, 2);
-  for (const BlockId block : blocks) pool.Index(block);
+  for (const BlockId block : blocks) pool.MarkReusable(block);
   ASSERT_TRUE(pool.Free(blocks).ok());
-  pool.Unindex(blocks[0]);
-  pool.Unindex(blocks[1], PlanNumber(3));
+  pool.UnmarkReusable(blocks[0]);
+  pool.UnmarkReusable(blocks[1], PlanNumber(3));
   EXPECT_EQ(pool.num_cached(), 0);
   EXPECT_EQ(pool.num_free(), 1);
   EXPECT_EQ(pool.num_draining(), 1);
-  EXPECT_FALSE(pool.IsIndexed(blocks[1]));
+  EXPECT_FALSE(pool.IsReusable(blocks[1]));
   EXPECT_EQ(pool.AddReference(blocks[1]).code(), absl::StatusCode::kInvalidArgument);
   pool.CheckInvariants();
   pool.Retire(PlanNumber(3));
@@ -258,9 +260,9 @@ TEST(BlockPoolTest, ACachedBlockOutOfTheIndexIsFreeOrDrains) {
 TEST(BlockPoolTest, ALiveBlockOutOfTheIndexGoesWithItsLastReference) {
   BlockPool pool(2);
   const std::vector<BlockId> blocks = Take(pool, 2);
-  for (const BlockId block : blocks) pool.Index(block);
+  for (const BlockId block : blocks) pool.MarkReusable(block);
   ASSERT_TRUE(pool.AddReference(blocks[0]).ok());
-  for (const BlockId block : blocks) pool.Unindex(block, PlanNumber(1));
+  for (const BlockId block : blocks) pool.UnmarkReusable(block, PlanNumber(1));
   EXPECT_EQ(pool.num_live(), 2);
   EXPECT_EQ(pool.references(blocks[0]), 2);
   ASSERT_TRUE(pool.Free(blocks).ok());
@@ -274,7 +276,7 @@ TEST(BlockPoolTest, ALiveBlockOutOfTheIndexGoesWithItsLastReference) {
 TEST(BlockPoolTest, AFailedFreeOfIndexedBlocksChangesNothing) {
   BlockPool pool(8);
   const std::vector<BlockId> blocks = Take(pool, 6);
-  for (const int i : {0, 1, 2}) pool.Index(blocks[i]);
+  for (const int i : {0, 1, 2}) pool.MarkReusable(blocks[i]);
   ASSERT_TRUE(pool.AddReference(blocks[1]).ok());
   // Block 2 becomes cached and is named again, after 1 lost both of its references, 3 its only one.
   const std::vector<BlockId> wrong = {blocks[1], blocks[3], blocks[1], blocks[2], blocks[2]};
@@ -283,16 +285,16 @@ TEST(BlockPoolTest, AFailedFreeOfIndexedBlocksChangesNothing) {
   EXPECT_EQ(pool.num_live(), 6);
   EXPECT_EQ(pool.num_cached(), 0);
   for (const int i : {0, 1, 2, 3}) {
-    EXPECT_EQ(pool.IsIndexed(blocks[i]), i < 3) << i;
+    EXPECT_EQ(pool.IsReusable(blocks[i]), i < 3) << i;
     EXPECT_EQ(pool.references(blocks[i]), i == 1 ? 2 : 1) << i;
   }
   EXPECT_EQ(Take(pool, 2), (std::vector<BlockId>{BlockId(6), BlockId(7)}));
 }
 
-TEST(BlockPoolTest, NoForeignBlockIsIndexed) {
+TEST(BlockPoolTest, NoForeignBlockIsReusable) {
   BlockPool pool(4);
   for (const int32_t id : {-1, 4, INT32_MAX, INT32_MIN}) {
-    EXPECT_FALSE(pool.IsIndexed(BlockId(id))) << id;
+    EXPECT_FALSE(pool.IsReusable(BlockId(id))) << id;
     EXPECT_FALSE(pool.IsCached(BlockId(id))) << id;
   }
 }
@@ -360,11 +362,11 @@ TEST(BlockPoolDeathTest, TakingMoreThanWasReservedIsABrokenInvariant) {
 TEST(BlockPoolDeathTest, IndexingWhatIsNotLiveOrTwiceIsABrokenInvariant) {
   BlockPool pool(4);
   const BlockId block = *pool.Allocate();
-  EXPECT_DEATH(pool.Index(BlockId(1)), "check failed: IsLive");
-  EXPECT_DEATH(pool.Index(BlockId(4)), "check failed: IsLive");
-  EXPECT_DEATH(pool.Unindex(block), "check failed: IsIndexed");
-  pool.Index(block);
-  EXPECT_DEATH(pool.Index(block), "check failed: IsLive");
+  EXPECT_DEATH(pool.MarkReusable(BlockId(1)), "check failed: IsLive");
+  EXPECT_DEATH(pool.MarkReusable(BlockId(4)), "check failed: IsLive");
+  EXPECT_DEATH(pool.UnmarkReusable(block), "check failed: IsReusable");
+  pool.MarkReusable(block);
+  EXPECT_DEATH(pool.MarkReusable(block), "check failed: IsLive");
 }
 
 }  // namespace

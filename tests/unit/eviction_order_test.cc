@@ -9,6 +9,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::EvictionOrder;
+
 using ::testing::ElementsAre;
 
 TEST(EvictionOrderTest, TheLowestPriorityGoesFirstAndThenTheOldest) {

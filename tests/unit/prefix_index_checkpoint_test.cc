@@ -13,6 +13,10 @@
 namespace terrace::testing {
 namespace {
 
+using internal::CheckpointId;
+using internal::ChunkId;
+using internal::PrefixIndex;
+
 using ::testing::ElementsAre;
 
 CheckpointId Add(PrefixIndex& index, ChunkId chunk, int32_t window = 0) {

@@ -13,6 +13,9 @@
 namespace terrace::testing {
 namespace {
 
+using internal::ChunkId;
+using internal::PrefixIndex;
+
 using ::testing::ElementsAre;
 
 // Evicts all that can be, and tells the first block of each chunk: its name.

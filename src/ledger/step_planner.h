@@ -1,0 +1,108 @@
+// StepPlanner makes the plan of one step, and lives as long as the call of Ledger::Append:
+//
+//   Measure  what the step takes from each pool, and what its plan lists
+//   Reserve  the blocks, by eviction where they are short
+//   Apply    the step to tables, sequences and prefixes, and says so in a plan
+//
+// The first two change no sequence when they fail; the third cannot fail.
+//
+// Thread-safe: no.
+// Cost: O(batch + blocks), whatever the number of tokens. Its vectors are lent to it, so that a
+// step allocates only its plan.
+//
+// Invariants, from Measure on:
+//  (1) a sequence has at most one change, and changes and checkpoints are in the batch's order;
+//  (2) the demand is what the changes and the planned checkpoints take;
+//  (3) the window blocks that the step returns are sorted, and live until Apply;
+//  (4) from Reserve on, what is reserved is the demand; after Apply, none of it is left.
+
+#ifndef TERRACE_SRC_LEDGER_STEP_PLANNER_H_
+#define TERRACE_SRC_LEDGER_STEP_PLANNER_H_
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "src/ledger/block_change.h"
+#include "src/ledger/block_pool.h"
+#include "src/ledger/planned_checkpoint.h"
+#include "src/ledger/pool_set.h"
+#include "src/ledger/prefix_cache.h"
+#include "src/ledger/sequence_table.h"
+#include "src/ledger/shortage.h"
+#include "src/plan/plan_builder.h"
+#include "terrace/ledger.h"
+
+namespace terrace::internal {
+
+// What a planner works with. It means nothing between two planners but for its capacity, and the
+// number of batches.
+struct StepMemory {
+  explicit StepMemory(int32_t max_sequences) { changes.reserve(max_sequences); }
+
+  std::vector<BlockChange> changes;  // only of sequences whose blocks change
+  std::vector<PlannedCheckpoint> checkpoints;
+  std::vector<BlockId> returned_window;          // window blocks that nobody holds after the step
+  absl::flat_hash_map<int64_t, int32_t> copies;  // (pool, block) -> sequences that copy it
+  std::vector<std::pair<int, BlockId>> sources;  // (pool, block) that is copied from
+  uint64_t batches = 0;                          // for Sequence::last_batch
+};
+
+class StepPlanner {
+ public:
+  // All must outlive it.
+  StepPlanner(const LedgerOptions& options, SequenceTable& sequences, PoolSet& pools,
+              PrefixCache& prefixes, StepMemory& memory, absl::Span<const StepRequest> batch);
+
+  // Errors: NotFound, InvalidArgument, FailedPrecondition, as Ledger::Append.
+  absl::Status Measure();
+  // Errors: ResourceExhausted or OutOfRange with a Shortage.   REQUIRES: Measure succeeded.
+  absl::Status Reserve();
+  // REQUIRES: Reserve succeeded.
+  Plan Apply();
+
+  // CHECKs the invariants above.   Cost: O(batch + blocks).
+  void CheckInvariants() const;
+
+ private:
+  struct Demand {
+    BlockCounts taken = {};
+    int32_t patches = 0;
+    int32_t copies = 0;
+    int32_t restores = 0;
+  };
+
+  void FindCopies(const SequenceStep& step, BlockChange* change);
+  int32_t IndexIfShared(int p, const Sequence& sequence, int32_t index);
+  void AddDemand(const BlockChange& change, Demand* demand) const;
+  void AddDemand(const PlannedCheckpoint& checkpoint, Demand* demand) const;
+  void FindReturnedWindow();
+
+  std::optional<Shortfall> TryReserve(EvictionReach reach);
+  absl::Status ShortageError(const Shortfall& shortfall) const;  // step_planner_shortage.cc
+
+  void ReleaseWindows();
+  void CopySharedBlocks(PlanBuilder& plan);
+  void Copy(int p, const BlockChange& change, int32_t index, PlanBuilder& plan);
+  void AddSteps(PlanBuilder& plan);
+  void TakeBlocks(PlanBuilder& plan);
+  void Take(int p, const Sequence& sequence, BlockRange range, PlanBuilder& plan);
+
+  const LedgerOptions& options_;
+  const Geometry& geometry_;
+  SequenceTable& sequences_;
+  PoolSet& pools_;
+  PrefixCache& prefixes_;
+  StepMemory& memory_;
+  const absl::Span<const StepRequest> batch_;
+  Demand demand_;
+  BlockPool::Reservation reserved_[kMaxPools];
+};
+
+}  // namespace terrace::internal
+
+#endif  // TERRACE_SRC_LEDGER_STEP_PLANNER_H_
