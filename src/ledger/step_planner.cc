@@ -19,24 +19,6 @@ int32_t IdOrNone(const std::optional<BlockId>& block) {
 
 }  // namespace
 
-StepPlanner::StepPlanner(const LedgerOptions& options, SequenceTable& sequences, PoolSet& pools,
-                         PrefixCache& prefixes, StepMemory& memory,
-                         absl::Span<const StepRequest> batch)
-    : options_(options),
-      geometry_(options.geometry),
-      sequences_(sequences),
-      pools_(pools),
-      prefixes_(prefixes),
-      memory_(memory),
-      batch_(batch) {
-  memory_.changes.clear();
-  memory_.checkpoints.clear();
-  memory_.returned_window.clear();
-  if (!memory_.copies.empty()) memory_.copies.clear();
-  memory_.sources.clear();
-  ++memory_.batches;
-}
-
 // ---- Measure
 
 absl::Status StepPlanner::Measure() {
@@ -111,28 +93,23 @@ int32_t StepPlanner::IndexIfShared(int p, const Sequence& sequence, int32_t inde
 }
 
 void StepPlanner::AddDemand(const BlockChange& change, Demand* demand) const {
-  for (const int p : pools_.full_pools()) {
-    demand->taken[p] += change.chunks.size() + (change.chunk_copied >= 0);
-    demand->patches += change.chunks.size();
-    demand->copies += change.chunk_copied >= 0;
-  }
+  const int32_t full_pools = static_cast<int32_t>(pools_.full_pools().size());
+  const int32_t state_pools = static_cast<int32_t>(pools_.state_pools().size());
+  const int32_t chunks_copied = change.chunk_copied >= 0;
+  const int32_t window_copied = change.window_copied >= 0;
+  const int32_t states_copied = change.state_copied;
+  for (const int p : pools_.full_pools()) demand->taken[p] += change.chunks.size() + chunks_copied;
   if (pools_.has_window()) {
-    demand->taken[pools_.window_pool()] += change.window_taken.size() + (change.window_copied >= 0);
-    demand->patches += change.window_taken.size();
-    demand->copies += change.window_copied >= 0;
+    demand->taken[pools_.window_pool()] += change.window_taken.size() + window_copied;
   }
-  for (const int p : pools_.state_pools()) {
-    demand->taken[p] += change.state_taken || change.state_copied;
-    demand->patches += change.state_taken;
-    demand->copies += change.state_copied;
-  }
-  if (change.sequence->tables_sent) {  // otherwise the plan says where the copies lie with the rest
-    if (change.state_copied) demand->patches += static_cast<int32_t>(pools_.state_pools().size());
-    if (change.chunk_copied >= 0) {
-      demand->patches += static_cast<int32_t>(pools_.full_pools().size());
-    }
-    if (change.window_copied >= 0) ++demand->patches;
-  }
+  for (const int p : pools_.state_pools()) demand->taken[p] += change.state_taken + states_copied;
+
+  const int32_t copies = full_pools * chunks_copied + window_copied + state_pools * states_copied;
+  demand->copies += copies;
+  demand->patches += full_pools * change.chunks.size() + change.window_taken.size() +
+                     state_pools * change.state_taken;
+  // Otherwise the plan says where the copies lie with all the rest.
+  if (change.sequence->tables_sent) demand->patches += copies;
 }
 
 void StepPlanner::AddDemand(const PlannedCheckpoint& checkpoint, Demand* demand) const {
@@ -142,7 +119,7 @@ void StepPlanner::AddDemand(const PlannedCheckpoint& checkpoint, Demand* demand)
 }
 
 // Of the window blocks that the sequences of the batch release, those that nobody holds then.
-void StepPlanner::FindReturnedWindow() {
+inline void StepPlanner::FindReturnedWindow() {
   if (!pools_.has_window()) return;
   std::vector<BlockId>& blocks = memory_.returned_window;
   const BlockTable& table = pools_.table(pools_.window_pool());
@@ -152,6 +129,7 @@ void StepPlanner::FindReturnedWindow() {
       blocks.insert(blocks.end(), released.begin(), released.end());
     }
   }
+  if (blocks.empty()) return;
   std::sort(blocks.begin(), blocks.end());
   const BlockPool& pool = pools_.pool(pools_.window_pool());
   auto kept = blocks.begin();
@@ -186,38 +164,42 @@ absl::Status StepPlanner::Reserve() {
 
 // Reserves the demand, or changes nothing and says what is short.
 std::optional<Shortfall> StepPlanner::TryReserve(EvictionReach reach) {
-  // The step may take again what it releases, unless a plan that still runs may name it: stream
-  // order keeps the reads of earlier steps before the writes of this one.
-  const absl::Span<const BlockId> returned =
-      pools_.idle() ? absl::MakeConstSpan(memory_.returned_window) : absl::Span<const BlockId>();
-  const auto returning = [&](int p) {
-    if (p == pools_.csa_state_pool() && pools_.idle()) return pools_.num_held_states();
-    if (p != pools_.window_pool()) return 0;
-    return static_cast<int32_t>(std::count_if(returned.begin(), returned.end(), [&](BlockId block) {
-      return !pools_.pool(p).IsReusable(block);
-    }));
-  };
+  BlockCounts returning = CountReturning();
   BlockCounts missing = {};
   bool is_short = false;
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int32_t taken = demand_.taken[p];
     if (taken == 0) continue;
     if (pools_.ActsShort(p)) return Shortfall{p, taken};
-    missing[p] = std::max(0, taken - pools_.pool(p).num_available() - returning(p));
+    missing[p] = std::max(0, taken - pools_.pool(p).num_available() - returning[p]);
     is_short |= missing[p] > 0;
   }
   if (is_short) {
-    if (const auto shortfall = prefixes_.Evict(missing, returned, reach)) return shortfall;
+    const auto shortfall = prefixes_.Evict(missing, returned_window(), reach);
+    if (shortfall.has_value()) return shortfall;
+    returning = CountReturning();
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int32_t taken = demand_.taken[p];
     if (taken == 0) continue;
     absl::StatusOr<BlockPool::Reservation> reservation =
-        pools_.pool(p).Reserve(taken, returning(p));
+        pools_.pool(p).Reserve(taken, returning[p]);
     TERRACE_CHECK_OK(reservation);
     reserved_[p] = *std::move(reservation);
   }
   return std::nullopt;
+}
+
+// What the step may take again, by pool: what it releases itself.
+BlockCounts StepPlanner::CountReturning() const {
+  BlockCounts counts = {};
+  for (const BlockId block : returned_window()) {
+    counts[pools_.window_pool()] += !pools_.pool(pools_.window_pool()).IsReusable(block);
+  }
+  if (pools_.csa_state_pool() >= 0 && pools_.idle()) {
+    counts[pools_.csa_state_pool()] = pools_.num_held_states();
+  }
+  return counts;
 }
 
 // ---- Apply
@@ -258,7 +240,7 @@ Plan StepPlanner::Apply() {
   return std::move(plan).Build(options_.epoch, PlanNumber(pools_.last_plan()));
 }
 
-void StepPlanner::ReleaseWindows() {
+inline void StepPlanner::ReleaseWindows() {
   if (!pools_.has_window()) return;
   for (const BlockChange& change : memory_.changes) {
     pools_.Free(pools_.window_pool(), *change.sequence, change.old_released);
@@ -266,7 +248,7 @@ void StepPlanner::ReleaseWindows() {
   }
 }
 
-void StepPlanner::CopySharedBlocks(PlanBuilder& plan) {
+inline void StepPlanner::CopySharedBlocks(PlanBuilder& plan) {
   for (const BlockChange& change : memory_.changes) {
     if (change.chunk_copied >= 0) {
       for (const int p : pools_.full_pools()) Copy(p, change, change.chunk_copied, plan);
@@ -291,7 +273,7 @@ void StepPlanner::Copy(int p, const BlockChange& change, int32_t index, PlanBuil
 }
 
 // The sequences' records, in the batch's order. Each moves on to its length after the step.
-void StepPlanner::AddSteps(PlanBuilder& plan) {
+inline void StepPlanner::AddSteps(PlanBuilder& plan) {
   auto checkpoint = memory_.checkpoints.begin();
   const auto end = memory_.checkpoints.end();
   for (const StepRequest& request : batch_) {
@@ -316,7 +298,16 @@ void StepPlanner::AddSteps(PlanBuilder& plan) {
   }
 }
 
-void StepPlanner::TakeBlocks(PlanBuilder& plan) {
+inline void StepPlanner::Take(int p, const Sequence& sequence, BlockRange range,
+                              PlanBuilder& plan) {
+  BlockId* const blocks = pools_.table(p).Of(sequence.index);
+  for (int32_t i = range.begin; i < range.end; ++i) {
+    blocks[i] = reserved_[p].Take();
+    plan.AddPatch({p, sequence.index, i, blocks[i].value()});
+  }
+}
+
+inline void StepPlanner::TakeBlocks(PlanBuilder& plan) {
   for (const BlockChange& change : memory_.changes) {
     Sequence& sequence = *change.sequence;
     for (int p = 0; p < geometry_.num_pools; ++p) {
@@ -333,14 +324,6 @@ void StepPlanner::TakeBlocks(PlanBuilder& plan) {
   }
   for (const PlannedCheckpoint& checkpoint : memory_.checkpoints) {
     Take(pools_.window_pool(), *checkpoint.sequence, checkpoint.extra_window, plan);
-  }
-}
-
-void StepPlanner::Take(int p, const Sequence& sequence, BlockRange range, PlanBuilder& plan) {
-  BlockId* const blocks = pools_.table(p).Of(sequence.index);
-  for (int32_t i = range.begin; i < range.end; ++i) {
-    blocks[i] = reserved_[p].Take();
-    plan.AddPatch({p, sequence.index, i, blocks[i].value()});
   }
 }
 

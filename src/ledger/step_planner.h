@@ -43,6 +43,13 @@ namespace terrace::internal {
 // number of batches.
 struct StepMemory {
   explicit StepMemory(int32_t max_sequences) { changes.reserve(max_sequences); }
+  void Clear() {
+    changes.clear();
+    checkpoints.clear();
+    returned_window.clear();
+    if (!copies.empty()) copies.clear();
+    sources.clear();
+  }
 
   std::vector<BlockChange> changes;  // only of sequences whose blocks change
   std::vector<PlannedCheckpoint> checkpoints;
@@ -56,7 +63,17 @@ class StepPlanner {
  public:
   // All must outlive it.
   StepPlanner(const LedgerOptions& options, SequenceTable& sequences, PoolSet& pools,
-              PrefixCache& prefixes, StepMemory& memory, absl::Span<const StepRequest> batch);
+              PrefixCache& prefixes, StepMemory& memory, absl::Span<const StepRequest> batch)
+      : options_(options),
+        geometry_(options.geometry),
+        sequences_(sequences),
+        pools_(pools),
+        prefixes_(prefixes),
+        memory_(memory),
+        batch_(batch) {
+    memory_.Clear();
+    ++memory_.batches;
+  }
 
   // Errors: NotFound, InvalidArgument, FailedPrecondition, as Ledger::Append.
   absl::Status Measure();
@@ -80,17 +97,25 @@ class StepPlanner {
   int32_t IndexIfShared(int p, const Sequence& sequence, int32_t index);
   void AddDemand(const BlockChange& change, Demand* demand) const;
   void AddDemand(const PlannedCheckpoint& checkpoint, Demand* demand) const;
-  void FindReturnedWindow();
+  inline void FindReturnedWindow();
 
   std::optional<Shortfall> TryReserve(EvictionReach reach);
+  BlockCounts CountReturning() const;
+  // Window blocks that the step may take again. A plan that still runs may name them; without one,
+  // stream order keeps the reads of earlier steps before the writes of this one.
+  absl::Span<const BlockId> returned_window() const {
+    return pools_.idle() ? absl::MakeConstSpan(memory_.returned_window)
+                         : absl::Span<const BlockId>();
+  }
   absl::Status ShortageError(const Shortfall& shortfall) const;  // step_planner_shortage.cc
 
-  void ReleaseWindows();
-  void CopySharedBlocks(PlanBuilder& plan);
+  // In line, because Apply calls each at one place and a step of one sequence takes 130 ns.
+  inline void ReleaseWindows();
+  inline void CopySharedBlocks(PlanBuilder& plan);
   void Copy(int p, const BlockChange& change, int32_t index, PlanBuilder& plan);
-  void AddSteps(PlanBuilder& plan);
-  void TakeBlocks(PlanBuilder& plan);
-  void Take(int p, const Sequence& sequence, BlockRange range, PlanBuilder& plan);
+  inline void AddSteps(PlanBuilder& plan);
+  inline void TakeBlocks(PlanBuilder& plan);
+  inline void Take(int p, const Sequence& sequence, BlockRange range, PlanBuilder& plan);
 
   const LedgerOptions& options_;
   const Geometry& geometry_;
