@@ -13,7 +13,8 @@
 // again each must be settled by Commit or taken back by Truncate. With k of d drafts accepted:
 // Truncate(length - (d - k)), then Commit the accepted ids and the one sampled after them.
 //
-// Thread-safe: no; one scheduler thread owns a ledger.
+// Thread-safe: no; one scheduler thread owns a ledger. Concurrent Probe calls with no other call are
+// safe.
 
 #ifndef TERRACE_LEDGER_H_
 #define TERRACE_LEDGER_H_
@@ -125,6 +126,7 @@ class Ledger {
   absl::StatusOr<Admission> AllocateSequence(const SequenceRequest& request);
 
   // What AllocateSequence would find now. Changes nothing, not even the order of eviction.
+  // Thread-safe: concurrent Probe calls with no other call are safe.
   // Errors: InvalidArgument, as there.
   absl::StatusOr<PrefixMatch> Probe(const SequenceRequest& request) const;
 
