@@ -113,7 +113,7 @@ LayeredModelOptions ProOptions() {
 
 ModelSpec MustMake(const LayeredModelOptions& options) {
   absl::StatusOr<ModelSpec> model = MakeModel(options);
-  TERRACE_CHECK_EQ(model.ok(), true);
+  TERRACE_CHECK_OK(model);
   return *std::move(model);
 }
 

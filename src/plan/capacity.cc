@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "src/model/geometry_builder.h"
 #include "src/model/page_layout.h"
 #include "terrace/plan.h"
@@ -108,10 +109,10 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   const ModelSpec& model = request.model;
   const Limits& limits = request.limits;
   // Everything but the capacities is known without them.
-  absl::StatusOr<Geometry> geometry =
-      MakeGeometry(model, limits, std::vector<int32_t>(model.pools.size(), 1));
-  if (!geometry.ok()) return geometry.status();
-  if (absl::Status status = CheckCounts(request); !status.ok()) return status;
+  TERRACE_ASSIGN_OR_RETURN(
+      const Geometry geometry,
+      MakeGeometry(model, limits, std::vector<int32_t>(model.pools.size(), 1)));
+  TERRACE_RETURN_IF_ERROR(CheckCounts(request));
   const int64_t prefills =
       request.prefill_sequences != 0 ? request.prefill_sequences : limits.max_sequences;
 
@@ -119,13 +120,13 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   plan.model = model;
   plan.limits = limits;
   plan.prefill_sequences = static_cast<int32_t>(prefills);
-  plan.prefix_reuse = request.prefix_reuse && HasCheckpoints(*geometry);
+  plan.prefix_reuse = request.prefix_reuse && HasCheckpoints(geometry);
   plan.in_flight_plans = request.in_flight_plans;
   plan.memory_bytes = request.memory_bytes;
-  plan.table_bytes = TableBytes(*geometry);
+  plan.table_bytes = TableBytes(geometry);
 
   const LayerRange all_layers = {0, static_cast<int32_t>(model.layers.size())};
-  const int num_pools = geometry->num_pools;
+  const int num_pools = geometry.num_pools;
   std::vector<FixedBlocks> fixed(num_pools);
   std::vector<PoolPages> block_place(num_pools);  // of one block
   Parts parts = {.tables = plan.table_bytes};
@@ -133,7 +134,7 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   for (int p = 0; p < num_pools; ++p) {
     block_place[p] =
         PlacePages(model.pools[p], CountLayers(model, p, all_layers), 1, limits.max_drafts);
-    fixed[p] = FixedBlocksOf(*geometry, p, request, plan.prefix_reuse);
+    fixed[p] = FixedBlocksOf(geometry, p, request, plan.prefix_reuse);
     const int64_t reserved = block_place[p].reserved_bytes_per_block();
     const int64_t useful = block_place[p].useful_bytes_per_block;
     if (model.pools[p].kind == PoolKind::kFull) {
@@ -145,7 +146,7 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
         (limits.max_sequences * fixed[p].sequence + prefills * fixed[p].prefill) * reserved;
     plan.checkpoint_bytes += fixed[p].checkpoint * reserved;
     const int64_t row = useful / model.pools[p].entries_per_block;
-    const bool window = p == geometry->window_pool;
+    const bool window = p == geometry.window_pool;
     if (window) plan.useful_fixed_bytes_per_sequence = row * model.window_tokens;
     if (fixed[p].checkpoint > 0) {
       plan.useful_checkpoint_bytes += window ? row * (model.window_tokens - 1) : row;
@@ -188,9 +189,7 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
         {model.pools[p].name, model.pools[p].kind, capacity[p],
          PlacePages(model.pools[p], block_place[p].layers, blocks, limits.max_drafts)});
   }
-  geometry = MakeGeometry(model, limits, capacity);
-  if (!geometry.ok()) return geometry.status();
-  plan.geometry = *geometry;
+  TERRACE_ASSIGN_OR_RETURN(plan.geometry, MakeGeometry(model, limits, capacity));
 
   if (parts.chunk != 0) {
     plan.max_tokens = chunks * model.chunk_tokens;

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "src/base/status_macros.h"
 #include "src/model/geometry_check.h"
 #include "src/plan/block_copies.h"
 #include "src/plan/plan_builder.h"
@@ -267,14 +268,14 @@ class PlanChecker {
 }  // namespace
 
 absl::StatusOr<Plan> Plan::Parse(absl::Span<const std::byte> bytes, const Geometry& geometry) {
-  if (absl::Status status = ValidateGeometry(geometry); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(ValidateGeometry(geometry));
   if (bytes.size() < sizeof(PlanHeader)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "plan of %d bytes is shorter than its header of %d", bytes.size(), sizeof(PlanHeader)));
   }
   Plan plan(std::vector<std::byte>(bytes.begin(), bytes.end()));
   const PlanChecker checker(plan, geometry);
-  if (absl::Status status = checker.CheckFrame(); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(checker.CheckFrame());
   if (PlanChecksum(absl::MakeSpan(plan.bytes_)) != plan.header().checksum) {
     return absl::InvalidArgumentError("plan header: checksum does not match the bytes");
   }
@@ -283,12 +284,12 @@ absl::StatusOr<Plan> Plan::Parse(absl::Span<const std::byte> bytes, const Geomet
         "plan %d was made for another deployment: its geometry is %016x, this %016x",
         plan.header().number, plan.header().fingerprint, Fingerprint(geometry)));
   }
-  if (absl::Status status = checker.CheckHeader(); !status.ok()) return status;
-  if (absl::Status status = checker.CheckSequences(); !status.ok()) return status;
-  if (absl::Status status = checker.CheckCheckpoints(); !status.ok()) return status;
-  if (absl::Status status = checker.CheckRestores(); !status.ok()) return status;
-  if (absl::Status status = checker.CheckPatches(); !status.ok()) return status;
-  if (absl::Status status = checker.CheckCopies(); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(checker.CheckHeader());
+  TERRACE_RETURN_IF_ERROR(checker.CheckSequences());
+  TERRACE_RETURN_IF_ERROR(checker.CheckCheckpoints());
+  TERRACE_RETURN_IF_ERROR(checker.CheckRestores());
+  TERRACE_RETURN_IF_ERROR(checker.CheckPatches());
+  TERRACE_RETURN_IF_ERROR(checker.CheckCopies());
   return plan;
 }
 
