@@ -15,6 +15,7 @@ endmacro()
 terrace_require(Threads libc6-dev)
 terrace_require(absl libabsl-dev CONFIG)
 terrace_require(xxHash libxxhash-dev)
+terrace_require(Boost libboost-dev)  # headers only, and in private headers only
 if(TERRACE_BUILD_CLI)
   terrace_require(CLI11 libcli11-dev CONFIG)
   terrace_require(nlohmann_json nlohmann-json3-dev CONFIG)

@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build ccache
-  libabsl-dev libxxhash-dev                      # the library
+  libabsl-dev libxxhash-dev libboost-dev         # the library
   libcli11-dev nlohmann-json3-dev gnuplot-nox   # the program; gnuplot draws replay --plot
   libgtest-dev libgmock-dev libbenchmark-dev    # tests and benchmarks
   clang libclang-rt-dev                         # sanitizers and the fuzz target
@@ -25,7 +25,7 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
   cat <<MESSAGE
 This is no Debian or Ubuntu system, so nothing was installed. By hand, Terrace needs:
   a C++20 compiler, CMake 3.24 or later, Ninja or make
-  Abseil (20220623 or later), xxHash
+  Abseil (20220623 or later), xxHash, Boost (1.74 or later, headers only)
   CLI11 and nlohmann/json for the program, gnuplot for replay --plot
   GoogleTest with GoogleMock, Google Benchmark for tests and benchmarks
   optional: the CUDA toolkit 13 (without it the host backend alone is built), ccache,

@@ -9,39 +9,35 @@ namespace terrace::internal {
 void EvictionOrder::PushBack(int32_t id, Priority priority, uint64_t stamp) {
   TERRACE_CHECK_GE(stamp, last_stamp_);
   last_stamp_ = stamp;
-  if (id >= static_cast<int32_t>(links_.size())) links_.resize(id + 1);
-  Link& link = links_[id];
-  TERRACE_CHECK_EQ(link.listed, false);
-  List& list = lists_[static_cast<int>(priority)];
-  link = {stamp, list.back, kNone, priority, true};
-  (list.back == kNone ? list.front : links_[list.back].next) = id;
-  list.back = id;
-  ++list.size;
+  if (id >= static_cast<int32_t>(entries_.size())) {
+    TERRACE_CHECK_LT(id, entries_.capacity());
+    entries_.resize(id + 1);
+  }
+  Entry& entry = entries_[id];
+  TERRACE_CHECK_EQ(entry.is_linked(), false);
+  entry.stamp = stamp;
+  entry.priority = priority;
+  lists_[static_cast<int>(priority)].push_back(entry);
   ++size_;
 }
 
 void EvictionOrder::Erase(int32_t id) {
   TERRACE_CHECK_EQ(Contains(id), true);
-  Link& link = links_[id];
-  List& list = lists_[static_cast<int>(link.priority)];
-  (link.previous == kNone ? list.front : links_[link.previous].next) = link.next;
-  (link.next == kNone ? list.back : links_[link.next].previous) = link.previous;
-  link.listed = false;
-  --list.size;
+  Entry& entry = entries_[id];
+  lists_[static_cast<int>(entry.priority)].erase(List::s_iterator_to(entry));
   --size_;
 }
 
-std::optional<int32_t> EvictionOrder::Front() const { return FrontFrom(0); }
-
 std::optional<int32_t> EvictionOrder::Next(int32_t id) const {
-  const Link& link = links_[id];
-  if (link.next != kNone) return link.next;
-  return FrontFrom(static_cast<int>(link.priority) + 1);
+  const Entry& entry = entries_[id];
+  const int priority = static_cast<int>(entry.priority);
+  const List::const_iterator next = std::next(List::s_iterator_to(entry));
+  return next != lists_[priority].end() ? IdOf(*next) : FrontFrom(priority + 1);
 }
 
 std::optional<int32_t> EvictionOrder::FrontFrom(int priority) const {
   for (; priority < kNumPriorities; ++priority) {
-    if (lists_[priority].size > 0) return lists_[priority].front;
+    if (!lists_[priority].empty()) return IdOf(lists_[priority].front());
   }
   return std::nullopt;
 }
@@ -50,9 +46,9 @@ int32_t EvictionOrder::CountRetired(int32_t most, uint64_t retired) const {
   int32_t count = 0;
   for (const List& list : lists_) {
     // The rest of a list counts among `most` too, though none of it is retired.
-    const int32_t here = std::min(most, list.size);
-    int32_t id = list.front;
-    for (int32_t i = 0; i < here && links_[id].stamp <= retired; ++i, id = links_[id].next) ++count;
+    const int32_t here = std::min(most, static_cast<int32_t>(list.size()));
+    auto entry = list.begin();
+    for (int32_t i = 0; i < here && entry->stamp <= retired; ++i, ++entry) ++count;
     most -= here;
   }
   return count;
@@ -61,32 +57,27 @@ int32_t EvictionOrder::CountRetired(int32_t most, uint64_t retired) const {
 std::vector<int32_t> EvictionOrder::Ids() const {
   std::vector<int32_t> ids;
   for (const List& list : lists_) {
-    for (int32_t id = list.front; id != kNone; id = links_[id].next) ids.push_back(id);
+    for (const Entry& entry : list) ids.push_back(IdOf(entry));
   }
   return ids;
 }
 
 void EvictionOrder::CheckInvariants() const {
-  int32_t total = 0;
+  int32_t listed = 0;
   for (const List& list : lists_) {
-    int32_t previous = kNone;
     uint64_t stamp = 0;
-    int32_t size = 0;
-    for (int32_t id = list.front; id != kNone; id = links_[id].next) {
-      const Link& link = links_[id];
-      TERRACE_CHECK_EQ(link.listed, true);
-      TERRACE_CHECK_EQ(link.previous, previous);                          // (1)
-      TERRACE_CHECK_LE(++size, list.size);                                // (1)
-      TERRACE_CHECK_EQ(link.priority, static_cast<int>(&list - lists_));  // (2)
-      TERRACE_CHECK_LE(stamp, link.stamp);                                // (3)
-      previous = id;
-      stamp = link.stamp;
+    for (const Entry& entry : list) {
+      ++listed;
+      TERRACE_CHECK_LT(IdOf(entry), entries_.size());                      // (1)
+      TERRACE_CHECK_EQ(entry.priority, static_cast<int>(&list - lists_));  // (2)
+      TERRACE_CHECK_LE(stamp, entry.stamp);                                // (3)
+      stamp = entry.stamp;
     }
-    TERRACE_CHECK_EQ(list.back, previous);  // (1)
-    TERRACE_CHECK_EQ(list.size, size);      // (1)
-    total += size;
   }
-  TERRACE_CHECK_EQ(total, size_);
+  TERRACE_CHECK_EQ(listed, size_);
+  TERRACE_CHECK_EQ(std::count_if(entries_.begin(), entries_.end(),
+                                 [](const Entry& entry) { return entry.is_linked(); }),
+                   listed);  // (1)
 }
 
 }  // namespace terrace::internal

@@ -1,22 +1,24 @@
 // EvictionOrder lines up ids for eviction: the lowest priority first, and within a priority the one
-// that was put in first. A doubly linked list for each priority, its links in an array by id, so
-// that an id leaves from anywhere.
+// that was put in first. It has one list for each priority, linked through an array by id, so that
+// an id leaves from anywhere.
 //
 // Each id carries a stamp, the last plan that may name its blocks. What waits first has the lowest
 // stamp of its priority, so counting what an eviction would free at once stops at the first that it
 // would not.
 //
-// Thread-safe: no.   Cost: O(1) a call but CountRetired; all memory is taken at construction, and
-// touched only as far as ids were used.
+// Thread-safe: no, but const calls may run together.
+// Cost: O(1) a call but CountRetired; all memory is taken at construction, and touched only as far
+// as ids were used.
 //
 // Invariants:
-//  (1) links go both ways, and every list is as long as its size says;
+//  (1) an id is linked iff it is in one list;
 //  (2) an id in a list has the list's priority;
 //  (3) stamps do not fall along a list.
 
 #ifndef TERRACE_SRC_LEDGER_EVICTION_ORDER_H_
 #define TERRACE_SRC_LEDGER_EVICTION_ORDER_H_
 
+#include <boost/intrusive/list.hpp>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -28,7 +30,8 @@ namespace terrace::internal {
 class EvictionOrder {
  public:
   // For ids 0 .. capacity - 1.
-  explicit EvictionOrder(int32_t capacity) { links_.reserve(capacity); }
+  explicit EvictionOrder(int32_t capacity) { entries_.reserve(capacity); }
+  EvictionOrder(EvictionOrder&&) = default;
 
   // REQUIRES: !Contains(id); no stamp put in before was higher.
   void PushBack(int32_t id, Priority priority, uint64_t stamp);
@@ -37,13 +40,13 @@ class EvictionOrder {
 
   int32_t size() const { return size_; }
   bool Contains(int32_t id) const {
-    return id < static_cast<int32_t>(links_.size()) && links_[id].listed;
+    return id < static_cast<int32_t>(entries_.size()) && entries_[id].is_linked();
   }
-  uint64_t stamp(int32_t id) const { return links_[id].stamp; }        // REQUIRES: Contains(id)
-  Priority priority(int32_t id) const { return links_[id].priority; }  // REQUIRES: Contains(id)
+  uint64_t stamp(int32_t id) const { return entries_[id].stamp; }        // REQUIRES: Contains(id)
+  Priority priority(int32_t id) const { return entries_[id].priority; }  // REQUIRES: Contains(id)
 
   // The one to go next.
-  std::optional<int32_t> Front() const;
+  std::optional<int32_t> Front() const { return FrontFrom(0); }
   // The one to go after `id`.   REQUIRES: Contains(id).
   std::optional<int32_t> Next(int32_t id) const;
   // How many of the next `most` have a stamp of at most `retired`.   Cost: O(result).
@@ -51,27 +54,23 @@ class EvictionOrder {
 
   // All ids in order, next to go first.
   std::vector<int32_t> Ids() const;
-  // CHECKs the invariants above.   Cost: O(size).
+  // CHECKs the invariants above.   Cost: O(capacity).
   void CheckInvariants() const;
 
  private:
-  static constexpr int32_t kNone = -1;
-  struct Link {
+  // Safe links: an unlinked entry knows so, and debug builds assert it at each link.
+  struct Entry
+      : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::safe_link>> {
     uint64_t stamp = 0;
-    int32_t previous = kNone;
-    int32_t next = kNone;
     Priority priority = Priority::kLow;
-    bool listed = false;
   };
-  struct List {
-    int32_t front = kNone;
-    int32_t back = kNone;
-    int32_t size = 0;
-  };
+  using List = boost::intrusive::list<Entry>;
 
+  int32_t IdOf(const Entry& entry) const { return static_cast<int32_t>(&entry - entries_.data()); }
   std::optional<int32_t> FrontFrom(int priority) const;
 
-  std::vector<Link> links_;  // by id; grows with the highest that was put in
+  // By id. It grows with the highest that was put in, in place, so that links stay valid.
+  std::vector<Entry> entries_;
   List lists_[kNumPriorities];
   int32_t size_ = 0;
   uint64_t last_stamp_ = 0;

@@ -74,9 +74,10 @@ using EvictionOrderDeathTest = ::testing::Test;
 TEST(EvictionOrderDeathTest, WhatIsOutOfOrderIsABrokenInvariant) {
   EvictionOrder order(4);
   order.PushBack(1, Priority::kLow, 3);
-  EXPECT_DEATH(order.PushBack(1, Priority::kLow, 3), "listed");
+  EXPECT_DEATH(order.PushBack(1, Priority::kLow, 3), "is_linked");
   EXPECT_DEATH(order.PushBack(2, Priority::kHigh, 2), "stamp >= last_stamp_");
   EXPECT_DEATH(order.Erase(0), "Contains");
+  EXPECT_DEATH(order.PushBack(100, Priority::kLow, 3), "capacity");
 }
 
 }  // namespace
