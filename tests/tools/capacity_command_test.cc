@@ -17,6 +17,9 @@
 namespace terrace::testing {
 namespace {
 
+using tools::AddPlanCommand;
+using tools::ModelToJson;
+
 using ::testing::HasSubstr;
 
 CommandOutcome Terrace(const std::vector<std::string>& arguments) {

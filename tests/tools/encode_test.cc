@@ -15,6 +15,13 @@
 namespace terrace::testing {
 namespace {
 
+using tools::AddDecodeCommand;
+using tools::AddEncodeCommand;
+using tools::MakeNpyArray;
+using tools::NpyArray;
+using tools::ReadNpy;
+using tools::WriteNpy;
+
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 

@@ -13,6 +13,9 @@
 namespace terrace::testing {
 namespace {
 
+using tools::ModelToJson;
+using tools::ParseModelJson;
+
 using ::testing::HasSubstr;
 
 void ExpectReadBack(const ModelSpec& model) {

@@ -9,6 +9,13 @@
 namespace terrace::testing {
 namespace {
 
+using tools::FormatNpyHeader;
+using tools::MakeNpyArray;
+using tools::NpyArray;
+using tools::ParseNpy;
+using tools::ReadNpy;
+using tools::WriteNpy;
+
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 

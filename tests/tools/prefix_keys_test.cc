@@ -11,6 +11,16 @@
 namespace terrace::testing {
 namespace {
 
+using tools::ContentKey;
+using tools::ContentPlane;
+using tools::ContentSeed;
+using tools::ContentSequence;
+using tools::ExpectedSeed;
+using tools::PrefixKeys;
+using tools::RejectedKey;
+using tools::StepSequence;
+using tools::TraceRequest;
+
 // The first two share a block and a half; the third has another first block; the fourth no ids.
 std::vector<TraceRequest> Requests() {
   return {{.input_length = 1400, .output_length = 100, .hash_ids = {3, 4, 5}},

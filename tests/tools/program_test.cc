@@ -10,6 +10,8 @@
 namespace terrace::testing {
 namespace {
 
+using tools::RunProgram;
+
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 

@@ -18,6 +18,15 @@
 namespace terrace::testing {
 namespace {
 
+using tools::CompressorWeights;
+using tools::ContentPlane;
+using tools::ContentSeed;
+using tools::EntryError;
+using tools::ErrorOf;
+using tools::MakeReference;
+using tools::PooledTokens;
+using tools::ReferenceEntry;
+
 // A plane of a layer, and the entry that a test is about.
 struct Case {
   std::string name;

@@ -21,6 +21,12 @@
 namespace terrace::testing {
 namespace {
 
+using tools::AddReplayCommand;
+using tools::CheckPlot;
+using tools::Progress;
+using tools::SchedulerStats;
+using tools::WithCommas;
+
 using nlohmann::json;
 using ::testing::HasSubstr;
 

@@ -14,6 +14,9 @@
 namespace terrace::testing {
 namespace {
 
+using tools::ReplayOptions;
+using tools::ReplayResult;
+
 using ::testing::HasSubstr;
 
 class ReplayCompressTest : public ReplayFixture {

@@ -15,6 +15,12 @@
 
 namespace terrace::testing {
 
+using tools::MakeWorkload;
+using tools::Replay;
+using tools::ReplayOptions;
+using tools::ReplayResult;
+using tools::TraceRequest;
+
 inline std::vector<TraceRequest> SmallWorkload(int32_t requests = 24) {
   auto made = MakeWorkload({.requests = requests,
                             .requests_per_second = 20,

@@ -15,6 +15,13 @@
 namespace terrace::testing {
 namespace {
 
+using tools::MakeWorkload;
+using tools::ReadTrace;
+using tools::Replay;
+using tools::ReplayOptions;
+using tools::ReplayResult;
+using tools::TraceRequest;
+
 constexpr int64_t kUnbounded = std::numeric_limits<int64_t>::max();
 
 // The ledger alone, with memory that never evicts.

@@ -15,6 +15,13 @@
 namespace terrace::testing {
 namespace {
 
+using tools::Replay;
+using tools::ReplayOptions;
+using tools::ReplayResult;
+using tools::RowClass;
+using tools::TraceRequest;
+using tools::VerifierStats;
+
 using ::testing::HasSubstr;
 
 class ReplayTest : public ReplayFixture {};

@@ -10,6 +10,19 @@
 namespace terrace::testing {
 namespace {
 
+using tools::ContentPlane;
+using tools::EntriesInSight;
+using tools::ExpectedSeed;
+using tools::MustHoldWindowRow;
+using tools::OneLayerOfEachKind;
+using tools::ParseLayers;
+using tools::PrefixKeys;
+using tools::RowClass;
+using tools::SampledQuery;
+using tools::Sampler;
+using tools::StepSequence;
+using tools::TraceRequest;
+
 const ModelSpec& Flash() {
   static const ModelSpec model = DeepSeekV4Flash();
   return model;

@@ -9,6 +9,12 @@
 namespace terrace::testing {
 namespace {
 
+using tools::kHashBlockTokens;
+using tools::Scheduler;
+using tools::SchedulerOptions;
+using tools::StepSequence;
+using tools::TraceRequest;
+
 // Requests that share their first `shared` tokens, a multiple of 512, and nothing else.
 std::vector<TraceRequest> WithSharedPrefix(int count, int32_t input, int32_t output,
                                            int32_t shared) {

@@ -8,6 +8,12 @@
 namespace terrace::testing {
 namespace {
 
+using tools::OccupancySeries;
+using tools::Scheduler;
+using tools::SchedulerOptions;
+using tools::SchedulerStats;
+using tools::StepSequence;
+
 TEST(SchedulerTest, AStepTakesItsFixedTimeAndThatOfItsTokens) {
   const SchedulerOptions options{.drafts = 0};
   const auto ledger = MakeLedger(100, options);

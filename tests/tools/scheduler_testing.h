@@ -15,6 +15,11 @@
 
 namespace terrace::testing {
 
+using tools::SchedulerOptions;
+using tools::StepRunner;
+using tools::StepSequence;
+using tools::TraceRequest;
+
 // A ledger of a small model with `chunks` blocks in every full pool.
 inline std::unique_ptr<Ledger> MakeLedger(int32_t chunks, const SchedulerOptions& options = {},
                                           const PrefixOptions& prefix = {}) {

@@ -9,6 +9,10 @@
 namespace terrace::testing {
 namespace {
 
+using tools::ParseTrace;
+using tools::ReadTrace;
+using tools::TraceRequest;
+
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;

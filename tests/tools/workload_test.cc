@@ -10,6 +10,13 @@
 namespace terrace::testing {
 namespace {
 
+using tools::FillTokenIds;
+using tools::kHashBlockTokens;
+using tools::MakeWorkload;
+using tools::TokenId;
+using tools::TraceRequest;
+using tools::WorkloadOptions;
+
 std::vector<TraceRequest> Make(const WorkloadOptions& options) {
   auto requests = MakeWorkload(options);
   EXPECT_TRUE(requests.ok()) << requests.status();

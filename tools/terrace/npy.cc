@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr char kMagic[] = "\x93NUMPY";
@@ -216,4 +216,4 @@ absl::Status WriteNpy(const std::string& path, const NpyArray& array) {
   return absl::OkStatus();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -17,7 +17,7 @@
 #include "absl/types/span.h"
 #include "src/base/check.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 enum class NpyType { kUint8, kUint16, kInt32, kInt64, kFloat32 };
 
@@ -67,6 +67,6 @@ std::string FormatNpyHeader(const NpyArray& array);
 absl::StatusOr<NpyArray> ReadNpy(const std::string& path);
 absl::Status WriteNpy(const std::string& path, const NpyArray& array);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_NPY_H_

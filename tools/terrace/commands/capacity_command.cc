@@ -11,7 +11,7 @@
 #include "tools/terrace/commands/capacity_json.h"
 #include "tools/terrace/commands/options.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr char kExamples[] = R"(Examples:
@@ -98,4 +98,4 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
   });
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -5,7 +5,7 @@
 
 #include "CLI/CLI.hpp"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Adds the command to `app`. When it is chosen it runs within app.parse() and sets *exit_code: 0;
 // 1 where the plan cannot be made or written; 2 for arguments that make no sense (words that cannot
@@ -13,6 +13,6 @@ namespace terrace {
 // REQUIRES: `exit_code` outlives `app`.
 void AddPlanCommand(CLI::App& app, int* exit_code);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_CAPACITY_COMMAND_H_

@@ -13,7 +13,7 @@
 #include "tools/terrace/commands/row_pages.h"
 #include "tools/terrace/npy.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int64_t kMostPageRows = 65536;
@@ -151,4 +151,4 @@ void AddDecodeCommand(CLI::App& app, int* exit_code) {
   SetCallback(command, arguments, &Decode, exit_code);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "terrace/formats/row_format.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 using Json = nlohmann::json;
@@ -281,4 +281,4 @@ nlohmann::ordered_json ModelToJson(const ModelSpec& model) {
   return Write(copy);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

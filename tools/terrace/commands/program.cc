@@ -8,7 +8,7 @@
 #include "tools/terrace/commands/encode_command.h"
 #include "tools/terrace/commands/replay_command.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr char kExamples[] = R"(Examples:
@@ -55,4 +55,4 @@ int RunProgram(int argc, const char* const* argv, const std::string& version) {
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

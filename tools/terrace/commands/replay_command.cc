@@ -23,7 +23,7 @@
 #include "tools/terrace/trace/trace.h"
 #include "tools/terrace/trace/workload.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr char kFooter[] =
@@ -268,4 +268,4 @@ void AddReplayCommand(CLI::App& app, int* exit_code) {
   });
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

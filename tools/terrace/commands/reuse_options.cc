@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 absl::StatusOr<CheckpointPolicy> ParseCheckpointPolicy(const std::string& text) {
   constexpr char kEvery[] = "every:";
@@ -74,4 +74,4 @@ void AddReuseOptions(CLI::App& command, ReplayOptions* options) {
       ->capture_default_str();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

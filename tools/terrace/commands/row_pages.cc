@@ -8,7 +8,7 @@
 #include "terrace/formats/row_codec.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // `count` rows into the front of one page.
@@ -121,4 +121,4 @@ absl::StatusOr<NpyArray> DecodeRowPages(const NpyArray& pages, const PageOptions
   return MakeNpyArray<uint16_t>({n, channels}, rows);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

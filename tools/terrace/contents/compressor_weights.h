@@ -14,7 +14,7 @@
 #include "terrace/model.h"
 #include "tools/terrace/contents/contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 inline constexpr float kCompressorEps = 1e-6f;
 
@@ -45,6 +45,6 @@ class CompressorWeights {
   std::map<Key, Plane> planes_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_COMPRESSOR_WEIGHTS_H_

@@ -13,7 +13,7 @@
 #include "terrace/pool_kinds.h"
 #include "tools/terrace/contents/hash.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Tokens of a prompt under one prefix key (prefix_keys.h).
 inline constexpr int32_t kKeyTokens = 512;
@@ -88,6 +88,6 @@ TERRACE_HOST_DEVICE void FillContent(uint64_t seed, int32_t channels, uint16_t* 
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_CONTENTS_H_

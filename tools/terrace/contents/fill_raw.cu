@@ -6,7 +6,7 @@
 #include "tools/terrace/contents/fill_raw.h"
 #include "tools/terrace/contents/raw_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int kWarps = 8;
@@ -46,4 +46,4 @@ int LaunchFillRaw(const RawSegment& segment, int32_t tokens, CUstream_st* stream
   return cudaGetLastError();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

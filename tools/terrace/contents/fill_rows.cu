@@ -4,7 +4,7 @@
 
 #include "tools/terrace/contents/fill_rows.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int kWarps = 8;
@@ -40,4 +40,4 @@ int LaunchFillRows(const FillSegment* segments, int32_t num_segments, int32_t ma
   return cudaGetLastError();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -14,7 +14,7 @@
 
 struct CUstream_st;
 
-namespace terrace {
+namespace terrace::tools {
 
 // The rows of one plane in one step. All pointers are memory of the store's backend, and stay the
 // same from step to step.
@@ -55,6 +55,6 @@ void FillRows(const FillSegment& segment, int64_t begin, int64_t end);
 int LaunchFillRows(const FillSegment* segments, int32_t num_segments, int32_t max_rows,
                    CUstream_st* stream);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_FILL_ROWS_H_

@@ -7,7 +7,7 @@
 
 #include "terrace/formats/host_device.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Every input bit changes every output bit with a chance of about a half.
 // Source: the finalizer of MurmurHash3, as published (public domain).
@@ -29,6 +29,6 @@ TERRACE_HOST_DEVICE double UnitInterval(uint64_t hash) {
   return static_cast<double>(hash >> 11) * 0x1p-53;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_HASH_H_

@@ -10,7 +10,7 @@
 #include "terrace/formats/host_device.h"
 #include "tools/terrace/contents/contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 inline constexpr float kMostRawKv = 2.0f;  // in magnitude
 
@@ -26,6 +26,6 @@ TERRACE_HOST_DEVICE float RawScore(uint64_t seed, int32_t column) {
   return 8.0f * ContentNumber(seed, kFirst + static_cast<uint32_t>(column));
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_RAW_CONTENTS_H_

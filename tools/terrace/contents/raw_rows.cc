@@ -8,7 +8,7 @@
 #include "src/backend/cuda/cuda_status.h"
 #endif
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int64_t kPieceTokens = 32;  // that one thread takes at a time: some tens of microseconds
@@ -114,4 +114,4 @@ absl::Status RawRows::Fill(const RawSegment& segment, [[maybe_unused]] Stream st
 #endif
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -20,7 +20,7 @@
 #include "tools/terrace/contents/fill_raw.h"
 #include "tools/terrace/contents/step_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class RawRows {
  public:
@@ -54,6 +54,6 @@ class RawRows {
   BackendMemory<float> rows_[kMaxPlanes][2];  // [plane][kv, score]
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_RAW_ROWS_H_

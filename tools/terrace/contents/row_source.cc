@@ -8,7 +8,7 @@
 #include "src/backend/cuda/cuda_status.h"
 #endif
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // What one thread takes at a time: some tens of microseconds of work.
@@ -135,4 +135,4 @@ RowsIn RowSource::Filled(int32_t index) {
   return {.data = segment.rows};
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

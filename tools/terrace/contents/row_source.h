@@ -21,7 +21,7 @@
 #include "tools/terrace/contents/fill_rows.h"
 #include "tools/terrace/contents/step_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class RowSource {
  public:
@@ -62,6 +62,6 @@ class RowSource {
   BackendMemory<uint16_t> rows_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_ROW_SOURCE_H_

@@ -1,6 +1,6 @@
 #include "tools/terrace/contents/step_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 absl::StatusOr<std::unique_ptr<StepContents>> StepContents::Create(Backend* backend,
                                                                    int32_t max_sequences,
@@ -34,4 +34,4 @@ absl::Status StepContents::BeginStep(absl::Span<const StepSequence> sequences, S
                           stream);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

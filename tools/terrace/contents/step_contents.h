@@ -19,7 +19,7 @@
 #include "tools/terrace/engine/scheduler.h"
 #include "tools/terrace/trace/prefix_keys.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class StepContents {
  public:
@@ -46,6 +46,6 @@ class StepContents {
   BackendMemory<uint64_t> prefix_keys_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_STEP_CONTENTS_H_

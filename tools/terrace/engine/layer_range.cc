@@ -8,7 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "tools/terrace/engine/layer_places.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // The layer's full pool, or -1.
@@ -51,4 +51,4 @@ absl::StatusOr<LayerRange> ParseLayers(const std::string& text, const ModelSpec&
   return LayerRange{first, last - first + 1};
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "terrace/model.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // The shortest run of layers that has one of each kind the model has: window alone, and one for
 // each full pool. The first of the shortest. DeepSeek-V4-Flash: layers 1 to 3.
@@ -18,6 +18,6 @@ LayerRange OneLayerOfEachKind(const ModelSpec& model);
 // Errors: InvalidArgument that says how many layers there are.
 absl::StatusOr<LayerRange> ParseLayers(const std::string& text, const ModelSpec& model);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_LAYER_RANGE_H_

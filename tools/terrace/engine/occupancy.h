@@ -10,7 +10,7 @@
 
 #include "terrace/pool_kinds.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 using PoolCounts = std::array<int32_t, kMaxPools>;
 
@@ -42,6 +42,6 @@ class OccupancySeries {
   PoolCounts peak_ = {};
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_OCCUPANCY_H_

@@ -17,7 +17,7 @@
 #include "terrace/units.h"
 #include "tools/terrace/engine/store_runner.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // Tokens of the longest request that the model can serve, in whole chunks: what tables must hold.
@@ -169,4 +169,4 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
   return result;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -22,7 +22,7 @@
 #include "tools/terrace/trace/trace.h"
 #include "tools/terrace/verify/verifier.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct ReplayOptions {
   ModelSpec model;
@@ -68,6 +68,6 @@ struct ReplayResult {
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                     const ReplayOptions& options);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_REPLAY_H_

@@ -7,7 +7,7 @@
 #include "tools/terrace/contents/hash.h"
 #include "tools/terrace/trace/token_ids.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 Scheduler::Scheduler(Ledger* ledger, absl::Span<const TraceRequest> requests, StepRunner* runner,
                      const SchedulerOptions& options)
@@ -209,4 +209,4 @@ int32_t Scheduler::Accepted(const Running& sequence, int32_t drafts) const {
   return accepted;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

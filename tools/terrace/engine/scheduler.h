@@ -31,7 +31,7 @@
 #include "tools/terrace/engine/occupancy.h"
 #include "tools/terrace/trace/trace.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct SchedulerOptions {
   double step_ms = 10;
@@ -190,6 +190,6 @@ class Scheduler {
   OccupancySeries occupancy_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_SCHEDULER_H_

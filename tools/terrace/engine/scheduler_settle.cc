@@ -5,7 +5,7 @@
 #include "tools/terrace/engine/scheduler.h"
 #include "tools/terrace/trace/token_ids.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Takes back the rejected drafts, commits what was sampled and frees what is finished.
 absl::Status Scheduler::Settle() {
@@ -114,4 +114,4 @@ void Scheduler::CountBlocks() {
   occupancy_.Add(now_ms_ / 1000, live);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -9,7 +9,7 @@
 #include "terrace/pool_kinds.h"
 #include "tools/terrace/engine/layer_range.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 absl::StatusOr<std::unique_ptr<StoreRunner>> StoreRunner::Create(
     const CapacityPlan& capacity, absl::Span<const TraceRequest> requests,
@@ -124,4 +124,4 @@ VerifierStats StoreRunner::verified() const {
   return sum;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

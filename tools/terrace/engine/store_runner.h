@@ -29,7 +29,7 @@
 #include "tools/terrace/verify/overlap_rows.h"
 #include "tools/terrace/verify/verifier.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class StoreRunner final : public StepRunner {
  public:
@@ -69,6 +69,6 @@ class StoreRunner final : public StepRunner {
   std::unique_ptr<Verifier> verifier_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_STORE_RUNNER_H_

@@ -16,7 +16,7 @@
 #include "terrace/units.h"
 #include "tools/terrace/report/progress.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int kWidth = 1100;  // pixels
@@ -134,4 +134,4 @@ absl::Status PlotOccupancy(const ReplayResult& result, const std::string& file) 
   return RunGnuplot(PlotScript(result, file));
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

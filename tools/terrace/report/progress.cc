@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr std::chrono::milliseconds kRedraw(100);
@@ -72,4 +72,4 @@ std::string Progress::Line(const SchedulerStats& stats, double seconds) const {
                       figures);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -11,7 +11,7 @@
 
 #include "tools/terrace/engine/scheduler.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // 1234567 to "1,234,567".
 std::string WithCommas(int64_t number);
@@ -40,6 +40,6 @@ class Progress {
   bool drawn_ = false;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_

@@ -4,7 +4,7 @@
 #include "tools/terrace/contents/hash.h"
 #include "tools/terrace/trace/token_ids.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 static_assert(kKeyTokens == kHashBlockTokens);
 
@@ -29,4 +29,4 @@ uint64_t PrefixKeys::Of(int32_t index, int32_t last) const {
                                   : keys_[request.first_key + last / kHashBlockTokens];
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

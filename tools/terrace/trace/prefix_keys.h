@@ -15,7 +15,7 @@
 #include "absl/types/span.h"
 #include "tools/terrace/trace/trace.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class PrefixKeys {
  public:
@@ -40,6 +40,6 @@ class PrefixKeys {
   std::vector<uint64_t> keys_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_TRACE_PREFIX_KEYS_H_

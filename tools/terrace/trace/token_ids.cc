@@ -2,7 +2,7 @@
 
 #include "tools/terrace/contents/hash.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr uint64_t kVocabulary = 129280;          // DeepSeek-V4's
@@ -41,4 +41,4 @@ void FillTokenIds(const TraceRequest& request, int32_t index, int32_t count,
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -9,7 +9,7 @@
 
 #include "tools/terrace/trace/trace.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // What tells the tokens of the 512-token block at `position` from those of other blocks: the
 // block's hash id, or for generated tokens and prompts without hash ids a key of the request's own.
@@ -23,6 +23,6 @@ int32_t TokenId(const TraceRequest& request, int32_t index, int32_t position);
 void FillTokenIds(const TraceRequest& request, int32_t index, int32_t count,
                   std::vector<int32_t>& ids);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_TRACE_TOKEN_IDS_H_

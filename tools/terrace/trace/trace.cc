@@ -16,7 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 using nlohmann::json;
@@ -164,4 +164,4 @@ absl::StatusOr<std::vector<TraceRequest>> ReadTrace(const std::string& path) {
   return ParseTrace(in, path);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -14,7 +14,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Tokens that one of TraceRequest::hash_ids stands for.
 inline constexpr int32_t kHashBlockTokens = 512;
@@ -34,6 +34,6 @@ struct TraceRequest {
 absl::StatusOr<std::vector<TraceRequest>> ReadTrace(const std::string& path);
 absl::StatusOr<std::vector<TraceRequest>> ParseTrace(std::istream& in, const std::string& name);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_TRACE_TRACE_H_

@@ -8,7 +8,7 @@
 #include "terrace/units.h"
 #include "tools/terrace/contents/hash.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // Shape of the conversation trace: an eighth of the prompts is a system prompt and a line, the rest
@@ -92,4 +92,4 @@ absl::StatusOr<std::vector<TraceRequest>> MakeWorkload(const WorkloadOptions& op
   return requests;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "tools/terrace/trace/trace.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct WorkloadOptions {
   int32_t requests = 256;
@@ -26,6 +26,6 @@ struct WorkloadOptions {
 // Errors: InvalidArgument for a number that is not positive.
 absl::StatusOr<std::vector<TraceRequest>> MakeWorkload(const WorkloadOptions& options);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_TRACE_WORKLOAD_H_

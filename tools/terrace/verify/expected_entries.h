@@ -15,7 +15,7 @@
 #include "tools/terrace/trace/prefix_keys.h"
 #include "tools/terrace/verify/expected_rows.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Entries of one plane of a layer.
 struct EntrySource {
@@ -33,6 +33,6 @@ double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
                       absl::Span<const ExpectedRow> expected, const uint16_t* rows,
                       std::vector<Mismatch>* mismatches);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_EXPECTED_ENTRIES_H_

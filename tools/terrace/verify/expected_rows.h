@@ -15,7 +15,7 @@
 #include "tools/terrace/engine/scheduler.h"
 #include "tools/terrace/trace/prefix_keys.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Why a row was sampled. A row of several classes counts in the first of them.
 enum class RowClass : int32_t {
@@ -76,6 +76,6 @@ Mismatch CompareRow(const uint16_t* found, const uint16_t* expected, int channel
 void CompareRows(RowFormat format, const float* rope_table, absl::Span<const ExpectedRow> expected,
                  const uint16_t* rows, std::vector<Mismatch>* mismatches);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_EXPECTED_ROWS_H_

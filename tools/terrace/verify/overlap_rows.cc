@@ -4,7 +4,7 @@
 #include "src/base/multiversion.h"
 #include "tools/terrace/contents/contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 uint8_t* PageOf(const PageView& pages, int32_t block) {
@@ -84,4 +84,4 @@ absl::Status OverlapRows::Check(const RestoreRecord& restore, Stream stream) {
   return absl::OkStatus();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -19,7 +19,7 @@
 #include "tools/terrace/trace/prefix_keys.h"
 #include "tools/terrace/verify/verifier.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class OverlapRows {
  public:
@@ -53,6 +53,6 @@ class OverlapRows {
   VerifierStats stats_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_OVERLAP_ROWS_H_

@@ -29,7 +29,7 @@
 // some channels by many times that (raw_contents.h), and cli_reference_entry_test shows it for
 // every token and format.
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr double kPoolError = 0x1p-16;
@@ -167,4 +167,4 @@ EntryError ErrorOf(RowFormat format, const ReferenceEntry& entry, const uint16_t
   return error;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

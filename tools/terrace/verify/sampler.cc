@@ -4,7 +4,7 @@
 
 #include "tools/terrace/contents/hash.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // Whether tokens first .. last touch what was or will be taken back, or the row before it.
@@ -128,4 +128,4 @@ RowClass Sampler::ClassOfEntry(const PoolSpec& pool, const StepSequence& part,
   return IsEdge(entry, pool.entries_per_block) ? RowClass::kChunk : RowClass::kInterior;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -12,7 +12,7 @@
 #include "tools/terrace/engine/scheduler.h"
 #include "tools/terrace/verify/expected_rows.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct SampledQuery {
   int32_t token_row = 0;       // of the step
@@ -56,6 +56,6 @@ class Sampler {
   uint64_t draws_ = 0;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_SAMPLER_H_

@@ -7,7 +7,7 @@
 #include "tools/terrace/engine/layer_places.h"
 #include "tools/terrace/verify/expected_entries.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // What one thread compares at a time: some tens of microseconds, for references a millisecond.
@@ -289,4 +289,4 @@ std::string Verifier::Describe(const Read& read, const ExpectedRow& row, const M
       mismatch.channel, mismatch.found, mismatch.expected, error);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -26,7 +26,7 @@
 #include "tools/terrace/verify/expected_rows.h"
 #include "tools/terrace/verify/sampler.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct VerifierOptions {
   double rate = 0.1;  // share of the steps that are sampled
@@ -137,6 +137,6 @@ class Verifier {
   std::mutex mutex_;                  // of what several threads find
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_VERIFIER_H_
