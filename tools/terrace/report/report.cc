@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "src/base/text_table.h"
 #include "terrace/units.h"
-#include "tools/terrace/report/progress.h"
 
 namespace terrace::tools {
 namespace {
