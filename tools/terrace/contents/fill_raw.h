@@ -1,4 +1,4 @@
-// FillRaw: makes the raw rows (raw_contents.h) of a step's tokens for all planes of one layer.
+// FillRaw makes the raw rows (raw_contents.h) of a step's tokens for all planes of one layer.
 
 #ifndef TERRACE_TOOLS_TERRACE_CONTENTS_FILL_RAW_H_
 #define TERRACE_TOOLS_TERRACE_CONTENTS_FILL_RAW_H_

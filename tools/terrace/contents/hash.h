@@ -1,4 +1,4 @@
-// A 64-bit mixer: what stands for chance in the replay, so that a run can be repeated to the bit.
+// Mix is a 64-bit hash. It stands for chance in a replay, so that a run repeats to the bit.
 
 #ifndef TERRACE_TOOLS_TERRACE_CONTENTS_HASH_H_
 #define TERRACE_TOOLS_TERRACE_CONTENTS_HASH_H_

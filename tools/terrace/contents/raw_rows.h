@@ -1,5 +1,5 @@
-// RawRows makes what a model would give the compressor: raw rows of a step's tokens, a layer at a
-// time into buffers that all layers share, and made-up weights.
+// RawRows makes what a model would give the compressor: raw rows of a step's tokens, and weights.
+// It makes a layer at a time, into buffers that all layers share.
 //
 // Stream: all calls of a step are ordered on the stream they are given. Thread-safe: no.
 

@@ -1,4 +1,4 @@
-// Where a layer's rows lie.
+// PlaceOf finds where a layer's rows lie.
 
 #ifndef TERRACE_TOOLS_TERRACE_ENGINE_LAYER_PLACES_H_
 #define TERRACE_TOOLS_TERRACE_ENGINE_LAYER_PLACES_H_

@@ -62,9 +62,8 @@ struct ReplayResult {
   bool ok() const;
 };
 
-// Errors: InvalidArgument for times or shares that are none, or to compress for a model or layers
-// without state; those of PlanCapacity, MakeBackend and Store::Create, and whatever a step failed
-// with.
+// Errors: InvalidArgument for bad times or shares, and for `compress` with a model or layers
+// without state; those of PlanCapacity, MakeBackend and Store::Create; whatever a step failed with.
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                     const ReplayOptions& options);
 

@@ -1,5 +1,5 @@
-// Progress shows how far a replay is: a bar that redraws itself on a terminal, and elsewhere a plain
-// line every few seconds.
+// Progress shows how far a replay is: a bar that redraws itself on a terminal, and elsewhere a
+// plain line every few seconds.
 
 #ifndef TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_
 #define TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_

@@ -1,5 +1,5 @@
-// What a replay found, as a table for people and as JSON for programs (docs/replay.md lists the
-// keys).
+// What a replay found, as a table for people and as JSON for programs. docs/replay.md lists the
+// keys.
 
 #ifndef TERRACE_TOOLS_TERRACE_REPORT_REPORT_H_
 #define TERRACE_TOOLS_TERRACE_REPORT_REPORT_H_

@@ -1,6 +1,6 @@
-// A synthetic workload with the shape of an hour of online chat: Poisson arrivals, long prompts
-// with a heavy tail, short answers of two kinds, and conversations that come back with all that was
-// said.
+// MakeWorkload makes a synthetic workload with the shape of an hour of online chat: Poisson
+// arrivals, long prompts with a heavy tail, short answers of two kinds, and conversations that come
+// back with all that was said.
 
 #ifndef TERRACE_TOOLS_TERRACE_TRACE_WORKLOAD_H_
 #define TERRACE_TOOLS_TERRACE_TRACE_WORKLOAD_H_

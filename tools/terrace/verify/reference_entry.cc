@@ -26,7 +26,7 @@
 //     fp8_per_token multiplies with a bf16 scale and rounds to bf16: 2^-8 each.
 //
 // The sums are bounds, so no right row fails. One wrong token of those that an entry pools moves
-// some channels by many times that (raw_contents.h), and cli_reference_entry_test shows it for
+// some channels by many times that (raw_contents.h); reference_entry_test shows it for
 // every token and format.
 
 namespace terrace::tools {

@@ -1,6 +1,6 @@
-// ReferenceEntry: what an entry that the store compressed must be, in double precision and from the
-// definition alone (docs/formats.md section 5): none of the compressor's arithmetic, state or order
-// of sums. And how far a stored one may be from it.
+// ReferenceEntry is what an entry that the store compressed must be, in double precision, and how
+// far a stored one may be from it. It follows the definition alone (docs/formats.md section 5) and
+// uses none of the compressor's arithmetic, state or order of sums.
 
 #ifndef TERRACE_TOOLS_TERRACE_VERIFY_REFERENCE_ENTRY_H_
 #define TERRACE_TOOLS_TERRACE_VERIFY_REFERENCE_ENTRY_H_

@@ -46,11 +46,11 @@ void Sampler::PickQueries(absl::Span<const StepSequence> sequences,
   });
   queries->clear();
   const int32_t any_row = Draw(sequences[any].count);
-  int32_t sequence_blocks = 0;
+  int32_t first_row = 0;
   for (int32_t i = 0; i < count; ++i) {
     const int32_t last = sequences[i].count - 1;
     const auto add = [&](int32_t row) {
-      const SampledQuery query{sequence_blocks + row, i, sequences[i].first + row};
+      const SampledQuery query{first_row + row, i, sequences[i].first + row};
       for (const SampledQuery& other : *queries) {
         if (other.token_row == query.token_row) return;
       }
@@ -64,7 +64,7 @@ void Sampler::PickQueries(absl::Span<const StepSequence> sequences,
     }
     if (i == resumed) add(0);
     if (i == count - 1) add(last);
-    sequence_blocks += sequences[i].count;
+    first_row += sequences[i].count;
   }
 }
 
