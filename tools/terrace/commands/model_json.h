@@ -27,7 +27,7 @@ absl::StatusOr<ModelFile> ParseModelJson(const std::string& text);
 // The full form. ParseModelJson reads an equal model back.
 nlohmann::ordered_json ModelToJson(const ModelSpec& model);
 
-// "window", "full"; "pooled", "strided"; "block-major", "layer-major".
+// "pooled", "strided"; "block-major", "layer-major".
 absl::string_view EntryRuleName(EntryRule rule);
 absl::string_view PoolLayoutName(PoolLayout layout);
 absl::StatusOr<PoolLayout> ParsePoolLayout(absl::string_view name);
