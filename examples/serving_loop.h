@@ -90,7 +90,7 @@ class ServingLoop {
   Cache& cache_;
   const ServingOptions options_;
   const Stream stream_;
-  const int full_pool_ = 1;  // MakeModel: pool 0 is the window, pool 1 the first full pool
+  const int full_pool_ = FullPool(model(), 0);
   int32_t max_entries_ = 0;  // that a query can see
   std::optional<BackendArray<uint16_t>> latents_in_, entries_in_, entries_out_, window_out_;
 
@@ -166,7 +166,7 @@ inline absl::Status ServingLoop::Preempt() {
   return cache_.FreeSequence(victim.id);
 }
 
-// A chunk of what each sequence knows and has not fed; with the last known token, drafts.
+// Of each sequence a piece of the tokens that it knows and has not fed; drafts where it decodes.
 inline std::vector<StepRequest> ServingLoop::NextBatch() {
   std::vector<StepRequest> batch;
   in_step_.clear();
@@ -242,8 +242,10 @@ inline absl::Status ServingLoop::ReadAndAttend(const Plan& plan) {
   if (!entries.ok()) return entries.status();
   absl::StatusOr<std::vector<uint16_t>> window = std::vector<uint16_t>();
   if (options_.read_window) {
-    status = cache_.GatherWindow(
-        0, {}, {.data = window_out_->data(), .rotate = !LatentPlane(0).rope_before_store}, stream_);
+    status = cache_.GatherWindow(0, {},
+                                 {.data = window_out_->data(),
+                                  .rotate = !LatentPlane(WindowPool(model())).rope_before_store},
+                                 stream_);
     if (!status.ok()) return status;
     window = window_out_->Download(queries * geometry.window_tokens * kLatentChannels, stream_);
     if (!window.ok()) return window.status();

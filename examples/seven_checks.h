@@ -131,7 +131,7 @@ inline absl::StatusOr<std::vector<uint16_t>> ThroughTheWindow(Cache& cache,
   return out->Download(latents.size(), {});
 }
 
-// A prefill chunk is read back from the cache here, its first row too.
+// A prefill piece is read back from the cache here, its first row too.
 constexpr Limits kRoundTripLimits = {.max_sequences = 1,
                                      .max_step_tokens = 128,
                                      .max_context_tokens = 1024,

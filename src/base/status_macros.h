@@ -28,11 +28,13 @@
 #define TERRACE_ASSIGN_OR_RETURN(target, expression) \
   TERRACE_ASSIGN_OR_RETURN_AT(TERRACE_STATUS_NAME(terrace_or_, __LINE__), target, expression)
 
+// A declaration takes no parentheses.  NOLINTBEGIN(bugprone-macro-parentheses)
 #define TERRACE_ASSIGN_OR_RETURN_AT(result, target, expression) \
   auto result = (expression);                                   \
   if (!result.ok()) [[unlikely]]                                \
     return std::move(result).status();                          \
   target = *std::move(result)
+// NOLINTEND(bugprone-macro-parentheses)
 
 #define TERRACE_STATUS_NAME(prefix, line) TERRACE_STATUS_NAME_OF(prefix, line)
 #define TERRACE_STATUS_NAME_OF(prefix, line) prefix##line

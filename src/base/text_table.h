@@ -10,14 +10,15 @@
 
 namespace terrace {
 
-using Row = std::vector<std::string>;
+// The cells of one line.
+using Cells = std::vector<std::string>;
 
-// "1234567" as "1,234,567".
-std::string Grouped(int64_t value);
+// 1234567 as "1,234,567", and -1234567 as "-1,234,567".
+std::string WithCommas(int64_t number);
 
-// Columns as wide as their widest cell, two spaces apart; the first `left` of them flush left, the
-// others flush right.
-std::string Align(const std::vector<Row>& rows, size_t left);
+// Lines of text with columns as wide as their widest cell, two spaces apart. The first `left`
+// columns are flush left, the others flush right.
+std::string Align(const std::vector<Cells>& lines, size_t left);
 
 }  // namespace terrace
 

@@ -98,10 +98,10 @@ constexpr Figure kFigures[] = {
 }  // namespace
 
 std::string ToTable(const PrefixFigures& figures) {
-  std::vector<Row> rows;
+  std::vector<Cells> rows;
   for (const Figure& figure : kFigures) {
     const auto group = [](std::string* out, int64_t value) {
-      absl::StrAppend(out, Grouped(value));
+      absl::StrAppend(out, WithCommas(value));
     };
     rows.push_back({figure.name, absl::StrCat(figure.help, figure.by_pool ? ", by pool" : ""),
                     absl::StrJoin(figure.ValuesOf(figures), " ", group)});

@@ -14,21 +14,21 @@ namespace terrace {
 namespace {
 
 std::string PoolTable(const CapacityPlan& plan) {
-  std::vector<Row> rows = {{"pool", "kind", "rows of", "layers", "tokens/row", "rows/block",
-                            "bytes/block", "blocks", "size"}};
+  std::vector<Cells> rows = {{"pool", "kind", "rows of", "layers", "tokens/row", "rows/block",
+                              "bytes/block", "blocks", "size"}};
   for (size_t p = 0; p < plan.pools.size(); ++p) {
     const PoolBudget& budget = plan.pools[p];
     const PoolSpec& spec = plan.model.pools[p];
     const bool opaque = !HoldsRows(budget.kind);
     rows.push_back({budget.name, std::string(PoolKindName(budget.kind)),
-                    opaque ? absl::StrCat(Grouped(budget.place.page_bytes[0]), " B")
+                    opaque ? absl::StrCat(WithCommas(budget.place.page_bytes[0]), " B")
                            : absl::StrJoin(spec.planes, " + ",
                                            [](std::string* out, const PlaneSpec& plane) {
                                              absl::StrAppend(out, RowFormatName(plane.format));
                                            }),
-                    Grouped(budget.place.layers), opaque ? "-" : Grouped(spec.ratio),
-                    Grouped(spec.entries_per_block),
-                    Grouped(budget.place.reserved_bytes_per_block()), Grouped(budget.blocks),
+                    WithCommas(budget.place.layers), opaque ? "-" : WithCommas(spec.ratio),
+                    WithCommas(spec.entries_per_block),
+                    WithCommas(budget.place.reserved_bytes_per_block()), WithCommas(budget.blocks),
                     FormatBytes(budget.place.total_bytes)});
   }
   return Align(rows, 3);
@@ -43,9 +43,9 @@ std::string MemoryTable(const CapacityPlan& plan) {
     page_padding += pool.blocks * pool.place.page_padding_bytes_per_block;
     block_padding += pool.blocks * pool.place.block_padding_bytes_per_block;
   }
-  std::vector<Row> rows = {{"memory", "bytes", "", "share"}};
+  std::vector<Cells> rows = {{"memory", "bytes", "", "share"}};
   const auto add = [&](const std::string& what, int64_t bytes) {
-    rows.push_back({what, Grouped(bytes), FormatBytes(bytes),
+    rows.push_back({what, WithCommas(bytes), FormatBytes(bytes),
                     absl::StrFormat("%.2f %%", 100.0 * static_cast<double>(bytes) /
                                                    static_cast<double>(plan.memory_bytes))});
   };
@@ -60,7 +60,7 @@ std::string MemoryTable(const CapacityPlan& plan) {
 
 std::string CostTable(const CapacityPlan& plan) {
   const auto per_token = [](double bytes) { return absl::StrFormat("%.2f B", bytes); };
-  std::vector<Row> rows = {
+  std::vector<Cells> rows = {
       {"cost", "useful", "reserved"},
       {"one more sequence (window)", FormatBytes(plan.useful_fixed_bytes_per_sequence),
        FormatBytes(plan.fixed_bytes_per_sequence - plan.state_bytes_per_sequence)}};
@@ -78,12 +78,12 @@ std::string CostTable(const CapacityPlan& plan) {
 }
 
 std::string FitTable(const CapacityPlan& plan) {
-  std::vector<Row> rows = {{"context", "sequences", "held back by"}};
+  std::vector<Cells> rows = {{"context", "sequences", "held back by"}};
   for (const int64_t context : kQuotedContexts) {
     const int64_t sequences = SequencesThatFit(plan, context);
     rows.push_back(
         {context >= 1 << 20 ? absl::StrCat(context >> 20, "M") : absl::StrCat(context >> 10, "K"),
-         Grouped(sequences),
+         WithCommas(sequences),
          context > plan.geometry.max_context_tokens ? "max_context_tokens"
          : sequences == plan.geometry.max_sequences ? "max_sequences"
                                                     : "memory"});
@@ -97,19 +97,19 @@ std::string ToTable(const CapacityPlan& plan) {
   const Geometry& geometry = plan.geometry;
   return absl::StrCat(
       plan.model.name, ": ", plan.model.layers.size(), " layers, window of ",
-      Grouped(geometry.window_tokens), " tokens, chunks of ", Grouped(geometry.chunk_tokens), "\n",
-      FormatBytes(plan.memory_bytes), " for ", Grouped(geometry.max_sequences),
-      " sequences of up to ", Grouped(geometry.max_context_tokens), " tokens; steps of up to ",
-      Grouped(geometry.max_step_tokens), " tokens, ", Grouped(geometry.max_drafts), " drafts each",
-      geometry.store_whole_chunk != 0 ? ", whole chunks stored" : "",
+      WithCommas(geometry.window_tokens), " tokens, chunks of ", WithCommas(geometry.chunk_tokens),
+      "\n", FormatBytes(plan.memory_bytes), " for ", WithCommas(geometry.max_sequences),
+      " sequences of up to ", WithCommas(geometry.max_context_tokens), " tokens; steps of up to ",
+      WithCommas(geometry.max_step_tokens), " tokens, ", WithCommas(geometry.max_drafts),
+      " drafts each", geometry.store_whole_chunk != 0 ? ", whole chunks stored" : "",
       plan.in_flight_plans != 0
-          ? absl::StrCat(", ", Grouped(plan.in_flight_plans), " plans in flight")
+          ? absl::StrCat(", ", WithCommas(plan.in_flight_plans), " plans in flight")
           : "",
       "\n\n", PoolTable(plan), "\n", MemoryTable(plan), "\n", CostTable(plan), "\n",
-      plan.prefix_reuse ? absl::StrCat("room for ", Grouped(plan.checkpoints),
+      plan.prefix_reuse ? absl::StrCat("room for ", WithCommas(plan.checkpoints),
                                        " checkpoints of prefixes that no sequence uses\n")
                         : "",
-      "room for ", Grouped(plan.max_tokens), " tokens in all\n", FitTable(plan));
+      "room for ", WithCommas(plan.max_tokens), " tokens in all\n", FitTable(plan));
 }
 
 }  // namespace terrace

@@ -15,6 +15,10 @@
 
 namespace terrace::testing {
 
+using tools::NpyArray;
+using tools::NpyType;
+using tools::ReadNpy;
+
 inline std::string GoldenPath(const std::string& name) {
   const char* data = std::getenv("TERRACE_TEST_DATA");
   return std::string(data != nullptr ? data : TERRACE_TEST_DATA_DIR) + "/golden/" + name;

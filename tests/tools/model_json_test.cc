@@ -1,5 +1,6 @@
 #include "tools/terrace/commands/model_json.h"
 
+#include <cstdint>
 #include <random>
 #include <string>
 #include <utility>
@@ -9,9 +10,15 @@
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "terrace/formats/row_format.h"
+#include "terrace/model.h"
+#include "terrace/pool_kinds.h"
 
 namespace terrace::testing {
 namespace {
+
+using tools::ModelToJson;
+using tools::ParseModelJson;
 
 using ::testing::HasSubstr;
 
@@ -23,12 +30,12 @@ void ExpectReadBack(const ModelSpec& model) {
   EXPECT_EQ(std::get<ModelSpec>(*read), model) << text;
 }
 
-TEST(CliModelJsonTest, NamedModelsAreReadBackAsWritten) {
+TEST(ModelJsonTest, NamedModelsAreReadBackAsWritten) {
   ExpectReadBack(DeepSeekV4Flash());
   ExpectReadBack(DeepSeekV4Pro());
 }
 
-TEST(CliModelJsonTest, AnyModelIsReadBackAsWritten) {
+TEST(ModelJsonTest, AnyModelIsReadBackAsWritten) {
   std::mt19937 random(5);
   for (int round = 0; round < 200; ++round) {
     SCOPED_TRACE(::testing::Message() << "seed 5, round " << round);
@@ -53,7 +60,7 @@ TEST(CliModelJsonTest, AnyModelIsReadBackAsWritten) {
   }
 }
 
-TEST(CliModelJsonTest, TheLayeredFormGivesTheOptionsThatAreNamed) {
+TEST(ModelJsonTest, TheLayeredFormGivesTheOptionsThatAreNamed) {
   const auto read = ParseModelJson(R"({"name": "tiny", "ratios": [0, 4, 128], "top_k": 64,
       "latent_format": "mxfp8_v41", "rule": "strided", "layout": "layer-major"})");
   ASSERT_TRUE(read.ok()) << read.status();
@@ -67,7 +74,7 @@ TEST(CliModelJsonTest, TheLayeredFormGivesTheOptionsThatAreNamed) {
   EXPECT_EQ(options.chunk_tokens, LayeredModelOptions{}.chunk_tokens);
 }
 
-TEST(CliModelJsonTest, BadTextIsAOneLineErrorThatNamesThePlace) {
+TEST(ModelJsonTest, BadTextIsAOneLineErrorThatNamesThePlace) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"", "no JSON"},
       {"{\"ratios\": [4,\n", "line 2"},

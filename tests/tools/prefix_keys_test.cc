@@ -1,15 +1,29 @@
 #include "tools/terrace/trace/prefix_keys.h"
 
+#include <cstdint>
 #include <set>
+#include <vector>
 
 #include "gtest/gtest.h"
+#include "terrace/model.h"
+#include "terrace/pool_kinds.h"
 #include "tools/terrace/contents/contents.h"
-#include "tools/terrace/contents/fill_rows.h"
-#include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/engine/step_runner.h"
+#include "tools/terrace/trace/trace.h"
 #include "tools/terrace/verify/expected_rows.h"
 
 namespace terrace::testing {
 namespace {
+
+using tools::ContentKey;
+using tools::ContentPlane;
+using tools::ContentSeed;
+using tools::ContentSequence;
+using tools::ExpectedSeed;
+using tools::PrefixKeys;
+using tools::RejectedKey;
+using tools::StepSequence;
+using tools::TraceRequest;
 
 // The first two share a block and a half; the third has another first block; the fourth no ids.
 std::vector<TraceRequest> Requests() {

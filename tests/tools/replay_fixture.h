@@ -3,17 +3,27 @@
 #ifndef TERRACE_TESTS_TOOLS_REPLAY_FIXTURE_H_
 #define TERRACE_TESTS_TOOLS_REPLAY_FIXTURE_H_
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "terrace/backend.h"
+#include "terrace/model.h"
 #include "terrace/units.h"
 #include "tools/terrace/engine/replay.h"
+#include "tools/terrace/trace/trace.h"
 #include "tools/terrace/trace/workload.h"
 
 namespace terrace::testing {
+
+using tools::MakeWorkload;
+using tools::Replay;
+using tools::ReplayOptions;
+using tools::ReplayResult;
+using tools::TraceRequest;
 
 inline std::vector<TraceRequest> SmallWorkload(int32_t requests = 24) {
   auto made = MakeWorkload({.requests = requests,

@@ -9,17 +9,12 @@
 
 #include "CLI/CLI.hpp"
 #include "gtest/gtest.h"
+#include "tests/tools/command_outcome.h"
 
 namespace terrace::testing {
 
-struct CommandOutcome {
-  int exit_code = -1;
-  std::string out;
-  std::string err;
-};
-
-// `add` adds the command to an app, as AddPlanCommand does; the first argument is its name. Words
-// that CLI11 refuses exit with 2.
+// `add` adds the command to an app, as AddCapacityCommand does; the first argument is its name.
+// Words that CLI11 refuses exit with 2.
 inline CommandOutcome RunCommand(void (*add)(CLI::App& app, int* exit_code),
                                  std::vector<std::string> arguments) {
   CLI::App app;

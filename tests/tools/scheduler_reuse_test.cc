@@ -1,13 +1,21 @@
-// Where the scheduler goes on behind a match.
+// Where the scheduler begins to feed a prompt that the ledger matched.
 
 #include <algorithm>
+#include <cstdint>
+#include <vector>
 
 #include "gtest/gtest.h"
+#include "terrace/prefix.h"
 #include "tests/tools/scheduler_testing.h"
 #include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/engine/step_runner.h"
+#include "tools/terrace/trace/trace.h"
 
 namespace terrace::testing {
 namespace {
+
+using tools::kHashBlockTokens;
+using tools::Scheduler;
 
 // Requests that share their first `shared` tokens, a multiple of 512, and nothing else.
 std::vector<TraceRequest> WithSharedPrefix(int count, int32_t input, int32_t output,
@@ -74,7 +82,7 @@ TEST(SchedulerReuseTest, APromptIsFedFromWhereItsMatchLetsItGoOn) {
   ExpectAllFree(*ledger);
 }
 
-TEST(SchedulerReuseTest, AReplayWithoutCheckpointFeedsSharedTokensAgain) {
+TEST(SchedulerReuseTest, WithoutCheckpointSharedTokensAreRefed) {
   const SchedulerOptions options{.serial = true};
   const auto ledger = MakeLedger(100, options, {.checkpoints = CheckpointPolicy::None()});
   const auto requests = WithSharedPrefix(2, 1300, 5, 1024);

@@ -1,12 +1,16 @@
 #include "tools/terrace/engine/scheduler.h"
 
-#include <algorithm>
+#include <cstdint>
 
+#include "absl/status/status.h"
 #include "gtest/gtest.h"
 #include "tests/tools/scheduler_testing.h"
+#include "tools/terrace/engine/step_runner.h"
 
 namespace terrace::testing {
 namespace {
+
+using tools::Scheduler;
 
 TEST(SchedulerTest, AStepTakesItsFixedTimeAndThatOfItsTokens) {
   const SchedulerOptions options{.drafts = 0};
@@ -24,7 +28,7 @@ TEST(SchedulerTest, AStepTakesItsFixedTimeAndThatOfItsTokens) {
   ExpectAllFree(*ledger);
 }
 
-TEST(SchedulerTest, PromptsAreFedInChunksBesideDecodes) {
+TEST(SchedulerTest, PromptsAreFedInPiecesBesideDecodes) {
   const SchedulerOptions options{.step_tokens = 64, .drafts = 0};
   const auto ledger = MakeLedger(100, options);
   const auto requests = Equal(3, 100, 20);
@@ -55,49 +59,6 @@ TEST(SchedulerTest, TheClockJumpsToTheNextArrival) {
   EXPECT_NEAR(scheduler.stats().simulated_seconds, 60.0102, 1e-9);
 }
 
-TEST(SchedulerTest, DraftsThatAreAllAcceptedSaveSteps) {
-  const SchedulerOptions options{.drafts = 3, .acceptance = 1};
-  const auto ledger = MakeLedger(100, options);
-  const auto requests = Equal(1, 10, 9);
-  Scheduler scheduler(ledger.get(), requests, nullptr, options);
-  ASSERT_TRUE(scheduler.Run().ok());
-  EXPECT_EQ(scheduler.stats().steps, 3);  // 1, then 4 and 4 tokens
-  EXPECT_EQ(scheduler.stats().decode_tokens, 9);
-  EXPECT_EQ(scheduler.stats().rejected_drafts, 0);
-}
-
-TEST(SchedulerTest, RejectedDraftsAreTakenBack) {
-  const SchedulerOptions options{.drafts = 3, .acceptance = 0};
-  const auto ledger = MakeLedger(100, options);
-  const auto requests = Equal(1, 10, 9);
-  Recorder recorder;
-  Scheduler scheduler(ledger.get(), requests, &recorder, options);
-  ASSERT_TRUE(scheduler.Run().ok());
-  EXPECT_EQ(scheduler.stats().steps, 9);
-  EXPECT_EQ(scheduler.stats().drafts, scheduler.stats().rejected_drafts);
-  EXPECT_GT(scheduler.stats().drafts, 0);
-  const StepSequence& third = recorder.steps[2].front();
-  EXPECT_EQ(third.first, 11);
-  EXPECT_EQ(third.taken_back_begin, 11);
-  EXPECT_EQ(third.taken_back_end, 14);
-  ExpectAllFree(*ledger);
-}
-
-TEST(SchedulerTest, TheSameDraftsAreAcceptedWhateverTheBatch) {
-  SchedulerOptions options{.acceptance = 0.5};
-  const auto requests = Equal(8, 50, 100);
-  int64_t rejected[2];
-  for (bool serial : {false, true}) {
-    options.serial = serial;
-    const auto ledger = MakeLedger(100, options);
-    Scheduler scheduler(ledger.get(), requests, nullptr, options);
-    ASSERT_TRUE(scheduler.Run().ok());
-    rejected[serial] = scheduler.stats().rejected_drafts;
-  }
-  EXPECT_EQ(rejected[0], rejected[1]);
-  EXPECT_GT(rejected[0], 100);
-}
-
 TEST(SchedulerTest, SerialRunsOneRequestAtATime) {
   const SchedulerOptions options{.serial = true};
   const auto ledger = MakeLedger(100, options);
@@ -108,70 +69,6 @@ TEST(SchedulerTest, SerialRunsOneRequestAtATime) {
   for (const auto& step : recorder.steps) EXPECT_EQ(step.size(), 1);
   EXPECT_EQ(scheduler.stats().completed, 5);
   EXPECT_EQ(scheduler.stats().sequence_steps, scheduler.stats().steps);
-}
-
-TEST(SchedulerTest, ShortMemoryPreemptsTheNewestAndStillServesAll) {
-  const SchedulerOptions options{.check_every = 1};
-  const auto ledger = MakeLedger(6, options);  // 6 chunks of 256 tokens; each request takes 3
-  const auto requests = Equal(8, 400, 200);
-  Recorder recorder;
-  Scheduler scheduler(ledger.get(), requests, &recorder, options);
-  ASSERT_TRUE(scheduler.Run().ok());
-  EXPECT_EQ(scheduler.stats().completed, 8);
-  EXPECT_EQ(scheduler.stats().failed, 0);
-  EXPECT_GT(scheduler.stats().preemptions, 0);
-  EXPECT_GT(scheduler.stats().recomputed_tokens, 0);
-  EXPECT_EQ(scheduler.stats().prompt_tokens, 8 * 400);  // once, however often they are fed
-  EXPECT_EQ(scheduler.stats().decode_tokens, 8 * 200);
-  EXPECT_EQ(scheduler.occupancy().peak()[1], 6);
-  ExpectAllFree(*ledger);
-}
-
-TEST(SchedulerTest, PlansInFlightAreRetiredAsLateAsAllowed) {
-  const SchedulerOptions options{.in_flight = 3, .check_every = 1};
-  const auto ledger = MakeLedger(100, options);
-  const auto requests = Equal(8, 400, 200);
-  Recorder recorder;
-  Scheduler scheduler(ledger.get(), requests, &recorder, options);
-  int32_t most_draining = 0;
-  scheduler.OnStep([&](const SchedulerStats&) {
-    most_draining = std::max(most_draining, ledger->Use(0).draining);
-  });
-  ASSERT_TRUE(scheduler.Run().ok());
-  EXPECT_GT(most_draining, 0);
-  EXPECT_GT(recorder.waits, 0);
-  EXPECT_EQ(scheduler.stats().completed, 8);
-  EXPECT_FALSE(ledger->Retire(ledger->last_plan()).ok());  // is retired
-  ExpectAllFree(*ledger);
-}
-
-TEST(SchedulerTest, AShortageWaitsForPlansInFlightBeforeItPreempts) {
-  int64_t preemptions[2];
-  for (const int in_flight : {0, 4}) {
-    const SchedulerOptions options{.in_flight = in_flight, .check_every = 1};
-    const auto ledger = MakeLedger(8, options);
-    const auto requests = Equal(20, 400, 200);
-    Scheduler scheduler(ledger.get(), requests, nullptr, options);
-    ASSERT_TRUE(scheduler.Run().ok());
-    EXPECT_EQ(scheduler.stats().completed, 20);
-    preemptions[in_flight > 0] = scheduler.stats().preemptions;
-    ExpectAllFree(*ledger);
-  }
-  EXPECT_EQ(preemptions[1], preemptions[0]);
-}
-
-TEST(SchedulerTest, ARequestThatNeverFitsFailsAndTheOthersAreServed) {
-  const SchedulerOptions options{};
-  const auto ledger = MakeLedger(4, options);
-  auto requests = Equal(5, 200, 20);
-  requests[2].input_length = 2000;  // 8 chunks
-  requests[3].input_length = 9000;  // beyond the context of 8192
-  requests[3].output_length = 1;
-  Scheduler scheduler(ledger.get(), requests, nullptr, options);
-  ASSERT_TRUE(scheduler.Run().ok());
-  EXPECT_EQ(scheduler.stats().completed, 3);
-  EXPECT_EQ(scheduler.stats().failed, 2);
-  ExpectAllFree(*ledger);
 }
 
 TEST(SchedulerTest, ARequestWithoutOutputEndsWithItsPrompt) {
@@ -194,22 +91,6 @@ TEST(SchedulerTest, WhatTheRunnerFailsWithEndsTheRun) {
   Scheduler scheduler(ledger.get(), requests, &recorder, options);
   EXPECT_EQ(scheduler.Run(), recorder.result);
   EXPECT_EQ(recorder.steps.size(), 1);
-}
-
-TEST(OccupancySeriesTest, KeepsEveryPeakInABoundedNumberOfPoints) {
-  OccupancySeries series(8);
-  for (int i = 0; i < 1000; ++i) series.Add(i, {i == 617 ? 99 : i % 7});
-  EXPECT_LE(series.points().size(), 8);
-  EXPECT_GE(series.points().size(), 4);
-  EXPECT_EQ(series.peak()[0], 99);
-  int32_t highest = 0;
-  double before = -1;
-  for (const auto& point : series.points()) {
-    EXPECT_GT(point.seconds, before);
-    before = point.seconds;
-    highest = std::max(highest, point.live[0]);
-  }
-  EXPECT_EQ(highest, 99);
 }
 
 }  // namespace

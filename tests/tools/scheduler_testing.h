@@ -3,17 +3,31 @@
 #ifndef TERRACE_TESTS_TOOLS_SCHEDULER_TESTING_H_
 #define TERRACE_TESTS_TOOLS_SCHEDULER_TESTING_H_
 
+#include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "gtest/gtest.h"
 #include "terrace/capacity.h"
 #include "terrace/ledger.h"
 #include "terrace/model.h"
+#include "terrace/plan.h"
+#include "terrace/pool_kinds.h"
+#include "terrace/prefix.h"
 #include "terrace/units.h"
 #include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/engine/step_runner.h"
+#include "tools/terrace/trace/trace.h"
 
 namespace terrace::testing {
+
+using tools::SchedulerOptions;
+using tools::StepRunner;
+using tools::StepSequence;
+using tools::TraceRequest;
 
 // A ledger of a small model with `chunks` blocks in every full pool.
 inline std::unique_ptr<Ledger> MakeLedger(int32_t chunks, const SchedulerOptions& options = {},

@@ -17,6 +17,9 @@
 
 namespace terrace::testing {
 
+using tools::kHashBlockTokens;
+using tools::TraceRequest;
+
 class SerialLru {
  public:
   static constexpr int32_t kChunkTokens = 256;

@@ -1,3 +1,3 @@
 #include "tools/terrace/commands/program.h"
 
-int main(int argc, char** argv) { return terrace::RunProgram(argc, argv, TERRACE_VERSION); }
+int main(int argc, char** argv) { return terrace::tools::RunProgram(argc, argv, TERRACE_VERSION); }

@@ -14,8 +14,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "src/base/status_macros.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr char kMagic[] = "\x93NUMPY";
@@ -145,23 +146,21 @@ absl::StatusOr<NpyArray> ParseNpy(absl::Span<const uint8_t> file) {
   std::memcpy(&header_bytes, file.data() + kMagicBytes + 2, length_bytes);
   if (text.size() - header_begin < header_bytes) return Malformed("it ends in the header");
 
-  absl::StatusOr<Header> header = ParseHeader(text.substr(header_begin, header_bytes));
-  if (!header.ok()) return header.status();
-  if (*header->fortran_order)
-    return Malformed("Fortran order is not supported; save it in C order");
+  TERRACE_ASSIGN_OR_RETURN(Header header, ParseHeader(text.substr(header_begin, header_bytes)));
+  if (*header.fortran_order) return Malformed("Fortran order is not supported; save it in C order");
   const TypeName* type = nullptr;
   for (const TypeName& candidate : kTypes) {
-    if (*header->descr == candidate.descr || (*header->descr == "<u1" && candidate.bytes == 1)) {
+    if (*header.descr == candidate.descr || (*header.descr == "<u1" && candidate.bytes == 1)) {
       type = &candidate;
     }
   }
   if (type == nullptr) {
-    return Malformed(absl::StrCat("type '", *header->descr,
+    return Malformed(absl::StrCat("type '", *header.descr,
                                   "' is not supported (|u1, <u2, <i4, <i8 and <f4 are)"));
   }
 
   int64_t expected = type->bytes;
-  for (const int64_t extent : *header->shape) {
+  for (const int64_t extent : *header.shape) {
     if (__builtin_mul_overflow(expected, extent, &expected))
       return Malformed("its shape is absurd");
   }
@@ -170,7 +169,7 @@ absl::StatusOr<NpyArray> ParseNpy(absl::Span<const uint8_t> file) {
     return Malformed(
         absl::StrCat("its shape needs ", expected, " bytes, it holds ", content.size()));
   }
-  return NpyArray{type->type, *std::move(header->shape), {content.begin(), content.end()}};
+  return NpyArray{type->type, *std::move(header.shape), {content.begin(), content.end()}};
 }
 
 std::string FormatNpyHeader(const NpyArray& array) {
@@ -216,4 +215,4 @@ absl::Status WriteNpy(const std::string& path, const NpyArray& array) {
   return absl::OkStatus();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -1,5 +1,5 @@
-// Reads and writes .npy files, the array files of NumPy: formats 1.0 and 2.0, C order,
-// little-endian uint8, uint16, int32, int64 and float32.
+// NpyArray is an array of a .npy file, the array files of NumPy. Formats 1.0 and 2.0, C order,
+// little-endian uint8, uint16, int32, int64 and float32 are read and written.
 // Source: numpy.lib.format.   Thread-safe: yes, nothing is shared.
 
 #ifndef TERRACE_TOOLS_TERRACE_NPY_H_
@@ -17,7 +17,7 @@
 #include "absl/types/span.h"
 #include "src/base/check.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 enum class NpyType { kUint8, kUint16, kInt32, kInt64, kFloat32 };
 
@@ -55,7 +55,7 @@ NpyArray MakeNpyArray(std::vector<int64_t> shape, absl::Span<const T> values) {
 std::string NpyShapeText(const NpyArray& array);
 const char* NpyTypeText(NpyType type);
 
-// A file's content to an array.
+// The array in a file's content.
 // Errors: InvalidArgument that says what is malformed or not supported; the sizes of header, shape
 // and content must agree exactly.
 absl::StatusOr<NpyArray> ParseNpy(absl::Span<const uint8_t> file);
@@ -67,6 +67,6 @@ std::string FormatNpyHeader(const NpyArray& array);
 absl::StatusOr<NpyArray> ReadNpy(const std::string& path);
 absl::Status WriteNpy(const std::string& path, const NpyArray& array);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_NPY_H_

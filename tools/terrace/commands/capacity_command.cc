@@ -1,63 +1,50 @@
 #include "tools/terrace/commands/capacity_command.h"
 
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "terrace/capacity.h"
 #include "tools/terrace/commands/capacity_json.h"
 #include "tools/terrace/commands/options.h"
+#include "tools/terrace/commands/outcome.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr char kExamples[] = R"(Examples:
-  terrace plan --model deepseek-v4-flash --memory 40GiB --sequences 64
-  terrace plan --model deepseek-v4-pro --memory 80GB --sequences 256 --drafts 3
-  terrace plan --memory 40GiB --sequences 64 --checkpoint-count 500
-  terrace plan --memory 40GiB --latent-format mxfp8_v41 --indexer-format indexer_mxfp4
-  terrace plan --memory 40GiB --json - | jq .model > model.json
-  terrace plan --model model.json --memory 40GiB --json plan.json)";
+  terrace capacity --model deepseek-v4-flash --memory 40GiB --sequences 64
+  terrace capacity --model deepseek-v4-pro --memory 80GB --sequences 256 --drafts 3
+  terrace capacity --memory 40GiB --sequences 64 --checkpoint-count 500
+  terrace capacity --memory 40GiB --latent-format mxfp8_v41 --indexer-format indexer_mxfp4
+  terrace capacity --memory 40GiB --json - | jq .model > model.json
+  terrace capacity --model model.json --memory 40GiB --json capacity.json)";
 
-struct PlanArguments {
+struct CapacityArguments {
   ModelArguments model;
   CapacityRequest request;
   std::string json_file;  // "-": standard output, and no table
 };
 
-absl::Status Run(PlanArguments& arguments) {
-  absl::StatusOr<ModelSpec> model = LoadModel(arguments.model);
-  if (!model.ok()) return model.status();
-  arguments.request.model = *std::move(model);
-  const absl::StatusOr<CapacityPlan> plan = PlanCapacity(arguments.request);
-  if (!plan.ok()) return plan.status();
-
-  if (arguments.json_file == "-") {
-    std::cout << CapacityToJson(*plan).dump(2) << std::endl;
-  } else {
-    std::cout << ToTable(*plan) << std::flush;
-    if (!arguments.json_file.empty()) {
-      std::ofstream file(arguments.json_file, std::ios::binary);
-      file << CapacityToJson(*plan).dump(2) << std::endl;
-      if (!file) {
-        return absl::UnavailableError(absl::StrCat("cannot write ", arguments.json_file,
-                                                   "; check the folder and its rights"));
-      }
-    }
-  }
-  return std::cout ? absl::OkStatus() : absl::UnavailableError("cannot write to standard output");
+absl::Status Run(CapacityArguments& arguments) {
+  TERRACE_ASSIGN_OR_RETURN(arguments.request.model, LoadModel(arguments.model));
+  TERRACE_ASSIGN_OR_RETURN(const CapacityPlan plan, PlanCapacity(arguments.request));
+  if (arguments.json_file != "-") std::cout << ToTable(plan) << std::flush;
+  if (!std::cout) return absl::UnavailableError("cannot write to standard output");
+  if (arguments.json_file.empty()) return absl::OkStatus();
+  return WriteJson(CapacityToJson(plan), arguments.json_file);
 }
 
 }  // namespace
 
-void AddPlanCommand(CLI::App& app, int* exit_code) {
+void AddCapacityCommand(CLI::App& app, int* exit_code) {
   CLI::App& command = *app.add_subcommand(
-      "plan", "Divide a byte budget over a model's pools and say what it holds");
+      "capacity", "Divide a byte budget over a model's pools and say what it holds");
+  command.alias("plan");
   command.footer(kExamples);
-  const auto arguments = std::make_shared<PlanArguments>();
+  const auto arguments = std::make_shared<CapacityArguments>();
   Limits& limits = arguments->request.limits;
   AddModelOptions(command, &arguments->model);
   AddBytesOption(command, "--memory", &arguments->request.memory_bytes,
@@ -68,7 +55,7 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
   };
   add_count("--sequences", &limits.max_sequences, "sequences that are live at one time");
   add_count("--prefill-sequences", &arguments->request.prefill_sequences,
-            "of them, those whose last step may be a prefill chunk; 0 = all");
+            "of them, those whose last step may be a prefill piece; 0 = all");
   add_count("--drafts", &limits.max_drafts, "speculative tokens of one sequence in one step");
   add_count("--step-tokens", &limits.max_step_tokens, "tokens of one step, all sequences");
   add_count("--context", &limits.max_context_tokens,
@@ -80,22 +67,13 @@ void AddPlanCommand(CLI::App& app, int* exit_code) {
   command.add_flag("!--no-reuse", arguments->request.prefix_reuse,
                    "charge nothing for checkpoints");
   command.add_flag("--whole-chunk", limits.store_whole_chunk,
-                   "store every window row of a prefill chunk until the next step");
+                   "store every window row of a prefill piece until the next step");
   command
       .add_option("--json", arguments->json_file,
-                  "write the plan as JSON too; - = to standard output, without the table")
+                  "write it as JSON too; - = to standard output, without the table")
       ->type_name("FILE");
 
-  command.callback([arguments, exit_code] {
-    const absl::Status status = Run(*arguments);
-    if (status.ok()) {
-      *exit_code = 0;
-      return;
-    }
-    std::cerr << "terrace plan: " << std::string(status.message()) << std::endl;
-    const bool bad_usage = absl::IsInvalidArgument(status) || absl::IsNotFound(status);
-    *exit_code = bad_usage ? 2 : 1;
-  });
+  command.callback([arguments, exit_code] { *exit_code = ExitCode("capacity", Run(*arguments)); });
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

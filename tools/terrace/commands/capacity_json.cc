@@ -6,7 +6,7 @@
 #include "terrace/formats/row_format.h"
 #include "tools/terrace/commands/model_json.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -79,4 +79,4 @@ Json CapacityToJson(const CapacityPlan& plan) {
           {"model", ModelToJson(plan.model)}};
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

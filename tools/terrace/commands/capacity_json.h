@@ -1,4 +1,4 @@
-// The capacity plan as JSON; docs/capacity.md says what each key means.
+// CapacityToJson: a capacity plan as JSON. docs/capacity.md says what each key means.
 
 #ifndef TERRACE_TOOLS_TERRACE_COMMANDS_CAPACITY_JSON_H_
 #define TERRACE_TOOLS_TERRACE_COMMANDS_CAPACITY_JSON_H_
@@ -6,10 +6,10 @@
 #include "nlohmann/json.hpp"
 #include "terrace/capacity.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 nlohmann::ordered_json CapacityToJson(const CapacityPlan& plan);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_CAPACITY_JSON_H_

@@ -9,11 +9,12 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "tools/terrace/commands/options.h"
 #include "tools/terrace/commands/row_pages.h"
 #include "tools/terrace/npy.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int64_t kMostPageRows = 65536;
@@ -85,31 +86,25 @@ void CheckArguments(PageArguments& arguments) {
 
 absl::StatusOr<NpyArray> ReadInputs(PageArguments& arguments) {
   if (!arguments.rope_table.empty()) {
-    absl::StatusOr<NpyArray> table = ReadNpy(arguments.rope_table);
-    if (!table.ok()) return table.status();
-    arguments.options.rope_table = *std::move(table);
+    TERRACE_ASSIGN_OR_RETURN(arguments.options.rope_table, ReadNpy(arguments.rope_table));
   }
   return ReadNpy(arguments.input);
 }
 
 absl::Status Encode(PageArguments& arguments) {
-  const absl::StatusOr<NpyArray> rows = ReadInputs(arguments);
-  if (!rows.ok()) return rows.status();
-  const absl::StatusOr<EncodedPages> encoded = EncodeRowPages(*rows, arguments.options);
-  if (!encoded.ok()) return encoded.status();
-  if (encoded->bad_values > 0) {
-    std::cerr << "terrace encode: note: " << encoded->bad_values
+  TERRACE_ASSIGN_OR_RETURN(const NpyArray rows, ReadInputs(arguments));
+  TERRACE_ASSIGN_OR_RETURN(const EncodedPages encoded, EncodeRowPages(rows, arguments.options));
+  if (encoded.bad_values > 0) {
+    std::cerr << "terrace encode: note: " << encoded.bad_values
               << " NaN or infinite values were replaced by 0 or the largest finite bf16\n";
   }
-  return WriteNpy(arguments.output, encoded->pages);
+  return WriteNpy(arguments.output, encoded.pages);
 }
 
 absl::Status Decode(PageArguments& arguments) {
-  const absl::StatusOr<NpyArray> pages = ReadInputs(arguments);
-  if (!pages.ok()) return pages.status();
-  const absl::StatusOr<NpyArray> rows = DecodeRowPages(*pages, arguments.options);
-  if (!rows.ok()) return rows.status();
-  return WriteNpy(arguments.output, *rows);
+  TERRACE_ASSIGN_OR_RETURN(const NpyArray pages, ReadInputs(arguments));
+  TERRACE_ASSIGN_OR_RETURN(const NpyArray rows, DecodeRowPages(pages, arguments.options));
+  return WriteNpy(arguments.output, rows);
 }
 
 void SetCallback(CLI::App& command, const std::shared_ptr<PageArguments>& arguments,
@@ -151,4 +146,4 @@ void AddDecodeCommand(CLI::App& app, int* exit_code) {
   SetCallback(command, arguments, &Decode, exit_code);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

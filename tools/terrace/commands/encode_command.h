@@ -6,7 +6,7 @@
 
 #include "CLI/CLI.hpp"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Adds the command to `app`. When it is chosen it runs within app.parse(): *exit_code becomes 0, or
 // 1 after one line on standard error if a file cannot be read, does not fit or cannot be written.
@@ -15,6 +15,6 @@ namespace terrace {
 void AddEncodeCommand(CLI::App& app, int* exit_code);
 void AddDecodeCommand(CLI::App& app, int* exit_code);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_ENCODE_COMMAND_H_

@@ -9,9 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "terrace/formats/row_format.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 using Json = nlohmann::json;
@@ -87,7 +88,7 @@ requires std::is_same_v<Int, int32_t> || std::is_same_v<Int, int64_t> absl::Stat
 template <typename Enum, typename Parse>
 absl::Status ReadName(const Json& json, const std::string& where, const Parse& parse, Enum* out) {
   std::string name;
-  if (absl::Status status = Read(json, where, &name); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(Read(json, where, &name));
   const absl::StatusOr<Enum> value = parse(name);
   if (!value.ok()) return Invalid(where, std::string(value.status().message()));
   *out = *value;
@@ -193,9 +194,7 @@ absl::Status Read(const Json& json, const std::string& where, std::vector<T>* ou
   out->clear();
   for (const Json& member : json) {
     const std::string place = absl::StrCat(where, "[", out->size(), "]");
-    if (absl::Status status = Read(member, place, &out->emplace_back()); !status.ok()) {
-      return status;
-    }
+    TERRACE_RETURN_IF_ERROR(Read(member, place, &out->emplace_back()));
   }
   return absl::OkStatus();
 }
@@ -263,7 +262,7 @@ absl::StatusOr<ModelFile> ParseModelJson(const std::string& text) {
   if (!json.is_object()) return absl::InvalidArgumentError("not an object");
   if (json.contains("ratios")) {
     LayeredModelOptions options;
-    if (absl::Status status = Read(json, "", &options); !status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(Read(json, "", &options));
     return ModelFile(std::move(options));
   }
   if (!json.contains("layers")) {
@@ -271,8 +270,8 @@ absl::StatusOr<ModelFile> ParseModelJson(const std::string& text) {
         "neither \"ratios\" (a ratio a layer) nor \"layers\" and \"pools\" are given");
   }
   ModelSpec model;
-  if (absl::Status status = Read(json, "", &model); !status.ok()) return status;
-  if (absl::Status status = ValidateModel(model); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(Read(json, "", &model));
+  TERRACE_RETURN_IF_ERROR(ValidateModel(model));
   return ModelFile(std::move(model));
 }
 
@@ -281,4 +280,4 @@ nlohmann::ordered_json ModelToJson(const ModelSpec& model) {
   return Write(copy);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -16,7 +16,7 @@
 #include "nlohmann/json.hpp"
 #include "terrace/model.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 using ModelFile = std::variant<LayeredModelOptions, ModelSpec>;
 
@@ -27,11 +27,11 @@ absl::StatusOr<ModelFile> ParseModelJson(const std::string& text);
 // The full form. ParseModelJson reads an equal model back.
 nlohmann::ordered_json ModelToJson(const ModelSpec& model);
 
-// "window", "full"; "pooled", "strided"; "block-major", "layer-major".
+// "pooled", "strided"; "block-major", "layer-major".
 absl::string_view EntryRuleName(EntryRule rule);
 absl::string_view PoolLayoutName(PoolLayout layout);
 absl::StatusOr<PoolLayout> ParsePoolLayout(absl::string_view name);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_MODEL_JSON_H_

@@ -10,7 +10,7 @@
 #include "terrace/units.h"
 #include "tools/terrace/commands/model_json.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // The value of `parsed`, or an error of the option.
@@ -120,4 +120,4 @@ absl::StatusOr<ModelSpec> LoadModel(const ModelArguments& arguments) {
   return LoadFile(arguments);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

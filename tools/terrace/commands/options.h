@@ -13,7 +13,7 @@
 #include "terrace/formats/row_format.h"
 #include "terrace/model.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // A byte size such as 40GiB.
 CLI::Option* AddBytesOption(CLI::App& command, const std::string& name, int64_t* bytes,
@@ -39,6 +39,6 @@ void AddModelOptions(CLI::App& command, ModelArguments* arguments);
 // apply.
 absl::StatusOr<ModelSpec> LoadModel(const ModelArguments& arguments);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_OPTIONS_H_

@@ -8,11 +8,11 @@
 #include "tools/terrace/commands/encode_command.h"
 #include "tools/terrace/commands/replay_command.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr char kExamples[] = R"(Examples:
-  terrace plan --model deepseek-v4-flash --memory 40GiB --sequences 64
+  terrace capacity --model deepseek-v4-flash --memory 40GiB --sequences 64
   terrace replay --model deepseek-v4-flash --memory 40GiB
   terrace encode --format flashmla_v4 --align 576 kv.npy pages.npy
   terrace decode --format flashmla_v4 --align 576 pages.npy rows.npy
@@ -23,7 +23,7 @@ int Parse(CLI::App& app, int argc, const char* const* argv, const int& exit_code
   try {
     app.parse(argc, argv);
     if (!app.get_subcommands().empty()) return exit_code;
-    usage_error = "say what to do: plan, replay, encode or decode";
+    usage_error = "say what to do: capacity, replay, encode or decode";
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
     usage_error = error.what();
@@ -43,7 +43,7 @@ int RunProgram(int argc, const char* const* argv, const std::string& version) {
   app.footer(kExamples);
   app.set_version_flag("--version", "terrace " + version);
   app.require_subcommand(0, 1);
-  AddPlanCommand(app, &exit_code);
+  AddCapacityCommand(app, &exit_code);
   AddReplayCommand(app, &exit_code);
   AddEncodeCommand(app, &exit_code);
   AddDecodeCommand(app, &exit_code);
@@ -55,4 +55,4 @@ int RunProgram(int argc, const char* const* argv, const std::string& version) {
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -5,13 +5,13 @@
 
 #include "CLI/CLI.hpp"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Adds the command to `app`. When it is chosen it runs within app.parse() and sets *exit_code: 0;
 // 1 where the replay failed, a row was wrong, a block was lost or no request completed; 2 for
 // arguments that make no sense.   REQUIRES: `exit_code` outlives `app`.
 void AddReplayCommand(CLI::App& app, int* exit_code);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_REPLAY_COMMAND_H_

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 absl::StatusOr<CheckpointPolicy> ParseCheckpointPolicy(const std::string& text) {
   constexpr char kEvery[] = "every:";
@@ -19,7 +19,7 @@ absl::StatusOr<CheckpointPolicy> ParseCheckpointPolicy(const std::string& text) 
     return CheckpointPolicy::EveryTokens(tokens);
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("\"", text, "\" is none of: none, end, every:N with N above 0"));
+      absl::StrCat("\"", text, "\" is not one of none, end, every:N with N above 0"));
 }
 
 absl::Status CheckReuse(const PrefixOptions& prefix, const ModelSpec& model) {
@@ -62,9 +62,9 @@ void AddReuseOptions(CLI::App& command, ReplayOptions* options) {
         ->group(group);
   };
   add_tokens("--replay-limit", &refeed.max_tokens,
-             "most tokens fed again for a match without checkpoint; default: no limit");
+             "most tokens to refeed for a match without checkpoint; default: no limit");
   add_tokens("--approximate-replay", &refeed.approximate_tokens,
-             "feed only so many again where exact replay takes more; 0 = exact (default)");
+             "refeed only so many where an exact refeed takes more; 0 = exact (default)");
   command
       .add_option("--in-flight", options->scheduler.in_flight,
                   "plans that stay unretired: blocks drain until their plan has run")
@@ -74,4 +74,4 @@ void AddReuseOptions(CLI::App& command, ReplayOptions* options) {
       ->capture_default_str();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

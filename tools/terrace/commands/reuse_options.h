@@ -12,7 +12,7 @@
 #include "terrace/prefix.h"
 #include "tools/terrace/engine/replay.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // --no-reuse, --checkpoints, --replay-limit, --approximate-replay, --in-flight.
 void AddReuseOptions(CLI::App& command, ReplayOptions* options);
@@ -23,6 +23,6 @@ absl::StatusOr<CheckpointPolicy> ParseCheckpointPolicy(const std::string& text);
 // Errors: InvalidArgument for checkpoints that are not at chunk borders of `model`.
 absl::Status CheckReuse(const PrefixOptions& prefix, const ModelSpec& model);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_REUSE_OPTIONS_H_

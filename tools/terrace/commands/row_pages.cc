@@ -5,10 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "src/base/multiversion.h"
+#include "src/base/status_macros.h"
 #include "terrace/formats/row_codec.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // `count` rows into the front of one page.
@@ -72,7 +73,7 @@ absl::StatusOr<EncodedPages> EncodeRowPages(const NpyArray& rows, const PageOpti
                      " takes bf16 bits as uint16 (n, ", channels, ")"));
   }
   const int64_t n = rows.shape[0];
-  if (const absl::Status status = CheckRopeTable(options, n, n); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckRopeTable(options, n, n));
 
   const int64_t num_pages = CeilDiv(n, options.page_rows);
   const int64_t page_bytes = options.page_bytes();
@@ -103,9 +104,8 @@ absl::StatusOr<NpyArray> DecodeRowPages(const NpyArray& pages, const PageOptions
   const int64_t channels = LayoutOf(options.format).channels;
   const int64_t num_pages = pages.shape[0];
   const int64_t n = num_pages * options.page_rows;
-  const absl::Status status =
-      CheckRopeTable(options, std::max<int64_t>(n - options.page_rows + 1, 0), n);
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(
+      CheckRopeTable(options, std::max<int64_t>(n - options.page_rows + 1, 0), n));
 
   std::vector<uint16_t> rows(static_cast<size_t>(n * channels));
   const float* rope = options.rope_table ? options.rope_table->data<float>() : nullptr;
@@ -121,4 +121,4 @@ absl::StatusOr<NpyArray> DecodeRowPages(const NpyArray& pages, const PageOptions
   return MakeNpyArray<uint16_t>({n, channels}, rows);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -10,7 +10,7 @@
 #include "terrace/formats/row_format.h"
 #include "tools/terrace/npy.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct PageOptions {
   RowFormat format = RowFormat::kFlashMlaV4;
@@ -36,6 +36,6 @@ absl::StatusOr<EncodedPages> EncodeRowPages(const NpyArray& rows, const PageOpti
 // the last page.   Errors: as EncodeRowPages.
 absl::StatusOr<NpyArray> DecodeRowPages(const NpyArray& pages, const PageOptions& options);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_ROW_PAGES_H_

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "terrace/backend.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Thread-safe: no. The backend must outlive it.
 template <typename T>
@@ -53,6 +53,6 @@ class BackendMemory {
   int64_t size_ = 0;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_BACKEND_MEMORY_H_

@@ -5,7 +5,7 @@
 #include "tools/terrace/contents/hash.h"
 #include "tools/terrace/engine/layer_places.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 CompressorWeights::Plane MakePlane(const PoolSpec& pool, ContentPlane place, uint64_t seed) {
@@ -47,4 +47,4 @@ const CompressorWeights::Plane* CompressorWeights::Of(ContentPlane plane) const 
   return found == planes_.end() ? nullptr : &found->second;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -1,5 +1,5 @@
-// CompressorWeights: the learned parameters of a model's compressors, as a replay makes them up
-// from a seed: ape and the norm's weight of every plane whose entries the store compresses.
+// CompressorWeights holds the learned parameters of a model's compressors, made up from a seed: ape
+// and the norm's weight of every plane whose entries the store compresses.
 //
 // Thread-safe: yes, it does not change.
 
@@ -14,7 +14,7 @@
 #include "terrace/model.h"
 #include "tools/terrace/contents/contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 inline constexpr float kCompressorEps = 1e-6f;
 
@@ -40,11 +40,11 @@ class CompressorWeights {
 
  private:
   using Key = std::tuple<int32_t, int32_t, int32_t>;
-  static Key KeyOf(ContentPlane plane) { return {plane.pool, plane.row, plane.plane}; }
+  static Key KeyOf(ContentPlane plane) { return {plane.pool, plane.layer_index, plane.plane}; }
 
   std::map<Key, Plane> planes_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_COMPRESSOR_WEIGHTS_H_

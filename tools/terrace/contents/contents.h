@@ -1,6 +1,6 @@
-// What the replay writes into rows: bf16 channels that are a hash of all tokens up to the row's
-// last and of the row's place, so that any reader can tell whether it got the right row, whoever
-// wrote it, and nothing needs to be remembered. Written once for host and device.
+// What a replay writes into rows: bf16 channels that are a hash of all tokens up to the row's last
+// and of the row's place. So any reader can tell whether it got the right row, whoever wrote it,
+// and nothing needs to be remembered. Written once for host and device.
 
 #ifndef TERRACE_TOOLS_TERRACE_CONTENTS_CONTENTS_H_
 #define TERRACE_TOOLS_TERRACE_CONTENTS_CONTENTS_H_
@@ -13,7 +13,7 @@
 #include "terrace/pool_kinds.h"
 #include "tools/terrace/contents/hash.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Tokens of a prompt under one prefix key (prefix_keys.h).
 inline constexpr int32_t kKeyTokens = 512;
@@ -28,15 +28,15 @@ struct ContentSequence {
 };
 static_assert(std::is_trivially_copyable_v<ContentSequence>);
 
-// Where a row lives in a model: a plane of one layer's row of a pool.
+// A plane of one layer in a pool.
 struct ContentPlane {
   int32_t pool;
-  int32_t row;  // of the pool: the layer that writes it
+  int32_t layer_index;  // the place in the pool of the layer that writes it
   int32_t plane;
 };
 
-// Key of the rows that a step writes from `first` on and that will be taken back: differs from that
-// of every other row in their place, of an earlier run of the same request too.
+// Key of the rows that a step writes from `first` on and that will be taken back. It differs from
+// that of every other row in their place, also of an earlier sequence of the same request.
 TERRACE_HOST_DEVICE uint64_t RejectedKey(uint64_t own_key, uint64_t sequence, int32_t first) {
   return Mix(Mix(own_key, sequence), static_cast<uint32_t>(first));
 }
@@ -56,7 +56,7 @@ TERRACE_HOST_DEVICE int32_t LastTokenOf(EntryRule rule, int32_t ratio, int32_t p
 TERRACE_HOST_DEVICE uint64_t ContentSeed(uint64_t key, int32_t position, ContentPlane plane) {
   const uint64_t place = static_cast<uint64_t>(plane.pool) << 40 |
                          static_cast<uint64_t>(plane.plane) << 32 |
-                         static_cast<uint32_t>(plane.row);
+                         static_cast<uint32_t>(plane.layer_index);
   return Mix(Mix(key, static_cast<uint32_t>(position)), place);
 }
 
@@ -88,6 +88,6 @@ TERRACE_HOST_DEVICE void FillContent(uint64_t seed, int32_t channels, uint16_t* 
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_CONTENTS_H_

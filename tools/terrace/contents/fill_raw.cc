@@ -3,7 +3,7 @@
 #include "src/base/multiversion.h"
 #include "tools/terrace/contents/raw_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 TERRACE_MULTIVERSION void FillRaw(const RawSegment& segment, int64_t begin, int64_t end) {
   for (int64_t token = begin; token < end; ++token) {
@@ -20,4 +20,4 @@ TERRACE_MULTIVERSION void FillRaw(const RawSegment& segment, int64_t begin, int6
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

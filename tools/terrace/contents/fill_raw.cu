@@ -1,12 +1,12 @@
-// Grid: (token tiles). A warp makes the rows of one token at a time, each lane 16 bytes of kv and
-// of score at a time.
+// Grid: (token tiles). A warp makes the rows of one token at a time. Each warp lane makes 16 bytes
+// of kv and 16 of score at a time.
 
 #include <cuda_runtime.h>
 
 #include "tools/terrace/contents/fill_raw.h"
 #include "tools/terrace/contents/raw_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int kWarps = 8;
@@ -15,7 +15,7 @@ constexpr int kMostTiles = 4096;  // a grid-stride loop does the rest
 
 __global__ void __launch_bounds__(kThreads)
     FillRawKernel(const __grid_constant__ RawSegment segment, int32_t tokens) {
-  const int32_t sequence_index = threadIdx.x % 32;
+  const int32_t lane = threadIdx.x % 32;
   for (int32_t token = blockIdx.x * kWarps + threadIdx.x / 32; token < tokens;
        token += gridDim.x * kWarps) {
     const uint64_t key = KeyOfToken(segment, token);
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads)
       const int64_t row = int64_t{token} * plane.columns;
       float4* const kv = reinterpret_cast<float4*>(plane.kv + row);
       float4* const score = reinterpret_cast<float4*>(plane.score + row);
-      for (int32_t i = sequence_index; i < plane.columns / 4; i += 32) {
+      for (int32_t i = lane; i < plane.columns / 4; i += 32) {
         const int32_t c = 4 * i;
         kv[i] =
             make_float4(RawKv(seed, c), RawKv(seed, c + 1), RawKv(seed, c + 2), RawKv(seed, c + 3));
@@ -46,4 +46,4 @@ int LaunchFillRaw(const RawSegment& segment, int32_t tokens, CUstream_st* stream
   return cudaGetLastError();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -1,4 +1,4 @@
-// FillRaw: makes the raw rows (raw_contents.h) of a step's tokens for all planes of one layer.
+// FillRaw makes the raw rows (raw_contents.h) of a step's tokens for all planes of one layer.
 
 #ifndef TERRACE_TOOLS_TERRACE_CONTENTS_FILL_RAW_H_
 #define TERRACE_TOOLS_TERRACE_CONTENTS_FILL_RAW_H_
@@ -12,7 +12,7 @@
 
 struct CUstream_st;
 
-namespace terrace {
+namespace terrace::tools {
 
 struct RawPlane {
   float* kv;     // [tokens, columns]
@@ -44,6 +44,6 @@ void FillRaw(const RawSegment& segment, int64_t begin, int64_t end);
 // CUDA: `tokens` tokens. Stream-ordered; returns a cudaError_t.
 int LaunchFillRaw(const RawSegment& segment, int32_t tokens, CUstream_st* stream);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_FILL_RAW_H_

@@ -2,7 +2,7 @@
 
 #include "src/base/multiversion.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 TERRACE_MULTIVERSION void FillRows(const FillSegment& segment, int64_t begin, int64_t end) {
   const int32_t channels = segment.channels;
@@ -13,4 +13,4 @@ TERRACE_MULTIVERSION void FillRows(const FillSegment& segment, int64_t begin, in
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -1,5 +1,5 @@
-// FillRows: makes the input rows of a step, for one plane of one layer at a time (host) or for all
-// of them in one launch (cuda). Rows that the store will not read, those of slot -1, are skipped.
+// FillRows makes the input rows of a step: of one plane of one layer at a time on the host, of all
+// of them in one launch on a GPU. It skips rows of slot -1, which the store does not read.
 
 #ifndef TERRACE_TOOLS_TERRACE_CONTENTS_FILL_ROWS_H_
 #define TERRACE_TOOLS_TERRACE_CONTENTS_FILL_ROWS_H_
@@ -14,7 +14,7 @@
 
 struct CUstream_st;
 
-namespace terrace {
+namespace terrace::tools {
 
 // The rows of one plane in one step. All pointers are memory of the store's backend, and stay the
 // same from step to step.
@@ -28,8 +28,8 @@ struct FillSegment {
   const int32_t* count;      // rows of this step
   const int32_t* slots;      // [*count]
   const int32_t* positions;  // [*count] first token of the row
-  const int32_t*
-      token_sequences;  // window pools: [*count] sequence step of the row; full pools: null
+  // [*count] sequence step of the row in window pools; null in full pools.
+  const int32_t* token_sequences;
   const ContentSequence* sequences;  // [header->num_sequences]
   const uint64_t* prefix_keys;       // of all requests
 };
@@ -55,6 +55,6 @@ void FillRows(const FillSegment& segment, int64_t begin, int64_t end);
 int LaunchFillRows(const FillSegment* segments, int32_t num_segments, int32_t max_rows,
                    CUstream_st* stream);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_FILL_ROWS_H_

@@ -1,4 +1,4 @@
-// A 64-bit mixer: what stands for chance in the replay, so that a run can be repeated to the bit.
+// Mix is a 64-bit hash. It stands for chance in a replay, so that a run repeats to the bit.
 
 #ifndef TERRACE_TOOLS_TERRACE_CONTENTS_HASH_H_
 #define TERRACE_TOOLS_TERRACE_CONTENTS_HASH_H_
@@ -7,7 +7,7 @@
 
 #include "terrace/formats/host_device.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Every input bit changes every output bit with a chance of about a half.
 // Source: the finalizer of MurmurHash3, as published (public domain).
@@ -29,6 +29,6 @@ TERRACE_HOST_DEVICE double UnitInterval(uint64_t hash) {
   return static_cast<double>(hash >> 11) * 0x1p-53;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_HASH_H_

@@ -1,6 +1,6 @@
-// The raw rows that a replay compresses: kv and score of a token for one plane of a layer, a hash
-// of all tokens up to it, so that an entry made of a wrong token, a stale state or drafts that were
-// taken back differs from what it must be. Written once for host and device.
+// The raw rows that a replay compresses: kv and score of a token for one plane of a layer. They are
+// a hash of all tokens up to it, so an entry made of a wrong token, a stale state or rejected
+// drafts differs from what it must be. Written once for host and device.
 
 #ifndef TERRACE_TOOLS_TERRACE_CONTENTS_RAW_CONTENTS_H_
 #define TERRACE_TOOLS_TERRACE_CONTENTS_RAW_CONTENTS_H_
@@ -10,7 +10,7 @@
 #include "terrace/formats/host_device.h"
 #include "tools/terrace/contents/contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 inline constexpr float kMostRawKv = 2.0f;  // in magnitude
 
@@ -26,6 +26,6 @@ TERRACE_HOST_DEVICE float RawScore(uint64_t seed, int32_t column) {
   return 8.0f * ContentNumber(seed, kFirst + static_cast<uint32_t>(column));
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_RAW_CONTENTS_H_

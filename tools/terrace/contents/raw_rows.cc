@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
+#include "src/base/status_macros.h"
 #include "tools/terrace/engine/layer_places.h"
 
 #if defined(TERRACE_HAS_CUDA)
-#include "src/backend/cuda/cuda_status.h"
+#include "tools/terrace/contents/launch_status.h"
 #endif
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int64_t kPieceTokens = 32;  // that one thread takes at a time: some tens of microseconds
@@ -20,7 +21,7 @@ absl::StatusOr<std::unique_ptr<RawRows>> RawRows::Create(Store* store, const Mod
                                                          const CompressorWeights& weights,
                                                          ThreadPool* threads) {
   std::unique_ptr<RawRows> rows(new RawRows(store, contents, threads));
-  if (absl::Status status = rows->Build(model, weights); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(rows->Build(model, weights));
   return rows;
 }
 
@@ -44,7 +45,7 @@ absl::Status RawRows::Build(const ModelSpec& model, const CompressorWeights& wei
       const ContentPlane place = {full->pool, full->index, p};
       const CompressorWeights::Plane* const plane = weights.Of(place);
       if (plane == nullptr) break;
-      if (absl::Status status = AddPlane(*plane, place, &layers_[l]); !status.ok()) return status;
+      TERRACE_RETURN_IF_ERROR(AddPlane(*plane, place, &layers_[l]));
       columns[p] = std::max<int64_t>(columns[p], plane->columns);
     }
   }
@@ -82,20 +83,16 @@ absl::Status RawRows::AddPlane(const CompressorWeights::Plane& weights, ContentP
     if (!status.ok()) return status;
     return memory.data();
   };
-  const absl::StatusOr<const float*> ape = upload(weights.ape);
-  const absl::StatusOr<const float*> norm = upload(weights.norm);
-  if (!ape.ok()) return ape.status();
-  if (!norm.ok()) return norm.status();
   CompressPlaneIn& in = place.plane == 0 ? layer->inputs.latent : layer->inputs.indexer;
-  in.ape = *ape;
-  in.norm_weight = *norm;
+  TERRACE_ASSIGN_OR_RETURN(in.ape, upload(weights.ape));
+  TERRACE_ASSIGN_OR_RETURN(in.norm_weight, upload(weights.norm));
   return absl::OkStatus();
 }
 
 absl::Status RawRows::Compress(int layer_index, Stream stream) {
   const Layer& layer = layers_[layer_index - store_->layers().first];
   if (layer.segment.num_planes == 0) return absl::OkStatus();
-  if (absl::Status status = Fill(layer.segment, stream); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(Fill(layer.segment, stream));
   return store_->Compress(layer_index, layer.inputs, stream);
 }
 
@@ -108,10 +105,10 @@ absl::Status RawRows::Fill(const RawSegment& segment, [[maybe_unused]] Stream st
   }
 #if defined(TERRACE_HAS_CUDA)
   const int error = LaunchFillRaw(segment, tokens, static_cast<CUstream_st*>(stream.handle));
-  return StatusFromCuda(static_cast<cudaError_t>(error), "LaunchFillRaw");
+  return StatusOfLaunch(error, "LaunchFillRaw");
 #else
   return absl::OkStatus();
 #endif
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -1,5 +1,5 @@
-// RawRows makes what a model would give the compressor: raw rows of a step's tokens, a layer at a
-// time into buffers that all layers share, and made-up weights.
+// RawRows makes what a model would give the compressor: raw rows of a step's tokens, and weights.
+// It makes a layer at a time, into buffers that all layers share.
 //
 // Stream: all calls of a step are ordered on the stream they are given. Thread-safe: no.
 
@@ -20,7 +20,7 @@
 #include "tools/terrace/contents/fill_raw.h"
 #include "tools/terrace/contents/step_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class RawRows {
  public:
@@ -54,6 +54,6 @@ class RawRows {
   BackendMemory<float> rows_[kMaxPlanes][2];  // [plane][kv, score]
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_RAW_ROWS_H_

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
+#include "src/base/status_macros.h"
 #include "terrace/geometry.h"
 
 #if defined(TERRACE_HAS_CUDA)
-#include "src/backend/cuda/cuda_status.h"
+#include "tools/terrace/contents/launch_status.h"
 #endif
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // What one thread takes at a time: some tens of microseconds of work.
@@ -25,7 +26,7 @@ absl::StatusOr<std::unique_ptr<RowSource>> RowSource::Create(Store* store, const
                                                              const CompressorWeights& weights,
                                                              ThreadPool* threads) {
   std::unique_ptr<RowSource> source(new RowSource(store, model, contents, threads));
-  if (absl::Status status = source->Build(weights); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(source->Build(weights));
   return source;
 }
 
@@ -94,12 +95,12 @@ absl::Status RowSource::Build(const CompressorWeights& weights) {
     total += elements_of(segments_[i]);
   }
   if (on_host_) total = largest[0] + largest[1] + largest[2];
-  if (absl::Status status = rows_.Allocate(backend, total); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(rows_.Allocate(backend, total));
   for (size_t i = 0; i < segments_.size(); ++i) segments_[i].rows = rows_.data() + first[i];
 
   if (on_host_) return absl::OkStatus();
   const int64_t count = static_cast<int64_t>(segments_.size());
-  if (absl::Status status = device_segments_.Allocate(backend, count); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(device_segments_.Allocate(backend, count));
   return backend.Upload(device_segments_.data(), segments_.data(),
                         count * int64_t{sizeof(FillSegment)}, {});
 }
@@ -112,7 +113,7 @@ absl::Status RowSource::BeginStep([[maybe_unused]] Stream stream) {
   for (int32_t rows : step.num_entry_rows) most_rows = std::max(most_rows, rows);
   const int error = LaunchFillRows(device_segments_.data(), static_cast<int32_t>(segments_.size()),
                                    most_rows, static_cast<CUstream_st*>(stream.handle));
-  return StatusFromCuda(static_cast<cudaError_t>(error), "LaunchFillRows");
+  return StatusOfLaunch(error, "LaunchFillRows");
 #else
   return absl::OkStatus();
 #endif
@@ -135,4 +136,4 @@ RowsIn RowSource::Filled(int32_t index) {
   return {.data = segment.rows};
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

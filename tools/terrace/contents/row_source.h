@@ -1,6 +1,6 @@
-// RowSource makes the rows that a replay writes, where the store's backend can read them: on the
-// host a layer at a time into one buffer, on a GPU all layers in one launch into a buffer each.
-// Entries that the store compresses are none of them (raw_rows.h).
+// RowSource makes the rows that a replay writes, where the store's backend can read them. On the
+// host it makes a layer at a time into one buffer; on a GPU all layers in one launch, into a buffer
+// each. It does not make entries that the store compresses (raw_rows.h).
 //
 // Stream: all calls of a step are ordered on the stream they are given. Thread-safe: no.
 
@@ -21,7 +21,7 @@
 #include "tools/terrace/contents/fill_rows.h"
 #include "tools/terrace/contents/step_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class RowSource {
  public:
@@ -38,7 +38,7 @@ class RowSource {
   LayerRows RowsOf(int layer);
 
  private:
-  // Segments of one layer, or -1; index into segments_.
+  // Indices into segments_ of one layer's; -1 where it has none.
   struct LayerSegments {
     int32_t swa = -1;
     int32_t entries = -1;
@@ -62,6 +62,6 @@ class RowSource {
   BackendMemory<uint16_t> rows_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_ROW_SOURCE_H_

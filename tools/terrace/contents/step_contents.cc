@@ -1,6 +1,6 @@
 #include "tools/terrace/contents/step_contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 absl::StatusOr<std::unique_ptr<StepContents>> StepContents::Create(Backend* backend,
                                                                    int32_t max_sequences,
@@ -8,7 +8,7 @@ absl::StatusOr<std::unique_ptr<StepContents>> StepContents::Create(Backend* back
   std::unique_ptr<StepContents> contents(new StepContents(backend, keys));
   const absl::Span<const uint64_t> all = keys->all();
   const int64_t count = static_cast<int64_t>(all.size());
-  absl::Status status = contents->lanes_.Allocate(*backend, max_sequences);
+  absl::Status status = contents->sequences_.Allocate(*backend, max_sequences);
   if (status.ok()) status = contents->prefix_keys_.Allocate(*backend, count);
   if (status.ok()) {
     status = backend->Upload(contents->prefix_keys_.data(), all.data(),
@@ -29,9 +29,9 @@ absl::Status StepContents::BeginStep(absl::Span<const StepSequence> sequences, S
          .own_from = request.own_from,
          .keep_end = part.keep_end()});
   }
-  return backend_->Upload(lanes_.data(), content_sequences_.data(),
+  return backend_->Upload(sequences_.data(), content_sequences_.data(),
                           static_cast<int64_t>(content_sequences_.size() * sizeof(ContentSequence)),
                           stream);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -16,10 +16,10 @@
 #include "terrace/backend.h"
 #include "tools/terrace/contents/backend_memory.h"
 #include "tools/terrace/contents/contents.h"
-#include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/engine/step_runner.h"
 #include "tools/terrace/trace/prefix_keys.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class StepContents {
  public:
@@ -31,10 +31,10 @@ class StepContents {
   // Once a step, after Store::Begin.
   absl::Status BeginStep(absl::Span<const StepSequence> sequences, Stream stream);
 
-  const ContentSequence* sequences() const {
-    return lanes_.data();
-  }  // [sequence steps of the step]
-  const uint64_t* prefix_keys() const { return prefix_keys_.data(); }  // of all requests
+  // [sequence steps of the step]
+  const ContentSequence* sequences() const { return sequences_.data(); }
+  // Of all requests.
+  const uint64_t* prefix_keys() const { return prefix_keys_.data(); }
 
  private:
   StepContents(Backend* backend, const PrefixKeys* keys) : backend_(backend), keys_(*keys) {}
@@ -42,10 +42,10 @@ class StepContents {
   Backend* const backend_;
   const PrefixKeys& keys_;
   std::vector<ContentSequence> content_sequences_;
-  BackendMemory<ContentSequence> lanes_;
+  BackendMemory<ContentSequence> sequences_;
   BackendMemory<uint64_t> prefix_keys_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_CONTENTS_STEP_CONTENTS_H_

@@ -1,11 +1,11 @@
-// Where a layer's rows lie.
+// PlaceOf finds where a layer's rows lie.
 
 #ifndef TERRACE_TOOLS_TERRACE_ENGINE_LAYER_PLACES_H_
 #define TERRACE_TOOLS_TERRACE_ENGINE_LAYER_PLACES_H_
 
 #include "terrace/model.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // The layer's place in its pool of `kind`, or null if it has none.
 inline const LayerPool* PlaceOf(const ModelSpec& model, int layer, PoolKind kind) {
@@ -15,6 +15,6 @@ inline const LayerPool* PlaceOf(const ModelSpec& model, int layer, PoolKind kind
   return nullptr;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_LAYER_PLACES_H_

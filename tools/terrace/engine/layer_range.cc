@@ -6,20 +6,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "tools/terrace/engine/layer_places.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
-// The layer's full pool, or -1.
-int32_t KindOf(const ModelSpec& model, int layer) {
-  const LayerPool* const full = PlaceOf(model, layer, PoolKind::kFull);
-  return full == nullptr ? -1 : full->pool;
-}
-
 size_t NumKinds(const ModelSpec& model, int first, int count) {
-  std::set<int32_t> kinds;
-  for (int layer = first; layer < first + count; ++layer) kinds.insert(KindOf(model, layer));
+  std::set<int> kinds;
+  for (int layer = first; layer < first + count; ++layer) kinds.insert(FullPool(model, layer));
   return kinds.size();
 }
 
@@ -51,4 +44,4 @@ absl::StatusOr<LayerRange> ParseLayers(const std::string& text, const ModelSpec&
   return LayerRange{first, last - first + 1};
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

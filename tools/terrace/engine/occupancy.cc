@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 void RaiseTo(PoolCounts& counts, const PoolCounts& other) {
@@ -32,4 +32,4 @@ void OccupancySeries::Add(double seconds, const PoolCounts& live) {
   steps_in_last_ = 1;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -1,5 +1,5 @@
-// OccupancySeries: how many blocks of every pool were live over simulated time, in a bounded number
-// of points, however long a run takes.
+// OccupancySeries holds how many blocks of every pool were live over simulated time, in a bounded
+// number of points, however long a run takes.
 
 #ifndef TERRACE_TOOLS_TERRACE_ENGINE_OCCUPANCY_H_
 #define TERRACE_TOOLS_TERRACE_ENGINE_OCCUPANCY_H_
@@ -10,7 +10,7 @@
 
 #include "terrace/pool_kinds.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 using PoolCounts = std::array<int32_t, kMaxPools>;
 
@@ -42,6 +42,6 @@ class OccupancySeries {
   PoolCounts peak_ = {};
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_OCCUPANCY_H_

@@ -12,12 +12,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "src/base/status_macros.h"
 #include "terrace/ledger.h"
 #include "terrace/pool_kinds.h"
 #include "terrace/units.h"
 #include "tools/terrace/engine/store_runner.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // Tokens of the longest request that the model can serve, in whole chunks: what tables must hold.
@@ -47,20 +48,19 @@ absl::Status CheckCompress(const ReplayOptions& options) {
 
 // What the limits of a geometry do not check.
 absl::Status CheckNumbers(const ReplayOptions& options) {
-  const auto finite_from = [](double value, double least) {
-    return value >= least && std::isfinite(value);
-  };
   const SchedulerOptions& scheduler = options.scheduler;
-  if (!finite_from(scheduler.step_ms, 0) || !finite_from(scheduler.tokens_per_second, 1e-3)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("a step of %g ms plus its tokens / %g a second is no time",
-                        scheduler.step_ms, scheduler.tokens_per_second));
+  const bool finite =
+      std::isfinite(scheduler.step_ms) && std::isfinite(scheduler.tokens_per_second);
+  if (!finite || scheduler.step_ms < 0 || scheduler.tokens_per_second <= 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "--step-ms must be >= 0 and --tokens-per-second > 0, both finite; got %g and %g",
+        scheduler.step_ms, scheduler.tokens_per_second));
   }
   const auto share = [](double value) { return value >= 0 && value <= 1; };
   if (!share(scheduler.acceptance) || !share(options.verifier.rate)) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("acceptance %g and verify %g must be from 0 to 1", scheduler.acceptance,
-                        options.verifier.rate));
+        absl::StrFormat("--acceptance and --verify must be from 0 to 1; got %g and %g",
+                        scheduler.acceptance, options.verifier.rate));
   }
   return absl::OkStatus();
 }
@@ -111,13 +111,14 @@ bool ReplayResult::ok() const {
 
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                     const ReplayOptions& options) {
-  if (absl::Status status = CheckNumbers(options); !status.ok()) return status;
-  if (absl::Status status = CheckCompress(options); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckNumbers(options));
+  TERRACE_RETURN_IF_ERROR(CheckCompress(options));
   ReplayResult result;
   const int32_t sequences = options.scheduler.serial ? 1 : options.scheduler.sequences;
   const bool leaves_checkpoints =
       options.prefix.enabled && options.prefix.checkpoints != CheckpointPolicy::None();
-  absl::StatusOr<CapacityPlan> capacity =
+  TERRACE_ASSIGN_OR_RETURN(
+      result.capacity,
       PlanCapacity({.model = options.model,
                     .memory_bytes = options.memory_bytes,
                     .limits = {.max_sequences = sequences,
@@ -126,41 +127,33 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                .max_context_tokens = ContextOf(requests, options.model),
                                .store_whole_chunk = options.store_whole_chunk},
                     .prefix_reuse = leaves_checkpoints,
-                    .in_flight_plans = options.scheduler.in_flight});
-  if (!capacity.ok()) return capacity.status();
-  result.capacity = *std::move(capacity);
-
-  absl::StatusOr<std::unique_ptr<Ledger>> ledger =
-      Ledger::Create({.geometry = result.capacity.geometry,
-                      .in_flight_plans = options.scheduler.in_flight,
-                      .prefix = options.prefix});
-  if (!ledger.ok()) return ledger.status();
+                    .in_flight_plans = options.scheduler.in_flight}));
+  TERRACE_ASSIGN_OR_RETURN(const std::unique_ptr<Ledger> ledger,
+                           Ledger::Create({.geometry = result.capacity.geometry,
+                                           .in_flight_plans = options.scheduler.in_flight,
+                                           .prefix = options.prefix}));
   std::unique_ptr<StoreRunner> runner;
   result.backend = "none";
   if (options.with_data) {
-    absl::StatusOr<std::unique_ptr<StoreRunner>> made =
-        StoreRunner::Create(result.capacity, requests, options);
-    if (!made.ok()) return made.status();
-    runner = *std::move(made);
+    TERRACE_ASSIGN_OR_RETURN(runner, StoreRunner::Create(result.capacity, requests, options));
     result.backend = std::string(runner->backend().name());
     result.layers = runner->store().layers();
     result.store_bytes = runner->store().memory_bytes();
   }
 
-  Scheduler scheduler(ledger->get(), requests, runner.get(), options.scheduler);
+  Scheduler scheduler(ledger.get(), requests, runner.get(), options.scheduler);
   scheduler.OnStep(options.on_step);
   const auto start = std::chrono::steady_clock::now();
-  absl::Status status = scheduler.Run();
-  if (status.ok() && runner != nullptr) status = runner->Wait();
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(scheduler.Run());
+  if (runner != nullptr) TERRACE_RETURN_IF_ERROR(runner->Wait());
   result.wall_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   result.scheduler = scheduler.stats();
   result.occupancy = scheduler.occupancy();
-  result.prefix = (*ledger)->prefix_figures();
+  result.prefix = ledger->prefix_figures();
   result.checkpoint_bytes_peak = CheckpointBytesPeak(result);
-  result.leaked_blocks = CountLeaks(**ledger);
+  result.leaked_blocks = CountLeaks(*ledger);
   if (runner != nullptr) {
     result.verifier = runner->verified();
     result.counters = runner->store().ReadCounters();
@@ -169,4 +162,4 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
   return result;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

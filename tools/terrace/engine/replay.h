@@ -22,7 +22,7 @@
 #include "tools/terrace/trace/trace.h"
 #include "tools/terrace/verify/verifier.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct ReplayOptions {
   ModelSpec model;
@@ -62,12 +62,11 @@ struct ReplayResult {
   bool ok() const;
 };
 
-// Errors: InvalidArgument for times or shares that are none, or to compress for a model or layers
-// without state; those of PlanCapacity, MakeBackend and Store::Create, and whatever a step failed
-// with.
+// Errors: InvalidArgument for bad times or shares, and for `compress` with a model or layers
+// without state; those of PlanCapacity, MakeBackend and Store::Create; whatever a step failed with.
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
                                     const ReplayOptions& options);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_REPLAY_H_

@@ -5,17 +5,18 @@
 #include <thread>
 #include <utility>
 
+#include "src/base/status_macros.h"
 #include "terrace/formats/rope.h"
 #include "terrace/pool_kinds.h"
 #include "tools/terrace/engine/layer_range.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 absl::StatusOr<std::unique_ptr<StoreRunner>> StoreRunner::Create(
     const CapacityPlan& capacity, absl::Span<const TraceRequest> requests,
     const ReplayOptions& options) {
   std::unique_ptr<StoreRunner> runner(new StoreRunner(requests, options));
-  if (absl::Status status = runner->Build(capacity); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(runner->Build(capacity));
   return runner;
 }
 
@@ -27,54 +28,44 @@ StoreRunner::StoreRunner(absl::Span<const TraceRequest> requests, const ReplayOp
                    : std::max(1, static_cast<int>(std::thread::hardware_concurrency()))) {}
 
 absl::Status StoreRunner::Build(const CapacityPlan& capacity) {
-  absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options_.backend);
-  if (!backend.ok()) return backend.status();
-  backend_ = *std::move(backend);
+  TERRACE_ASSIGN_OR_RETURN(backend_, MakeBackend(options_.backend));
 
   LayerRange layers = {0, static_cast<int32_t>(options_.model.layers.size())};
   if (!options_.layers.empty()) {
-    absl::StatusOr<LayerRange> asked = ParseLayers(options_.layers, options_.model);
-    if (!asked.ok()) return asked.status();
-    layers = *asked;
+    TERRACE_ASSIGN_OR_RETURN(layers, ParseLayers(options_.layers, options_.model));
   } else if (backend_->name() == "host") {
     layers = OneLayerOfEachKind(options_.model);
   }
-  absl::StatusOr<std::unique_ptr<Store>> store = Store::Create(
-      {.model = options_.model, .geometry = capacity.geometry, .layers = layers}, backend_);
-  if (!store.ok()) return store.status();
-  store_ = *std::move(store);
-  if (absl::Status status = MakeRopes(capacity.geometry.max_context_tokens); !status.ok()) {
-    return status;
-  }
+  TERRACE_ASSIGN_OR_RETURN(
+      store_,
+      Store::Create({.model = options_.model, .geometry = capacity.geometry, .layers = layers},
+                    backend_));
+  TERRACE_RETURN_IF_ERROR(MakeRopes(capacity.geometry.max_context_tokens));
 
-  if (absl::Status status = BuildSources(); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<Verifier>> verifier = Verifier::Create(
-      store_.get(), options_.model, &keys_, rope_tables_, &weights_, &threads_, options_.verifier);
-  if (!verifier.ok()) return verifier.status();
-  verifier_ = *std::move(verifier);
+  TERRACE_RETURN_IF_ERROR(BuildSources());
+  TERRACE_ASSIGN_OR_RETURN(
+      verifier_, Verifier::Create(store_.get(), options_.model, &keys_, rope_tables_, &weights_,
+                                  &threads_, options_.verifier));
   return absl::OkStatus();
 }
 
 absl::Status StoreRunner::BuildSources() {
   const ModelSpec& model = options_.model;
-  auto contents = StepContents::Create(backend_.get(), store_->geometry().max_sequences, &keys_);
-  if (!contents.ok()) return contents.status();
-  contents_ = *std::move(contents);
+  TERRACE_ASSIGN_OR_RETURN(
+      contents_, StepContents::Create(backend_.get(), store_->geometry().max_sequences, &keys_));
   if (options_.compress) {
     weights_ = CompressorWeights(model, store_->layers(), options_.verifier.seed);
     if (weights_.empty()) {
       return absl::InvalidArgumentError("--compress: none of the layers has compressor state");
     }
-    auto raw = RawRows::Create(store_.get(), model, contents_.get(), weights_, &threads_);
-    if (!raw.ok()) return raw.status();
-    raw_ = *std::move(raw);
+    TERRACE_ASSIGN_OR_RETURN(
+        raw_, RawRows::Create(store_.get(), model, contents_.get(), weights_, &threads_));
   }
   if (!options_.compress || StatePool(model, kCsaRatio) < 0) {
     overlap_ = std::make_unique<OverlapRows>(store_.get(), &keys_);
   }
-  auto rows = RowSource::Create(store_.get(), model, contents_.get(), weights_, &threads_);
-  if (!rows.ok()) return rows.status();
-  rows_ = *std::move(rows);
+  TERRACE_ASSIGN_OR_RETURN(
+      rows_, RowSource::Create(store_.get(), model, contents_.get(), weights_, &threads_));
   return absl::OkStatus();
 }
 
@@ -105,17 +96,17 @@ absl::Status StoreRunner::MakeRopes(int32_t positions) {
 }
 
 absl::Status StoreRunner::Run(const Plan& plan, absl::Span<const StepSequence> sequences) {
-  absl::Status status = store_->Begin(plan, stream_);
-  if (status.ok() && overlap_ != nullptr) status = overlap_->RunStep(plan, sequences, stream_);
-  if (status.ok()) status = contents_->BeginStep(sequences, stream_);
-  if (status.ok()) status = rows_->BeginStep(stream_);
+  TERRACE_RETURN_IF_ERROR(store_->Begin(plan, stream_));
+  if (overlap_ != nullptr) TERRACE_RETURN_IF_ERROR(overlap_->RunStep(plan, sequences, stream_));
+  TERRACE_RETURN_IF_ERROR(contents_->BeginStep(sequences, stream_));
+  TERRACE_RETURN_IF_ERROR(rows_->BeginStep(stream_));
   const LayerRange range = store_->layers();
-  for (int layer = range.first; status.ok() && layer < range.first + range.count; ++layer) {
-    status = store_->Write(layer, rows_->RowsOf(layer), stream_);
-    if (status.ok() && raw_ != nullptr) status = raw_->Compress(layer, stream_);
+  for (int layer = range.first; layer < range.first + range.count; ++layer) {
+    TERRACE_RETURN_IF_ERROR(store_->Write(layer, rows_->RowsOf(layer), stream_));
+    if (raw_ != nullptr) TERRACE_RETURN_IF_ERROR(raw_->Compress(layer, stream_));
   }
-  if (status.ok() && options_.after_write) status = options_.after_write(*store_);
-  return status.ok() ? verifier_->CheckStep(sequences, stream_) : status;
+  if (options_.after_write) TERRACE_RETURN_IF_ERROR(options_.after_write(*store_));
+  return verifier_->CheckStep(sequences, stream_);
 }
 
 VerifierStats StoreRunner::verified() const {
@@ -124,4 +115,4 @@ VerifierStats StoreRunner::verified() const {
   return sum;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

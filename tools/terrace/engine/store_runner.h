@@ -1,5 +1,5 @@
-// StoreRunner carries out the steps of a replay with data: it makes the rows that a model would,
-// writes them through a store, or lets the store make entries of them, and reads some of them back.
+// StoreRunner carries out the steps of a replay with data. It makes the rows that a model would
+// make, writes them through a store or lets the store compress them, and reads some of them back.
 //
 // Stream: all work is ordered on the default stream. Thread-safe: no.
 
@@ -24,12 +24,12 @@
 #include "tools/terrace/contents/row_source.h"
 #include "tools/terrace/contents/step_contents.h"
 #include "tools/terrace/engine/replay.h"
-#include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/engine/step_runner.h"
 #include "tools/terrace/trace/prefix_keys.h"
 #include "tools/terrace/verify/overlap_rows.h"
 #include "tools/terrace/verify/verifier.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 class StoreRunner final : public StepRunner {
  public:
@@ -69,6 +69,6 @@ class StoreRunner final : public StepRunner {
   std::unique_ptr<Verifier> verifier_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_ENGINE_STORE_RUNNER_H_

@@ -13,10 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "src/base/text_table.h"
 #include "terrace/units.h"
-#include "tools/terrace/report/progress.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr int kWidth = 1100;  // pixels
@@ -134,4 +134,4 @@ absl::Status PlotOccupancy(const ReplayResult& result, const std::string& file) 
   return RunGnuplot(PlotScript(result, file));
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "tools/terrace/engine/replay.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Whether PlotOccupancy can write `file`: to be asked before a long run.
 // Errors: InvalidArgument for a name that ends neither in .svg nor in .png; FailedPrecondition
@@ -22,6 +22,6 @@ absl::Status PlotOccupancy(const ReplayResult& result, const std::string& file);
 // The gnuplot program that PlotOccupancy runs.
 std::string PlotScript(const ReplayResult& result, const std::string& file);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_REPORT_PLOT_H_

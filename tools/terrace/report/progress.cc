@@ -5,8 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "src/base/text_table.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr std::chrono::milliseconds kRedraw(100);
@@ -19,17 +20,6 @@ std::string MinutesSeconds(double seconds) {
 }
 
 }  // namespace
-
-std::string WithCommas(int64_t number) {
-  const std::string digits = absl::StrCat(number);
-  std::string text;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    const bool after_digit = i > 0 && digits[i - 1] != '-';
-    if (after_digit && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
 
 Progress::Progress(std::FILE* out, bool is_terminal, int64_t requests, int64_t tokens)
     : out_(out),
@@ -59,7 +49,7 @@ void Progress::Finish() {
 std::string Progress::Line(const SchedulerStats& stats, double seconds) const {
   const int64_t done = stats.completed + stats.failed;
   const int64_t tokens = stats.prompt_tokens + stats.decode_tokens;
-  // Tokens tell how much work is left; a request that failed left its own undone.
+  // The work left is told by tokens. Those of requests that failed are never served.
   const double share = std::clamp(static_cast<double>(tokens) / tokens_, 0.0, 1.0);
   const std::string left =
       share > 0 ? absl::StrCat("ETA ", MinutesSeconds(seconds * (1 - share) / share)) : "ETA -";
@@ -72,4 +62,4 @@ std::string Progress::Line(const SchedulerStats& stats, double seconds) const {
                       figures);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

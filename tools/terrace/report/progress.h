@@ -1,5 +1,5 @@
-// Progress shows how far a replay is: a bar that redraws itself on a terminal, else a plain line
-// every few seconds.
+// Progress shows how far a replay is: a bar that redraws itself on a terminal, and elsewhere a
+// plain line every few seconds.
 
 #ifndef TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_
 #define TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_
@@ -11,14 +11,12 @@
 
 #include "tools/terrace/engine/scheduler.h"
 
-namespace terrace {
-
-// 1234567 to "1,234,567".
-std::string WithCommas(int64_t number);
+namespace terrace::tools {
 
 class Progress {
  public:
-  // `out` is borrowed. Total work is `requests` requests of `tokens` tokens, prompts and outputs.
+  // `out` is borrowed. The whole work is `requests` requests with `tokens` tokens of prompts and
+  // outputs.
   Progress(std::FILE* out, bool is_terminal, int64_t requests, int64_t tokens);
 
   // Shows `stats` if the last showing is long enough ago.   Cost: a clock reading.
@@ -40,6 +38,6 @@ class Progress {
   bool drawn_ = false;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_REPORT_PROGRESS_H_

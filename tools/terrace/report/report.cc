@@ -4,10 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "src/base/text_table.h"
 #include "terrace/units.h"
-#include "tools/terrace/report/progress.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 double Ratio(double value, double of) { return of > 0 ? value / of : 0; }
@@ -188,4 +188,4 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
           {"prefix", nlohmann::ordered_json::parse(ToJson(prefix))}};
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

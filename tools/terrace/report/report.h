@@ -1,5 +1,5 @@
-// What a replay found, as a table for people and as JSON for programs (docs/replay.md lists the
-// keys).
+// What a replay found, as a table for people and as JSON for programs. docs/replay.md lists the
+// keys.
 
 #ifndef TERRACE_TOOLS_TERRACE_REPORT_REPORT_H_
 #define TERRACE_TOOLS_TERRACE_REPORT_REPORT_H_
@@ -9,7 +9,7 @@
 
 #include "tools/terrace/engine/replay.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 std::string ReplayTable(const ReplayResult& result);
 nlohmann::ordered_json ReplayJson(const ReplayResult& result);
@@ -18,6 +18,6 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result);
 double LedgerDecodeNsPerSequenceStep(const SchedulerStats& stats);
 double LedgerPrefillNsPerToken(const SchedulerStats& stats);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_REPORT_REPORT_H_

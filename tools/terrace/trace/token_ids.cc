@@ -2,7 +2,7 @@
 
 #include "tools/terrace/contents/hash.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr uint64_t kVocabulary = 129280;          // DeepSeek-V4's
@@ -15,7 +15,7 @@ int32_t IdInBlock(uint64_t block_hash, int32_t offset) {
 
 }  // namespace
 
-uint64_t BlockKey(const TraceRequest& request, int32_t index, int32_t position) {
+uint64_t HashBlockKey(const TraceRequest& request, int32_t index, int32_t position) {
   const size_t block = position / kHashBlockTokens;
   if (position < request.input_length && block < request.hash_ids.size()) {
     return static_cast<uint64_t>(request.hash_ids[block]);
@@ -24,7 +24,7 @@ uint64_t BlockKey(const TraceRequest& request, int32_t index, int32_t position) 
 }
 
 int32_t TokenId(const TraceRequest& request, int32_t index, int32_t position) {
-  return IdInBlock(Mix(BlockKey(request, index, position)), position % kHashBlockTokens);
+  return IdInBlock(Mix(HashBlockKey(request, index, position)), position % kHashBlockTokens);
 }
 
 void FillTokenIds(const TraceRequest& request, int32_t index, int32_t count,
@@ -33,12 +33,12 @@ void FillTokenIds(const TraceRequest& request, int32_t index, int32_t count,
   uint64_t block_hash = 0;
   for (int32_t position = 0; position < count; ++position) {
     const int32_t offset = position % kHashBlockTokens;
-    // The prompt may end inside a block.
+    // The prompt may end inside a hash block.
     if (offset == 0 || position == request.input_length) {
-      block_hash = Mix(BlockKey(request, index, position));
+      block_hash = Mix(HashBlockKey(request, index, position));
     }
     ids[position] = IdInBlock(block_hash, offset);
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -14,9 +14,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "src/base/status_macros.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 using nlohmann::json;
@@ -43,7 +44,7 @@ absl::Status ReadHashIds(const json& line, TraceRequest& request) {
   if (!found->is_array()) return Wrong("\"hash_ids\" is not an array");
   const int64_t blocks = CeilDiv(request.input_length, kHashBlockTokens);
   if (static_cast<int64_t>(found->size()) != blocks) {
-    return Wrong(absl::StrFormat("\"hash_ids\" has %d ids; %d tokens make %d blocks of %d",
+    return Wrong(absl::StrFormat("\"hash_ids\" has %d ids; %d tokens make %d hash blocks of %d",
                                  found->size(), request.input_length, blocks, kHashBlockTokens));
   }
   for (const json& id : *found) {
@@ -64,13 +65,9 @@ absl::StatusOr<TraceRequest> ParseJsonLine(const std::string& text) {
     return Wrong(absl::StrCat("\"timestamp\" is ", timestamp->dump(), ", not milliseconds"));
   }
   request.arrival_ms = timestamp->get<double>();
-  const absl::StatusOr<int32_t> input = ReadCount(line, "input_length", 1);
-  if (!input.ok()) return input.status();
-  const absl::StatusOr<int32_t> output = ReadCount(line, "output_length", 0);
-  if (!output.ok()) return output.status();
-  request.input_length = *input;
-  request.output_length = *output;
-  if (absl::Status status = ReadHashIds(line, request); !status.ok()) return status;
+  TERRACE_ASSIGN_OR_RETURN(request.input_length, ReadCount(line, "input_length", 1));
+  TERRACE_ASSIGN_OR_RETURN(request.output_length, ReadCount(line, "output_length", 0));
+  TERRACE_RETURN_IF_ERROR(ReadHashIds(line, request));
   return request;
 }
 
@@ -106,13 +103,11 @@ absl::StatusOr<TraceRequest> ParseCsvLine(const std::string& text) {
   if (columns.size() != 3) {
     return Wrong(absl::StrFormat("%d columns, not the 3 of %s", columns.size(), kCsvHeader));
   }
-  const absl::StatusOr<double> arrival = ParseTimestamp(columns[0]);
-  if (!arrival.ok()) return arrival.status();
-  const absl::StatusOr<int32_t> input = ParseCount(columns[1], "ContextTokens", 1);
-  if (!input.ok()) return input.status();
-  const absl::StatusOr<int32_t> output = ParseCount(columns[2], "GeneratedTokens", 0);
-  if (!output.ok()) return output.status();
-  return TraceRequest{*arrival, *input, *output, {}};
+  TraceRequest request;
+  TERRACE_ASSIGN_OR_RETURN(request.arrival_ms, ParseTimestamp(columns[0]));
+  TERRACE_ASSIGN_OR_RETURN(request.input_length, ParseCount(columns[1], "ContextTokens", 1));
+  TERRACE_ASSIGN_OR_RETURN(request.output_length, ParseCount(columns[2], "GeneratedTokens", 0));
+  return request;
 }
 
 }  // namespace
@@ -164,4 +159,4 @@ absl::StatusOr<std::vector<TraceRequest>> ReadTrace(const std::string& path) {
   return ParseTrace(in, path);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

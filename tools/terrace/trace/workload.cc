@@ -8,12 +8,12 @@
 #include "terrace/units.h"
 #include "tools/terrace/contents/hash.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
-// Shape of the conversation trace: an eighth of the prompts is a system prompt and a line, the rest
-// are spread over two orders of magnitude; a fifth of the answers is a few words; a third of the
-// requests goes on with an earlier conversation.
+// Shape of the conversation trace. An eighth of the prompts is a system prompt and a line, the rest
+// are spread over two orders of magnitude. A fifth of the answers is a few words. A third of the
+// requests continues an earlier conversation.
 constexpr double kShortPromptShare = 0.125;
 constexpr int32_t kShortPrompt = 890;
 constexpr double kPromptSpread = 1.05;  // sigma of ln(tokens)
@@ -50,11 +50,11 @@ absl::StatusOr<std::vector<TraceRequest>> MakeWorkload(const WorkloadOptions& op
   if (options.requests < 1 || !positive(options.requests_per_second) ||
       !positive(options.prompt_median) || options.longest_prompt < 1 ||
       !positive(options.output_median)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("a workload needs positive numbers, not %d requests at %g a second with "
-                        "prompts of %g to %d tokens and answers of %g",
-                        options.requests, options.requests_per_second, options.prompt_median,
-                        options.longest_prompt, options.output_median));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "a workload needs positive numbers; got %d requests at %g a second, prompts "
+        "of %g to %d tokens and answers of %g",
+        options.requests, options.requests_per_second, options.prompt_median,
+        options.longest_prompt, options.output_median));
   }
   Chance chance(options.seed);
   std::vector<TraceRequest> requests(options.requests);
@@ -78,7 +78,7 @@ absl::StatusOr<std::vector<TraceRequest>> MakeWorkload(const WorkloadOptions& op
             ? Clamp(chance.Exponential(kShortAnswer), 1, kLongestAnswer)
             : Clamp(chance.LogNormal(options.output_median, kAnswerSpread), 1, kLongestAnswer);
 
-    // A block is shared only where all its tokens are: the earlier prompt's last one is not.
+    // A hash block is shared only where all its tokens are: the earlier prompt's last one is not.
     const int64_t blocks = CeilDiv(request.input_length, kHashBlockTokens);
     const int64_t whole = request.input_length / kHashBlockTokens;
     const int64_t shared =
@@ -92,4 +92,4 @@ absl::StatusOr<std::vector<TraceRequest>> MakeWorkload(const WorkloadOptions& op
   return requests;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

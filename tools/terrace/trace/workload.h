@@ -1,6 +1,6 @@
-// A synthetic workload with the shape of an hour of online chat: Poisson arrivals, long prompts
-// with a heavy tail, short answers of two kinds, and conversations that come back with all that was
-// said.
+// MakeWorkload makes a synthetic workload with the shape of an hour of online chat: Poisson
+// arrivals, long prompts with a heavy tail, short answers of two kinds, and conversations that come
+// back with all that was said.
 
 #ifndef TERRACE_TOOLS_TERRACE_TRACE_WORKLOAD_H_
 #define TERRACE_TOOLS_TERRACE_TRACE_WORKLOAD_H_
@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "tools/terrace/trace/trace.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct WorkloadOptions {
   int32_t requests = 256;
@@ -26,6 +26,6 @@ struct WorkloadOptions {
 // Errors: InvalidArgument for a number that is not positive.
 absl::StatusOr<std::vector<TraceRequest>> MakeWorkload(const WorkloadOptions& options);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_TRACE_WORKLOAD_H_

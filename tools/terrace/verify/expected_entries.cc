@@ -6,7 +6,7 @@
 #include "terrace/pool_kinds.h"
 #include "tools/terrace/verify/reference_entry.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr uint16_t kNothing[kLatentChannels] = {};  // what a row reads as where none is stored
@@ -60,4 +60,4 @@ double CompareEntries(const EntrySource& source, const PrefixKeys& keys,
   return largest;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

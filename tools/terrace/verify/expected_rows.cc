@@ -6,7 +6,7 @@
 #include "terrace/formats/rope.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // Makes the row as it must come back: filled, rotated, encoded and decoded.
@@ -94,4 +94,4 @@ void CompareRows(RowFormat format, const float* rope_table, absl::Span<const Exp
   });
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

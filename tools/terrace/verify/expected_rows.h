@@ -1,6 +1,6 @@
-// ExpectedRow: what a row read back must be, from the definition of the cache alone and none of the
-// arithmetic that plans and kernels share. CompareRows makes the row again, passes it through the
-// row format and compares every bit.
+// ExpectedRow is what a row that was read back must be. It follows the definition of the cache
+// alone, and none of the arithmetic that plans and kernels share. CompareRows makes the row again,
+// passes it through the row format and compares every bit.
 
 #ifndef TERRACE_TOOLS_TERRACE_VERIFY_EXPECTED_ROWS_H_
 #define TERRACE_TOOLS_TERRACE_VERIFY_EXPECTED_ROWS_H_
@@ -12,10 +12,10 @@
 #include "terrace/formats/row_format.h"
 #include "terrace/model.h"
 #include "tools/terrace/contents/contents.h"
-#include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/engine/step_runner.h"
 #include "tools/terrace/trace/prefix_keys.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // Why a row was sampled. A row of several classes counts in the first of them.
 enum class RowClass : int32_t {
@@ -40,9 +40,9 @@ struct ExpectedRow {
   bool absent = false;  // nothing is stored: it must read as zero
 };
 
-// Whether the window pool must hold the row of `position` for the queries of a step: the last
-// window before what the step may take back, or everything if whole chunks are stored; nothing that
-// a replay without checkpoint passed over.
+// Whether the window pool must hold the row of `position` for the queries of a step. It holds the
+// last window before what the step may take back, or all rows of the prefill piece if those are
+// stored. It holds no row that a match without checkpoint skipped.
 bool MustHoldWindowRow(const ModelSpec& model, bool store_whole_chunk, const StepSequence& part,
                        int32_t position);
 
@@ -65,17 +65,16 @@ struct Mismatch {
   double error = 0;  // of a compressed entry: of that channel, in units of what is tolerated
 };
 
-// How a row differs from what must be there; no channels if it does not. `row` is left to the
-// caller.
+// How a row differs from what must be there: in no channels if it does not. The caller sets `row`.
 Mismatch CompareRow(const uint16_t* found, const uint16_t* expected, int channels);
 
-// Appends a Mismatch for each row that differs from what is expected; it begins at its `at` in
-// `rows`.
+// Appends a Mismatch for each row that differs from what is expected. Each expected row is read at
+// its `at` in `rows`.
 // Shape: rope_table [positions, 64], null where the format stores unrotated rows.
 // Thread-safe: yes, with a `mismatches` of its own.
 void CompareRows(RowFormat format, const float* rope_table, absl::Span<const ExpectedRow> expected,
                  const uint16_t* rows, std::vector<Mismatch>* mismatches);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_EXPECTED_ROWS_H_

@@ -2,9 +2,10 @@
 
 #include "absl/strings/str_format.h"
 #include "src/base/multiversion.h"
+#include "src/base/status_macros.h"
 #include "tools/terrace/contents/contents.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 uint8_t* PageOf(const PageView& pages, int32_t block) {
@@ -27,21 +28,22 @@ OverlapRows::OverlapRows(Store* store, const PrefixKeys* keys)
   }
 }
 
-// Records before the first sequence's are of what earlier steps reached, by whoever had the
-// sequence then; the others, and all restores, are of this step's sequences.
+// Checkpoint records before the first sequence's belong to earlier steps, and to the request that
+// had the sequence index then. The others, and all restores, belong to this step's sequences.
 absl::Status OverlapRows::RunStep(const Plan& plan, absl::Span<const StepSequence> sequences,
                                   Stream stream) {
   if (layers_.empty()) return absl::OkStatus();
   const absl::Span<const CheckpointRecord> checkpoints = plan.checkpoints();
   const size_t inside = plan.sequences().front().checkpoint_begin;
-  if (absl::Status status = Take(checkpoints.first(inside), stream); !status.ok()) return status;
-  for (size_t i = 0; i < sequences.size(); ++i)
+  TERRACE_RETURN_IF_ERROR(Capture(checkpoints.first(inside), stream));
+  for (size_t i = 0; i < sequences.size(); ++i) {
     requests_[plan.sequences()[i].sequence_index] = sequences[i].request;
+  }
   for (const RestoreRecord& restore : plan.restores()) {
     if (restore.overlap_block < 0) continue;
-    if (absl::Status status = Check(restore, stream); !status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(Check(restore, stream));
   }
-  return Take(checkpoints.subspan(inside), stream);
+  return Capture(checkpoints.subspan(inside), stream);
 }
 
 uint64_t OverlapRows::SeedOf(int32_t sequence_index, int32_t position, int32_t layer) const {
@@ -49,15 +51,15 @@ uint64_t OverlapRows::SeedOf(int32_t sequence_index, int32_t position, int32_t l
   return ContentSeed(key, position, {store_->geometry().overlap_pool, layer, 0});
 }
 
-absl::Status OverlapRows::Take(absl::Span<const CheckpointRecord> checkpoints, Stream stream) {
+absl::Status OverlapRows::Capture(absl::Span<const CheckpointRecord> checkpoints, Stream stream) {
   for (const CheckpointRecord& checkpoint : checkpoints) {
     for (const LayerPages& layer : layers_) {
       page_.resize(layer.pages.page_bytes / sizeof(uint16_t));
       FillPage(SeedOf(checkpoint.sequence_index, checkpoint.position, layer.layer),
                static_cast<int64_t>(page_.size()), page_.data());
-      absl::Status status = store_->backend().Upload(PageOf(layer.pages, checkpoint.overlap_block),
-                                                     page_.data(), layer.pages.page_bytes, stream);
-      if (!status.ok()) return status;
+      TERRACE_RETURN_IF_ERROR(
+          store_->backend().Upload(PageOf(layer.pages, checkpoint.overlap_block), page_.data(),
+                                   layer.pages.page_bytes, stream));
     }
   }
   return absl::OkStatus();
@@ -69,9 +71,8 @@ absl::Status OverlapRows::Check(const RestoreRecord& restore, Stream stream) {
   found_.resize(page_.size());
   FillPage(SeedOf(restore.sequence_index, restore.position, layer.layer),
            static_cast<int64_t>(page_.size()), page_.data());
-  absl::Status status = store_->backend().Download(
-      found_.data(), PageOf(layer.pages, restore.overlap_block), layer.pages.page_bytes, stream);
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(store_->backend().Download(
+      found_.data(), PageOf(layer.pages, restore.overlap_block), layer.pages.page_bytes, stream));
   ++stats_.verified_rows;
   ++stats_.verified_by_class[static_cast<int>(RowClass::kShared)];
   if (found_ == page_) return absl::OkStatus();
@@ -84,4 +85,4 @@ absl::Status OverlapRows::Check(const RestoreRecord& restore, Stream stream) {
   return absl::OkStatus();
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -26,10 +26,10 @@
 //     fp8_per_token multiplies with a bf16 scale and rounds to bf16: 2^-8 each.
 //
 // The sums are bounds, so no right row fails. One wrong token of those that an entry pools moves
-// some channels by many times that (raw_contents.h), and cli_reference_entry_test shows it for
+// some channels by many times that (raw_contents.h); reference_entry_test shows it for
 // every token and format.
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 constexpr double kPoolError = 0x1p-16;
@@ -167,4 +167,4 @@ EntryError ErrorOf(RowFormat format, const ReferenceEntry& entry, const uint16_t
   return error;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

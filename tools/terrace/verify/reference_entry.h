@@ -1,6 +1,6 @@
-// ReferenceEntry: what an entry that the store compressed must be, in double precision and from the
-// definition alone (docs/formats.md section 5): none of the compressor's arithmetic, state or order
-// of sums. And how far a stored one may be from it.
+// ReferenceEntry is what an entry that the store compressed must be, in double precision, and how
+// far a stored one may be from it. It follows the definition alone (docs/formats.md section 5) and
+// uses none of the compressor's arithmetic, state or order of sums.
 
 #ifndef TERRACE_TOOLS_TERRACE_VERIFY_REFERENCE_ENTRY_H_
 #define TERRACE_TOOLS_TERRACE_VERIFY_REFERENCE_ENTRY_H_
@@ -11,7 +11,7 @@
 #include "terrace/formats/row_format.h"
 #include "tools/terrace/contents/compressor_weights.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 // How many tokens entry `entry` pools: 128; or 8, of which its first token is the fifth, and 4 for
 // entry 0.
@@ -39,6 +39,6 @@ struct EntryError {
 // Of a row that was read back. Shape: row bf16, all channels of `format`.
 EntryError ErrorOf(RowFormat format, const ReferenceEntry& entry, const uint16_t* row);
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_REFERENCE_ENTRY_H_

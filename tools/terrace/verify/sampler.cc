@@ -4,7 +4,7 @@
 
 #include "tools/terrace/contents/hash.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // Whether tokens first .. last touch what was or will be taken back, or the row before it.
@@ -46,11 +46,11 @@ void Sampler::PickQueries(absl::Span<const StepSequence> sequences,
   });
   queries->clear();
   const int32_t any_row = Draw(sequences[any].count);
-  int32_t sequence_blocks = 0;
+  int32_t first_row = 0;
   for (int32_t i = 0; i < count; ++i) {
     const int32_t last = sequences[i].count - 1;
     const auto add = [&](int32_t row) {
-      const SampledQuery query{sequence_blocks + row, i, sequences[i].first + row};
+      const SampledQuery query{first_row + row, i, sequences[i].first + row};
       for (const SampledQuery& other : *queries) {
         if (other.token_row == query.token_row) return;
       }
@@ -64,7 +64,7 @@ void Sampler::PickQueries(absl::Span<const StepSequence> sequences,
     }
     if (i == resumed) add(0);
     if (i == count - 1) add(last);
-    sequence_blocks += sequences[i].count;
+    first_row += sequences[i].count;
   }
 }
 
@@ -128,4 +128,4 @@ RowClass Sampler::ClassOfEntry(const PoolSpec& pool, const StepSequence& part,
   return IsEdge(entry, pool.entries_per_block) ? RowClass::kChunk : RowClass::kInterior;
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -1,5 +1,5 @@
-// Sampler chooses what a replay reads back: which queries of a step, which entries of a query, and
-// why. Everything is a hash of a seed, so a run can be repeated.
+// Sampler chooses what a replay reads back: which queries of a step, and which entries of a query.
+// It also says why: a row's class. Everything is a hash of a seed, so a run can be repeated.
 
 #ifndef TERRACE_TOOLS_TERRACE_VERIFY_SAMPLER_H_
 #define TERRACE_TOOLS_TERRACE_VERIFY_SAMPLER_H_
@@ -9,10 +9,10 @@
 
 #include "absl/types/span.h"
 #include "terrace/model.h"
-#include "tools/terrace/engine/scheduler.h"
+#include "tools/terrace/engine/step_runner.h"
 #include "tools/terrace/verify/expected_rows.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct SampledQuery {
   int32_t token_row = 0;       // of the step
@@ -56,6 +56,6 @@ class Sampler {
   uint64_t draws_ = 0;
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_SAMPLER_H_

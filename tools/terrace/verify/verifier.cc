@@ -4,10 +4,11 @@
 
 #include "absl/strings/str_format.h"
 #include "src/base/check.h"
+#include "src/base/status_macros.h"
 #include "tools/terrace/engine/layer_places.h"
 #include "tools/terrace/verify/expected_entries.h"
 
-namespace terrace {
+namespace terrace::tools {
 namespace {
 
 // What one thread compares at a time: some tens of microseconds, for references a millisecond.
@@ -35,7 +36,7 @@ absl::StatusOr<std::unique_ptr<Verifier>> Verifier::Create(
     ThreadPool* threads, const VerifierOptions& options) {
   std::unique_ptr<Verifier> verifier(
       new Verifier(store, model, keys, rope_tables, weights, threads, options));
-  if (absl::Status status = verifier->Build(); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(verifier->Build());
   return verifier;
 }
 
@@ -55,8 +56,7 @@ Verifier::Verifier(Store* store, const ModelSpec& model, const PrefixKeys* keys,
 absl::Status Verifier::Build() {
   const LayerRange range = store_->layers();
   for (int layer = range.first; layer < range.first + range.count; ++layer) {
-    const LayerPool* full = PlaceOf(model_, layer, PoolKind::kFull);
-    const int32_t pool = full == nullptr ? -1 : full->pool;
+    const int32_t pool = FullPool(model_, layer);
     auto kind = std::find_if(kinds_.begin(), kinds_.end(),
                              [&](const LayerKind& kind) { return kind.full_pool == pool; });
     if (kind == kinds_.end()) kind = kinds_.insert(kind, {.full_pool = pool});
@@ -71,7 +71,7 @@ absl::Status Verifier::Build() {
     rows += Sampler::kMostQueries * int64_t{2 * kTopK + kMostVisible};
   }
   Backend& backend = store_->backend();
-  if (absl::Status status = device_chosen_.Allocate(backend, chosen); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(device_chosen_.Allocate(backend, chosen));
   return out_.Allocate(backend, rows * kLatentChannels);
 }
 
@@ -80,24 +80,24 @@ absl::Status Verifier::CheckStep(absl::Span<const StepSequence> sequences, Strea
   reads_.clear();
   expected_.clear();
   out_used_ = 0;
-  absl::Status status = Choose(sequences, stream);
+  TERRACE_RETURN_IF_ERROR(Choose(sequences, stream));
   for (const LayerKind& kind : kinds_) {
-    if (status.ok() && PlaceOf(model_, kind.layer, PoolKind::kWindow) != nullptr) {
-      status = ReadWindow(kind.layer, sequences, stream);
+    if (PlaceOf(model_, kind.layer, PoolKind::kWindow) != nullptr) {
+      TERRACE_RETURN_IF_ERROR(ReadWindow(kind.layer, sequences, stream));
     }
     if (kind.full_pool < 0) continue;
-    if (status.ok()) status = ReadTopK(kind, PlaneKind::kLatent, sequences, stream);
+    TERRACE_RETURN_IF_ERROR(ReadTopK(kind, PlaneKind::kLatent, sequences, stream));
     PlaneKind last_plane = PlaneKind::kLatent;
     if (model_.pools[kind.full_pool].planes.size() > 1) {
       last_plane = PlaneKind::kIndexer;
-      if (status.ok()) status = ReadTopK(kind, PlaneKind::kIndexer, sequences, stream);
+      TERRACE_RETURN_IF_ERROR(ReadTopK(kind, PlaneKind::kIndexer, sequences, stream));
     }
-    if (status.ok() && stats_.sampled_steps % 4 == 0) {
-      status = ReadVisible(kind, last_plane, sequences, stream);
+    if (stats_.sampled_steps % 4 == 0) {
+      TERRACE_RETURN_IF_ERROR(ReadVisible(kind, last_plane, sequences, stream));
     }
   }
   ++stats_.sampled_steps;
-  return status.ok() ? Compare(sequences, stream) : status;
+  return Compare(sequences, stream);
 }
 
 // Decides all that this step reads, and uploads it at once.
@@ -227,9 +227,8 @@ absl::Status Verifier::Compare(absl::Span<const StepSequence> sequences, Stream 
   const uint16_t* rows = out_.data();
   if (store_->backend().name() != "host") {
     downloaded_.resize(out_.size());
-    absl::Status status = store_->backend().Download(downloaded_.data(), rows,
-                                                     out_used_ * int64_t{sizeof(uint16_t)}, stream);
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(store_->backend().Download(
+        downloaded_.data(), rows, out_used_ * int64_t{sizeof(uint16_t)}, stream));
     rows = downloaded_.data();
   }
   for (const Read& read : reads_) {
@@ -289,4 +288,4 @@ std::string Verifier::Describe(const Read& read, const ExpectedRow& row, const M
       mismatch.channel, mismatch.found, mismatch.expected, error);
 }
 
-}  // namespace terrace
+}  // namespace terrace::tools

@@ -1,6 +1,6 @@
 // Verifier reads rows of the current step back through GatherWindow, GatherTopK and GatherVisible,
-// and compares every bit with what must be there (expected_rows.h); entries that the store made of
-// raw rows it holds against a reference in double precision (expected_entries.h).
+// and compares every bit with what must be there (expected_rows.h). Entries that the store made of
+// raw rows are compared with a reference in double precision (expected_entries.h).
 //
 // Stream: one wait a sampled step, for the copy to the host. Thread-safe: no.
 
@@ -26,7 +26,7 @@
 #include "tools/terrace/verify/expected_rows.h"
 #include "tools/terrace/verify/sampler.h"
 
-namespace terrace {
+namespace terrace::tools {
 
 struct VerifierOptions {
   double rate = 0.1;  // share of the steps that are sampled
@@ -137,6 +137,6 @@ class Verifier {
   std::mutex mutex_;                  // of what several threads find
 };
 
-}  // namespace terrace
+}  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_VERIFY_VERIFIER_H_

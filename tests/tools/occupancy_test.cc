@@ -1,0 +1,30 @@
+#include "tools/terrace/engine/occupancy.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "gtest/gtest.h"
+
+namespace terrace::testing {
+namespace {
+
+using tools::OccupancySeries;
+
+TEST(OccupancySeriesTest, KeepsEveryPeakInABoundedNumberOfPoints) {
+  OccupancySeries series(8);
+  for (int i = 0; i < 1000; ++i) series.Add(i, {i == 617 ? 99 : i % 7});
+  EXPECT_LE(series.points().size(), 8);
+  EXPECT_GE(series.points().size(), 4);
+  EXPECT_EQ(series.peak()[0], 99);
+  int32_t highest = 0;
+  double before = -1;
+  for (const auto& point : series.points()) {
+    EXPECT_GT(point.seconds, before);
+    before = point.seconds;
+    highest = std::max(highest, point.live[0]);
+  }
+  EXPECT_EQ(highest, 99);
+}
+
+}  // namespace
+}  // namespace terrace::testing
