@@ -2,15 +2,15 @@
 // so Time is what a whole prompt costs; items are chunks.
 //
 //   Match         every chunk found and its tokens compared; digest: computed, or kept by the
-//   caller;
-//                 prompts: one, as warm as it gets, or 128 in turn, whose ids and slabs are 64 MiB
-//                 each, larger than the caches
+//                 caller; prompts: one, as warm as it gets, or 128 in turn, whose ids and slabs are
+//                 64 MiB each, larger than the caches
 //   PublishNew    stored where no chunk was before
 //   PublishAgain  stored where evicted chunks were
 //   UseAgain      acquired while it waits for eviction
 //   Share         one more user of a path in use: a fork
 //   Release       the last user goes
 //   Evict         the victim named and removed
+//   ...Expiring   the same of chunks with a time to live; Expire: all at their end
 
 #include <benchmark/benchmark.h>
 
@@ -61,6 +61,10 @@ ChunkId PublishPrompt(PrefixIndex& index, ChunkId tip, const std::vector<int32_t
 
 void Evict(PrefixIndex& index) {
   while (const std::optional<ChunkId> victim = index.NextVictim()) index.Remove(*victim);
+}
+
+void Expire(PrefixIndex& index, int64_t now) {
+  while (const std::optional<ChunkId> expired = index.NextExpired(now)) index.Remove(*expired);
 }
 
 template <typename Work>
@@ -117,7 +121,7 @@ BENCHMARK(PublishNew)->Iterations(50)->UseManualTime()->Unit(benchmark::kMicrose
 // One round of a prompt's life, of which one part is timed.
 enum class Part { kPublish, kRelease, kUseAgain, kShare, kEvict };
 
-void TimePart(benchmark::State& state, Part timed) {
+void TimePart(benchmark::State& state, Part timed, int64_t expires = PrefixIndex::kNever) {
   PrefixIndex index(OptionsFor(2));
   const std::vector<int32_t> tokens = MakePrompt(1);
   const ChunkId root = index.AcquireRoot(kSalt);  // stays
@@ -133,14 +137,20 @@ void TimePart(benchmark::State& state, Part timed) {
     path.clear();
     for (ChunkId id = tip; id != root; id = index.parent(id)) path.push_back(id);
     time(Part::kShare, [&] { index.AcquirePath(tip, Priority::kNormal); });
-    index.Release(tip, 0);
-    time(Part::kRelease, [&] { index.Release(tip, 0); });
+    index.Release(tip, 0, expires);
+    time(Part::kRelease, [&] { index.Release(tip, 0, expires); });
     index.AcquireRoot(kSalt);
     time(Part::kUseAgain, [&] {
       for (auto id = path.rbegin(); id != path.rend(); ++id) index.Acquire(*id, Priority::kNormal);
     });
-    index.Release(tip, 0);
-    time(Part::kEvict, [&] { Evict(index); });
+    index.Release(tip, 0, expires);
+    time(Part::kEvict, [&] {
+      if (expires == PrefixIndex::kNever) {
+        Evict(index);
+      } else {
+        Expire(index, expires);
+      }
+    });
   }
   SetItems(state, kChunks);
 }
@@ -155,6 +165,12 @@ void Release(benchmark::State& state) { TimePart(state, Part::kRelease); }
 BENCHMARK(Release)->UseManualTime()->Unit(benchmark::kMicrosecond);
 void EvictAll(benchmark::State& state) { TimePart(state, Part::kEvict); }
 BENCHMARK(EvictAll)->Name("Evict")->UseManualTime()->Unit(benchmark::kMicrosecond);
+void ReleaseExpiring(benchmark::State& state) { TimePart(state, Part::kRelease, 1000); }
+BENCHMARK(ReleaseExpiring)->UseManualTime()->Unit(benchmark::kMicrosecond);
+void UseAgainExpiring(benchmark::State& state) { TimePart(state, Part::kUseAgain, 1000); }
+BENCHMARK(UseAgainExpiring)->UseManualTime()->Unit(benchmark::kMicrosecond);
+void ExpireAll(benchmark::State& state) { TimePart(state, Part::kEvict, 1000); }
+BENCHMARK(ExpireAll)->Name("Expire")->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 BENCHMARK(Calibrate);
 

@@ -5,16 +5,34 @@
 // It names blocks and owns none: the ledger moves them between the states of their pools. It never
 // evicts by itself; it says who would be next.
 //
-// Chunks are in use while a live sequence's prefix runs through them (`users`). Those in use by
-// nobody wait in order of their last use, a chunk always before its parent, so the first is always
-// a leaf. There is one such order for each priority; a parent's is never below its child's.
-// Checkpoints are pinned while a live sequence rolls on from them; the others wait in orders of
-// their own.
+// A chunk is in one state at a time:
+//   absent  parent kFree           its id is free, or was never given
+//   used    users > 0              a live sequence's path runs through it
+//   unused  users == 0             it waits for eviction, a chunk always before its parent
 //
-// Thread-safe: no.   Cost: O(1) a chunk, O(log n) for one that expires. All memory but the salts is
-// taken at construction: 1.2 KB for a chunk of 256 tokens, most of it their ids. The pages of the
-// first chunks, up to kTouchedBytes of ids, are touched then (0.1 s), so that storing a chunk
-// faults no page in; what lies beyond costs memory and faults only as chunks are stored there.
+//   absent -> used    Publish
+//   used -> unused    Release, by its last user
+//   unused -> used    Acquire, AcquirePath, AcquireBelow, Publish of an equal chunk
+//   unused -> absent  Remove, of a leaf that has no checkpoint
+//
+// Unused chunks wait in order of their last use. There is one order for each priority, and a
+// parent's priority is never below its child's: so the first of all is a leaf.
+//
+// A checkpoint is in one state at a time:
+//   absent    chunk kNone          its id is free, or was never given
+//   pinned    pins > 0             a live sequence rolls on from it
+//   unpinned  pins == 0            it waits for eviction, in orders of its own
+//
+//   absent -> pinned    AddCheckpoint
+//   pinned -> unpinned  Unpin, by its last pin; without Keep, the caller removes it at once
+//   unpinned -> pinned  Pin
+//   unpinned -> absent  RemoveCheckpoint
+//
+// Thread-safe: no, but const calls may run together.
+// Cost: O(1) a chunk, O(log n) for one that expires. All memory but the salts is taken at
+// construction: 1.2 KB for a chunk of 256 tokens, most of it their ids. The pages of the first
+// chunks, up to kTouchedBytes of ids, are touched then (0.1 s), so that storing a chunk faults no
+// page in; what lies beyond costs memory and faults only as chunks are stored there.
 //
 // Invariants:
 //  (1) every chunk is found under its parent by its digest and token ids, once; a root by its salt;
