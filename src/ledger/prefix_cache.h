@@ -1,8 +1,9 @@
 // PrefixCache is what sequences leave to each other: the index of published chunks, the checkpoints
 // behind them, when both go, and the events and figures of all that.
 //
-//   Admit -> { Publish.. -> Extend }* -> Leave       of one sequence (prefix_cache_match.cc,
-//   _publish.cc) Evict, SetTime, Clear                            of all (prefix_cache_evict.cc)
+//   Admit -> { Publish.. -> Extend }* -> Leave   of one sequence: prefix_cache_match.cc,
+//                                                prefix_cache_publish.cc, prefix_cache_checkpoint.cc
+//   Evict, SetTime, Clear                        of all: prefix_cache_evict.cc
 //
 // It owns no block. It marks the blocks of chunks and checkpoints as reusable in their pools, so
 // that they are cached when nobody holds them. A pool under pressure evicts only what frees that
@@ -43,9 +44,11 @@ namespace terrace::internal {
 
 // How far eviction goes to make room.
 enum class EvictionReach {
-  kUnused,  // for what merely waits for others: only what no sequence has to do with
-  kInUse,   // for a step: also checkpoints that live sequences roll on from, and chunks of which
-            // they have copies
+  // For what merely waits for others: only what no sequence has to do with.
+  kUnused,
+  // For a step: also checkpoints that live sequences roll on from, and chunks of which they have
+  // copies.
+  kInUse,
 };
 
 class PrefixCache {
