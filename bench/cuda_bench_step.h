@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "bench/cuda_bench_util.h"
-#include "kernels/begin.h"
 #include "src/model/geometry_builder.h"
 #include "src/model/page_layout.h"
+#include "src/ops/begin_params.h"
 #include "src/ops/pages.h"
 #include "terrace/model.h"
 

@@ -145,7 +145,7 @@ __device__ __forceinline__ void DoSequences(const CompressParams& params, int32_
     if (has_sequence) {
       const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
       if (tokens.state != nullptr) {
-        TakeCheckpoints(tokens, CheckpointsOf(header, record), of_group);
+        CaptureCheckpoints(tokens, CheckpointsOf(header, record), of_group);
       }
     }
     __syncthreads();  // the rings are read

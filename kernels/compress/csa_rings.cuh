@@ -133,8 +133,9 @@ __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share s
 
 // Takes a lane's checkpoints, by groups of threads.
 template <bool kBf16>
-__device__ __forceinline__ void TakeCheckpoints(const Tokens<kBf16>& tokens,
-                                                const StepCheckpoints& checkpoints, Share share) {
+__device__ __forceinline__ void CaptureCheckpoints(const Tokens<kBf16>& tokens,
+                                                   const StepCheckpoints& checkpoints,
+                                                   Share share) {
   const CompressParams& params = tokens.params;
   const StatePages& overlap = params.overlap;
   const CsaStateLayout layout = CsaLayoutOf(params);

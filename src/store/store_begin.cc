@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/begin.h"
-#include "kernels/copy_blocks.h"
+#include "src/ops/begin_params.h"
+#include "src/ops/copy_params.h"
 #include "src/plan/block_copies.h"
 #include "src/plan/step_expand.h"
 #include "src/store/store_impl.h"
@@ -127,7 +127,7 @@ absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_
   // What checkpoints keep of the state goes before the copies: one of them may write to a block
   // that a sequence had until now.
   if (status.ok() && header.num_checkpoints > 0) {
-    status = impl.EnqueueTakeOverlap(
+    status = impl.EnqueueCaptureOverlap(
         reinterpret_cast<const CheckpointRecord*>(impl.tables_ + header.checkpoints_offset),
         plan.sequences()[0].checkpoint_begin, stream);
   }

@@ -35,8 +35,8 @@ CsaStateLayout Store::Impl::CsaLayout() const {
   return {indexer_channels, geometry_.max_drafts};
 }
 
-absl::Status Store::Impl::EnqueueTakeOverlap(const CheckpointRecord* records, int32_t count,
-                                             Stream stream) {
+absl::Status Store::Impl::EnqueueCaptureOverlap(const CheckpointRecord* records, int32_t count,
+                                                Stream stream) {
   CaptureOverlapParams params{};
   params.state = LayerPagesOf(CsaStatePool(geometry_));
   params.overlap = LayerPagesOf(geometry_.overlap_pool);

@@ -17,10 +17,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/compress.h"
-#include "kernels/write.h"
+#include "src/ops/compress_params.h"
 #include "src/ops/pages.h"
 #include "src/ops/select.h"
+#include "src/ops/state_params.h"
+#include "src/ops/write_params.h"
 #include "terrace/store.h"
 
 namespace terrace {
@@ -59,7 +60,7 @@ class Store::Impl {
   // `copies` is memory of the backend.
   absl::Status EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream);
   // The compressor's part of Begin. `records` are the plan's, in the backend's memory.
-  absl::Status EnqueueTakeOverlap(const CheckpointRecord* records, int32_t count, Stream stream);
+  absl::Status EnqueueCaptureOverlap(const CheckpointRecord* records, int32_t count, Stream stream);
   absl::Status EnqueueRestoreState(const RestoreRecord* records, int32_t count, Stream stream);
   absl::Status CheckOrder(const Plan& plan) const;
   // Uploads `count` records to `offset` of the room for a plan, as many at a time as fit behind it,

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/gather.h"
-#include "kernels/translate.h"
+#include "src/ops/gather_params.h"
+#include "src/ops/translate_params.h"
 #include "src/store/store_impl.h"
 #include "terrace/units.h"
 

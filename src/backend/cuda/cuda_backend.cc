@@ -159,7 +159,7 @@ class CudaBackend final : public Backend {
                stream, "launch of Compress");
   }
   absl::Status CaptureOverlap(const CaptureOverlapParams& params, Stream stream) override {
-    return Run(LaunchCaptureOverlap, params, stream, "launch of TakeOverlap");
+    return Run(LaunchCaptureOverlap, params, stream, "launch of CaptureOverlap");
   }
   absl::Status RestoreState(const RestoreStateParams& params, Stream stream) override {
     return Run(LaunchRestoreState, params, stream, "launch of RestoreState");

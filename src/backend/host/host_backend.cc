@@ -9,15 +9,16 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/begin.h"
-#include "kernels/compress.h"
-#include "kernels/copy_blocks.h"
-#include "kernels/gather.h"
-#include "kernels/translate.h"
-#include "kernels/write.h"
 #include "src/backend/host/host_compress.h"
+#include "src/backend/host/host_expand.h"
 #include "src/backend/host/host_rows.h"
-#include "src/plan/step_expand.h"
+#include "src/ops/begin_params.h"
+#include "src/ops/compress_params.h"
+#include "src/ops/copy_params.h"
+#include "src/ops/gather_params.h"
+#include "src/ops/state_params.h"
+#include "src/ops/translate_params.h"
+#include "src/ops/write_params.h"
 #include "terrace/units.h"
 
 namespace terrace {
@@ -38,53 +39,6 @@ absl::Status OutOfMemory(int64_t bytes) {
   return absl::ResourceExhaustedError(absl::StrCat("cannot map ", FormatBytes(bytes),
                                                    " of host memory: ", std::strerror(errno), " (",
                                                    FormatBytes(free), " are free)"));
-}
-
-// Fills the rows of the step that lies at step.header.
-void Expand(const BeginParams& params) {
-  const Geometry& geometry = params.geometry;
-  const StepView& step = params.step;
-  const SequenceStep* const sequences = StepsOf(*step.header);
-  const int window = geometry.window_pool;
-  for (int32_t l = 0; l < params.header.num_sequences; ++l) {
-    const SequenceStep& sequence = sequences[l];
-    const int32_t first_stored = FirstStoredPosition(geometry, sequence);
-    for (int32_t i = 0; i < sequence.count; ++i) {
-      step.tokens[sequence.token_row + i] = {sequence.sequence_index, sequence.first + i,
-                                             sequence.first, first_stored};
-      step.token_record[sequence.token_row + i] = l;
-      step.token_position[sequence.token_row + i] = sequence.first + i;
-    }
-    for (int p = 0; p < geometry.num_pools; ++p) {
-      const PoolGeometry& pool = geometry.pools[p];
-      if (!HoldsRows(pool.kind)) continue;
-      const int32_t* blocks =
-          step.block_table[p] + int64_t{sequence.sequence_index} * pool.blocks_per_sequence;
-      if (p == window) {
-        int32_t* slots = step.slots[p] + sequence.token_row;
-        for (int32_t i = 0; i < sequence.count; ++i) {
-          const int32_t position = sequence.first + i;
-          slots[i] = WindowRowWritten(geometry, *step.header, l, first_stored, position)
-                         ? SlotOf(pool, blocks, position)
-                         : kNoSlot;
-        }
-        continue;
-      }
-      const int32_t begin = EntriesClosed(pool, sequence.first);
-      const int32_t end = EntriesClosed(pool, sequence.first + sequence.count);
-      for (int32_t entry = begin; entry < end; ++entry) {
-        const int32_t row = sequence.entry_row[p] + entry - begin;
-        step.slots[p][row] = EntrySlot(pool, sequence, blocks, entry);
-        step.entry_position[p][row] = entry * pool.ratio;
-      }
-    }
-  }
-  for (int32_t row = params.header.num_token_rows; row < params.padded_token_rows; ++row) {
-    step.tokens[row] = {.sequence_index = -1, .position = 0, .first = 0, .first_stored = 0};
-    step.token_record[row] = -1;
-    step.token_position[row] = 0;
-    if (window >= 0) step.slots[window][row] = kNoSlot;
-  }
 }
 
 }  // namespace
@@ -133,7 +87,7 @@ absl::Status HostBackend::Begin(const BeginParams& params, Stream stream) {
   absl::Status status =
       Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream);
   if (!status.ok()) return status;
-  Expand(params);
+  ExpandHostStep(params);
   return absl::OkStatus();
 }
 
@@ -210,15 +164,17 @@ absl::Status HostBackend::Compress(const CompressParams& params, Stream /*stream
   const bool csa = params.pool.ratio == kCsaRatio;
   const PlanHeader& header = *params.step.header;
   const int32_t entries = std::min(params.max_entry_rows, header.num_entry_rows[params.pool_index]);
+  const auto compress_entries = csa ? CompressCsaEntries : CompressHcaEntries;
+  const auto compress_sequences = csa ? CompressCsaSequences : CompressHcaSequences;
   pool_.ParallelFor(entries, csa ? kPieceCsaEntries : 1,
-                    [&](int64_t begin, int64_t end) { CompressHostEntries(params, begin, end); });
+                    [&](int64_t begin, int64_t end) { compress_entries(params, begin, end); });
   pool_.ParallelFor(header.num_sequences, csa ? kPieceCsaSequences : kPieceHcaSequences,
-                    [&](int64_t begin, int64_t end) { CompressHostSequences(params, begin, end); });
+                    [&](int64_t begin, int64_t end) { compress_sequences(params, begin, end); });
   return absl::OkStatus();
 }
 
 absl::Status HostBackend::CaptureOverlap(const CaptureOverlapParams& params, Stream /*stream*/) {
-  TakeHostOverlap(params);
+  CaptureHostOverlap(params);
   return absl::OkStatus();
 }
 

@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-#include "kernels/gather.h"
-#include "kernels/translate.h"
-#include "kernels/write.h"
+#include "src/ops/gather_params.h"
+#include "src/ops/translate_params.h"
+#include "src/ops/write_params.h"
 #include "terrace/counters.h"
 
 namespace terrace {
