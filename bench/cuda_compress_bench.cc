@@ -21,7 +21,7 @@
 #include "terrace/store.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr char kHelp[] = R"(usage: cuda_compress_bench [FILTER]
@@ -264,8 +264,9 @@ int Run(const std::string& filter) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::internal
 
 int main(int argc, char** argv) {
-  return terrace::BenchMain(argc, argv, terrace::kHelp, &terrace::Run);
+  return terrace::internal::BenchMain(argc, argv, terrace::internal::kHelp,
+                                      &terrace::internal::Run);
 }

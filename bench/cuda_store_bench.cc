@@ -21,7 +21,7 @@
 #include "terrace/formats/rope.h"
 #include "terrace/formats/row_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr char kHelp[] = R"(usage: cuda_store_bench [FILTER]
@@ -49,7 +49,7 @@ bool StoredUnrotated(RowFormat format) {
 class StoreBench {
  public:
   StoreBench(Backend& backend, GpuTimer& timer, BenchTable& table, int64_t pool_bytes)
-      : backend_(backend), timer_(timer), table_(table), pool_(backend, pool_bytes) {
+      : backend_(Kernels(backend)), timer_(timer), table_(table), pool_(backend, pool_bytes) {
     rope_ = {OnDevice(backend_, MakeRopeTable(kContext, kRopeBaseCompressed)), kContext};
     const std::vector<uint16_t> rows = RandomBf16(random_, kRows * kLatentChannels);
     std::vector<int32_t> positions(kIndexerRows);  // of 4,096 consecutive tokens a sequence
@@ -323,7 +323,7 @@ class StoreBench {
                bytes);
   }
 
-  Backend& backend_;
+  KernelBackend& backend_;
   GpuTimer& timer_;
   BenchTable& table_;
   BenchPool pool_;
@@ -380,8 +380,9 @@ int Run(const std::string& filter) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::internal
 
 int main(int argc, char** argv) {
-  return terrace::BenchMain(argc, argv, terrace::kHelp, &terrace::Run);
+  return terrace::internal::BenchMain(argc, argv, terrace::internal::kHelp,
+                                      &terrace::internal::Run);
 }

@@ -9,7 +9,7 @@
 
 struct CUstream_st;
 
-namespace terrace {
+namespace terrace::internal {
 
 // The largest plan that LaunchBegin takes in: a block holds all of it in shared memory.
 inline constexpr int64_t kMaxStagedPlanBytes = 48 << 10;
@@ -20,6 +20,6 @@ int LaunchPatch(const PatchParams& params, CUstream_st* stream);
 // REQUIRES: plan is null or 16-byte aligned, BytesToBegin(params) <= kMaxStagedPlanBytes.
 int LaunchBegin(const BeginParams& params, CUstream_st* stream);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_BEGIN_H_

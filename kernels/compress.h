@@ -8,7 +8,7 @@
 #include "src/ops/compress_params.h"
 #include "src/ops/state_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Stream-ordered; return a cudaError_t. Zero rows return before launching.
 // REQUIRES: params.pool.ratio is kCsaRatio, or kHcaRatio.
@@ -17,6 +17,6 @@ int LaunchCompressHca(const CompressParams& params, LaunchTarget target);
 int LaunchCaptureOverlap(const CaptureOverlapParams& params, LaunchTarget target);
 int LaunchRestoreState(const RestoreStateParams& params, LaunchTarget target);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMPRESS_H_

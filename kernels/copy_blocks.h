@@ -6,11 +6,11 @@
 #include "kernels/common/launch_target.h"
 #include "src/ops/copy_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Stream-ordered; returns a cudaError_t.
 int LaunchCopyBlocks(const CopyParams& params, LaunchTarget target);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COPY_BLOCKS_H_

@@ -6,11 +6,11 @@
 #include "kernels/common/launch_target.h"
 #include "src/ops/gather_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Stream-ordered; returns a cudaError_t.
 int LaunchGather(const GatherParams& params, LaunchTarget target);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_GATHER_H_

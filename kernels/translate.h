@@ -6,11 +6,11 @@
 #include "kernels/common/launch_target.h"
 #include "src/ops/translate_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Stream-ordered; returns a cudaError_t. REQUIRES: select.kind is not kSlots.
 int LaunchTranslate(const TranslateParams& params, LaunchTarget target);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_TRANSLATE_H_

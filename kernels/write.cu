@@ -9,7 +9,7 @@
 #include "src/plan/step_expand.h"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kWarps = 4;
@@ -161,4 +161,4 @@ int LaunchWrite(const WriteParams& params, LaunchTarget target) {
   return LaunchAwaiting(ChooseKernel(params), {blocks, 1, kThreads}, target, launch);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -6,11 +6,11 @@
 #include "kernels/common/launch_target.h"
 #include "src/ops/write_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Stream-ordered; returns a cudaError_t. Zero rows return before launching.
 int LaunchWrite(const WriteParams& params, LaunchTarget target);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_WRITE_H_

@@ -1,10 +1,9 @@
 // Backend is where a store's bytes live and its kernels run: host memory and threads, or one CUDA
-// device. It knows nothing of models or plans; a Store validates, fills the parameter structs and
-// calls it.
+// device. It knows nothing of models or plans. MakeBackend makes the two that there are; a store
+// takes no other.
 //
 // Stream: a backend's calls on one stream run in order. The host backend runs each call to its end
-// before it returns, whatever the stream. The cuda backend takes a cudaStream_t and never
-// synchronizes or allocates in the calls that take a parameter struct.
+// before it returns, whatever the stream. The cuda backend takes a cudaStream_t.
 // Thread-safe: no; one caller at a time.
 
 #ifndef TERRACE_BACKEND_H_
@@ -20,15 +19,9 @@
 
 namespace terrace {
 
-struct BeginParams;
-struct PatchParams;
-struct WriteParams;
-struct TranslateParams;
-struct GatherParams;
-struct CopyParams;
-struct CompressParams;
-struct CaptureOverlapParams;
-struct RestoreStateParams;
+namespace internal {
+class KernelBackend;
+}
 
 // A cudaStream_t, or nothing for the host backend and the default stream.
 struct Stream {
@@ -64,23 +57,15 @@ class Backend {
   virtual absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) = 0;
   virtual absl::Status Synchronize(Stream stream) = 0;
 
-  // Takes the plan like Upload: it may be reused as soon as the call returns.
-  // Errors: FailedPrecondition on a stream that is being captured, whose replays would repeat this
-  // plan.
-  virtual absl::Status Begin(const BeginParams& params, Stream stream) = 0;
-  virtual absl::Status Patch(const PatchParams& params, Stream stream) = 0;
-  virtual absl::Status Write(const WriteParams& params, Stream stream) = 0;
-  virtual absl::Status Translate(const TranslateParams& params, Stream stream) = 0;
-  virtual absl::Status Gather(const GatherParams& params, Stream stream) = 0;
-  virtual absl::Status CopyBlocks(const CopyParams& params, Stream stream) = 0;
-  virtual absl::Status Compress(const CompressParams& params, Stream stream) = 0;
-  virtual absl::Status CaptureOverlap(const CaptureOverlapParams& params, Stream stream) = 0;
-  virtual absl::Status RestoreState(const RestoreStateParams& params, Stream stream) = 0;
-
   // Where kernels raise their counters, and what they read now, without waiting for the device:
   // work that has not run yet is not counted yet.
   virtual Counters* counters() = 0;
   virtual Counters ReadCounters() const = 0;
+
+ private:
+  friend class internal::KernelBackend;
+  // What a store calls, of the library's own backends; null of any other.
+  virtual internal::KernelBackend* kernels() { return nullptr; }
 };
 
 struct BackendOptions {

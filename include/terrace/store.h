@@ -33,6 +33,9 @@
 #include "terrace/step_view.h"
 
 namespace terrace {
+namespace internal {
+class StoreImpl;
+}
 
 struct StoreOptions {
   ModelSpec model;
@@ -200,9 +203,8 @@ class Store {
   int64_t memory_bytes() const;  // pools and tables
 
  private:
-  class Impl;
-  explicit Store(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Store(std::unique_ptr<internal::StoreImpl> impl);
+  std::unique_ptr<internal::StoreImpl> impl_;
 };
 
 }  // namespace terrace

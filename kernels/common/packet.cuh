@@ -11,7 +11,7 @@
 #include "src/ops/pages.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // What one lane holds of a row: 16 bf16 channels, or the bytes they are encoded to (8, 16 or 32 of
 // them). Kept as words: bytes and halves that live across a branch would take a register each.
@@ -197,6 +197,6 @@ __device__ __forceinline__ void StoreScales(uint8_t* scale_row, int index, uint3
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMMON_PACKET_CUH_

@@ -13,7 +13,7 @@
 #include "src/ops/pages.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int kChunkChannels = 8;  // 16 bytes of bf16
 inline constexpr int kPieceBytes = 16;    // of one asynchronous copy
@@ -151,6 +151,6 @@ __device__ __forceinline__ void AwaitStores() {
   __syncwarp();
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMMON_STAGE_CUH_

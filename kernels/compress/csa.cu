@@ -13,7 +13,7 @@
 #include "kernels/compress/entry.cuh"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // Entries whose rows are put on their way to the L2 while the kernel before this one runs: those of
@@ -197,4 +197,4 @@ int LaunchCompressCsa(const CompressParams& params, LaunchTarget target) {
       {blocks, 1, BlockThreads(params)}, target, params);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

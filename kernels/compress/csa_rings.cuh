@@ -14,7 +14,7 @@
 #include "src/model/state_pages.h"
 #include "src/plan/step_expand.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int kGroupThreads = 2 * kWarpLanes;  // that copy a row
 
@@ -164,6 +164,6 @@ __device__ __forceinline__ void CaptureCheckpoints(const Tokens<kBf16>& tokens,
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMPRESS_CSA_RINGS_CUH_

@@ -15,7 +15,7 @@
 #include "src/plan/step_expand.h"
 #include "terrace/formats/compress_math.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int kLatentThreads = kLatentChannels / 2;
 inline constexpr int kIndexerThreads = kIndexerChannels / 2;
@@ -294,6 +294,6 @@ __device__ __forceinline__ void StoreEntry(const CompressPlane& plane, Pair pool
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMPRESS_ENTRY_CUH_

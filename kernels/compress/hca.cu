@@ -14,7 +14,7 @@
 #include "kernels/compress/hca_sums.cuh"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kThreads = kLatentThreads;
@@ -311,4 +311,4 @@ int LaunchCompressHca(const CompressParams& params, LaunchTarget target) {
   return target.early ? LaunchAs<true>(params, target) : LaunchAs<false>(params, target);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

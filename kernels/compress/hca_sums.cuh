@@ -12,7 +12,7 @@
 #include "src/model/state_pages.h"
 #include "terrace/formats/compress_math.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // The running softmax of two neighbouring channels.
 struct PairSums {
@@ -155,6 +155,6 @@ __device__ __forceinline__ void AddTokens(Inputs<kBf16> inputs, int count, PairS
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMPRESS_HCA_SUMS_CUH_

@@ -4,7 +4,7 @@
 #include "kernels/common/launch.cuh"
 #include "kernels/compress.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kThreads = 128;
@@ -74,4 +74,4 @@ int LaunchRestoreState(const RestoreStateParams& params, LaunchTarget target) {
   return LaunchAwaiting(RestoreStateKernel, {params.count, rows, kThreads}, target, params);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

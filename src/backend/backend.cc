@@ -16,10 +16,12 @@ constexpr int32_t kMaxHostThreads = 1024;
 
 std::unique_ptr<Backend> MakeHostBackend(int32_t threads) {
   if (threads == 0) threads = static_cast<int32_t>(std::thread::hardware_concurrency());
-  return std::make_unique<HostBackend>(std::max(threads, 1));
+  return std::make_unique<internal::HostBackend>(std::max(threads, 1));
 }
 
-#if !defined(TERRACE_HAS_CUDA)
+#if defined(TERRACE_HAS_CUDA)
+using internal::MakeCudaBackend;
+#else
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int /*device*/) {
   return absl::FailedPreconditionError(
       "this build of Terrace has no CUDA backend: use the host backend, or build with nvcc");

@@ -11,7 +11,7 @@
 #include "terrace/plan_format.h"
 #include "terrace/step_view.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // block_table[pool][sequence][index] = block for every patch.
 struct PatchParams {
@@ -27,8 +27,8 @@ struct BeginParams {
   Geometry geometry;
   StepView step;
   PlanHeader header;  // the plan's own
-  // [BytesToBegin] memory of the caller. For a kernel, memory that the device reads; null: the bytes
-  // lie at step.header, and the patches are applied.
+  // [BytesToBegin] memory of the caller. For a kernel, memory that the device reads; null: the
+  // bytes lie at step.header, and the patches are applied.
   const std::byte* plan;
   // The plan is larger than the room at step.header: what lies before its patches is all that is
   // copied, and the patches were applied before.
@@ -43,6 +43,6 @@ inline int32_t PatchesToBegin(const BeginParams& params) {
   return params.in_pieces ? 0 : params.header.num_patches;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_BEGIN_PARAMS_H_

@@ -14,7 +14,7 @@
 #include "terrace/geometry.h"
 #include "terrace/step_view.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // The latent, or the indexer key. `width` is its channels, for CSA twice as many.
 struct CompressPlane {
@@ -54,6 +54,6 @@ TERRACE_HOST_DEVICE CsaStateLayout CsaLayoutOf(const CompressParams& params) {
   return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_COMPRESS_PARAMS_H_

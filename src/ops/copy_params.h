@@ -7,7 +7,7 @@
 
 #include "terrace/plan_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // One block is `pieces` pieces of piece_bytes, piece_stride apart.
 //
@@ -26,6 +26,6 @@ struct CopyParams {
   int32_t count;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_COPY_PARAMS_H_

@@ -10,7 +10,7 @@
 #include "src/ops/select.h"
 #include "terrace/formats/rope_table.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 struct GatherParams {
   Selection select;
@@ -21,6 +21,6 @@ struct GatherParams {
   int64_t out_query_pitch;  // elements, a multiple of 8
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_GATHER_PARAMS_H_

@@ -1,6 +1,6 @@
 // Where bytes lie, as kernels see it: of one plane (PlanePages), of opaque pages (StatePages,
-// PoolStatePages), and of one row (RowAddress). PoolPages and PageView of terrace/page_view.h say it
-// of a whole pool and to users.
+// PoolStatePages), and of one row (RowAddress). PoolPages and PageView of terrace/page_view.h say
+// it of a whole pool and to users.
 
 #ifndef TERRACE_SRC_OPS_PAGES_H_
 #define TERRACE_SRC_OPS_PAGES_H_
@@ -10,7 +10,7 @@
 #include "terrace/formats/host_device.h"
 #include "terrace/formats/row_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // One layer and plane of a pool that holds rows.
 //
@@ -78,6 +78,6 @@ TERRACE_HOST_DEVICE float* PageOfBlock(const PoolStatePages& layers, int32_t row
                                   block * layers.pages.block_stride);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_PAGES_H_

@@ -1,5 +1,5 @@
-// CaptureOverlap and RestoreState: what checkpoints keep of the compressor's state, for all layers at
-// once.
+// CaptureOverlap and RestoreState: what checkpoints keep of the compressor's state, for all layers
+// at once.
 
 #ifndef TERRACE_SRC_OPS_STATE_PARAMS_H_
 #define TERRACE_SRC_OPS_STATE_PARAMS_H_
@@ -10,7 +10,7 @@
 #include "src/ops/pages.h"
 #include "terrace/plan_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Takes the overlap rows of positions that earlier steps reached, for the CSA layers. The plan
 // names the state block, because the sequence may be another sequence's by now.
@@ -34,6 +34,6 @@ struct RestoreStateParams {
   int32_t count;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_STATE_PARAMS_H_

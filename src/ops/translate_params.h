@@ -7,7 +7,7 @@
 
 #include "src/ops/select.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 struct TranslateParams {
   Selection select;
@@ -18,6 +18,6 @@ struct TranslateParams {
   int32_t* lengths;  // [num_queries] 1 + index of the last slot that is not -1; may be null
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_TRANSLATE_PARAMS_H_

@@ -10,7 +10,7 @@
 #include "terrace/formats/rope_table.h"
 #include "terrace/step_view.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 struct WriteSegment {
   const uint16_t* rows;  // [count, channels] bf16, 16-byte aligned
@@ -32,6 +32,6 @@ struct WriteParams {
   Counters* counters;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_WRITE_PARAMS_H_

@@ -7,11 +7,12 @@
 #include "src/ops/copy_params.h"
 #include "src/plan/block_copies.h"
 #include "src/plan/step_expand.h"
+#include "src/store/store_checks.h"
 #include "src/store/store_impl.h"
 
-namespace terrace {
+namespace terrace::internal {
 
-absl::Status Store::Impl::ResetTables(Stream stream) {
+absl::Status StoreImpl::ResetTables(Stream stream) {
   constexpr int64_t kPiece = 1 << 16;
   const std::vector<int32_t> none(std::min(kPiece, block_tables_entries_), kNoSlot);
   for (int64_t at = 0; at < block_tables_entries_; at += kPiece) {
@@ -24,8 +25,8 @@ absl::Status Store::Impl::ResetTables(Stream stream) {
 }
 
 template <typename Record, typename Enqueue>
-absl::Status Store::Impl::UploadInPieces(int64_t offset, const Record* records, int64_t count,
-                                         Stream stream, const Enqueue& enqueue) {
+absl::Status StoreImpl::UploadInPieces(int64_t offset, const Record* records, int64_t count,
+                                       Stream stream, const Enqueue& enqueue) {
   const int64_t piece = (plan_bytes_ - offset) / int64_t{sizeof(Record)};
   Record* const room = reinterpret_cast<Record*>(tables_ + offset);
   for (int64_t at = 0; at < count; at += piece) {
@@ -39,15 +40,15 @@ absl::Status Store::Impl::UploadInPieces(int64_t offset, const Record* records, 
   return absl::OkStatus();
 }
 
-absl::Status Store::Impl::CopyInPieces(int64_t offset, absl::Span<const BlockCopy> copies,
-                                       Stream stream) {
+absl::Status StoreImpl::CopyInPieces(int64_t offset, absl::Span<const BlockCopy> copies,
+                                     Stream stream) {
   return UploadInPieces(offset, copies.data(), static_cast<int64_t>(copies.size()), stream,
                         [&](const BlockCopy* records, int32_t count) {
                           return EnqueueCopies(records, count, stream);
                         });
 }
 
-absl::Status Store::Impl::EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream) {
+absl::Status StoreImpl::EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream) {
   CopyParams params{};
   params.copies = copies;
   params.count = count;
@@ -57,10 +58,10 @@ absl::Status Store::Impl::EnqueueCopies(const BlockCopy* copies, int32_t count, 
     params.pools[p] = {pools_[p].base, place.block_stride, place.layer_stride, place.copy_bytes,
                        place.copy_pieces};
   }
-  return backend_->CopyBlocks(params, stream);
+  return kernels_->CopyBlocks(params, stream);
 }
 
-absl::Status Store::Impl::CheckOrder(const Plan& plan) const {
+absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
   const PlanHeader& header = plan.header();
   if (header.fingerprint != fingerprint_) {
     return Invalid("plan ", header.number, " was made for another geometry");
@@ -90,73 +91,68 @@ absl::Status Store::Impl::CheckOrder(const Plan& plan) const {
   return absl::OkStatus();
 }
 
-absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
-  Impl& impl = *impl_;
+absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
   const PlanHeader& header = plan.header();
-  if (absl::Status status = impl.CheckOrder(plan); !status.ok()) return status;
-  if (padded_token_rows < 0 || padded_token_rows > impl.geometry_.max_step_tokens ||
+  if (absl::Status status = CheckOrder(plan); !status.ok()) return status;
+  if (padded_token_rows < 0 || padded_token_rows > geometry_.max_step_tokens ||
       (padded_token_rows > 0 && padded_token_rows < header.num_token_rows)) {
     return Invalid("padded_token_rows is ", padded_token_rows, ", not in ", header.num_token_rows,
-                   "..", impl.geometry_.max_step_tokens, " (the plan's rows, max_step_tokens)");
+                   "..", geometry_.max_step_tokens, " (the plan's rows, max_step_tokens)");
   }
   // What kernels find from the header must fit; patches and copies are read by Begin alone and can
   // go in pieces, each into the room behind the rest. A snapshot's always do.
-  const int64_t room = impl.plan_bytes_ - header.patches_offset;
+  const int64_t room = plan_bytes_ - header.patches_offset;
   if (room < int64_t{sizeof(BlockPatch)}) {
-    return Invalid(
-        "plan ", header.number, " has ", header.patches_offset,
-        " bytes before its patches, more than a step of this geometry: ", impl.plan_bytes_);
+    return Invalid("plan ", header.number, " has ", header.patches_offset,
+                   " bytes before its patches, more than a step of this geometry: ", plan_bytes_);
   }
-  const bool in_pieces = plan.is_snapshot() || header.total_bytes > impl.plan_bytes_;
+  const bool in_pieces = plan.is_snapshot() || header.total_bytes > plan_bytes_;
 
   // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
-  Backend& backend = *impl.backend_;
   const int32_t padded = std::max(padded_token_rows, header.num_token_rows);
-  absl::Status status = plan.is_snapshot() ? impl.ResetTables(stream) : absl::OkStatus();
+  absl::Status status = plan.is_snapshot() ? ResetTables(stream) : absl::OkStatus();
   if (status.ok() && in_pieces) {
-    status = impl.UploadInPieces(
-        header.patches_offset, plan.patches().data(), header.num_patches, stream,
-        [&](const BlockPatch* patches, int32_t count) {
-          return backend.Patch({impl.geometry_, impl.view_, patches, count}, stream);
-        });
+    status = UploadInPieces(header.patches_offset, plan.patches().data(), header.num_patches,
+                            stream, [&](const BlockPatch* patches, int32_t count) {
+                              return kernels_->Patch({geometry_, view_, patches, count}, stream);
+                            });
   }
   if (status.ok()) {
-    status = backend.Begin(
-        {impl.geometry_, impl.view_, header, plan.bytes().data(), in_pieces, padded}, stream);
+    status =
+        kernels_->Begin({geometry_, view_, header, plan.bytes().data(), in_pieces, padded}, stream);
   }
   // What checkpoints keep of the state goes before the copies: one of them may write to a block
   // that a sequence had until now.
   if (status.ok() && header.num_checkpoints > 0) {
-    status = impl.EnqueueCaptureOverlap(
-        reinterpret_cast<const CheckpointRecord*>(impl.tables_ + header.checkpoints_offset),
+    status = EnqueueCaptureOverlap(
+        reinterpret_cast<const CheckpointRecord*>(tables_ + header.checkpoints_offset),
         plan.sequences()[0].checkpoint_begin, stream);
   }
   if (status.ok() && in_pieces) {
-    status = impl.CopyInPieces(header.patches_offset, plan.copies(), stream);
+    status = CopyInPieces(header.patches_offset, plan.copies(), stream);
   } else if (status.ok() && header.num_copies > 0) {
-    status =
-        impl.EnqueueCopies(reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
+    status = EnqueueCopies(reinterpret_cast<const BlockCopy*>(tables_ + header.copies_offset),
                            header.num_copies, stream);
   }
   if (status.ok() && header.num_restores > 0) {
-    status = impl.EnqueueRestoreState(
-        reinterpret_cast<const RestoreRecord*>(impl.tables_ + header.restores_offset),
+    status = EnqueueRestoreState(
+        reinterpret_cast<const RestoreRecord*>(tables_ + header.restores_offset),
         header.num_restores, stream);
   }
   if (!status.ok()) return status;
-  impl.step_ = header;
-  impl.padded_token_rows_ = padded;
-  impl.begun_ = true;
-  impl.epoch_ = header.epoch;
-  impl.last_number_ = header.number;
+  step_ = header;
+  padded_token_rows_ = padded;
+  begun_ = true;
+  epoch_ = header.epoch;
+  last_number_ = header.number;
   return absl::OkStatus();
 }
 
-absl::Status Store::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
-  if (absl::Status status = ValidateCopies(copies, impl_->geometry_); !status.ok()) return status;
+absl::Status StoreImpl::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
+  if (absl::Status status = ValidateCopies(copies, geometry_); !status.ok()) return status;
   // Behind what kernels read of the current step; nobody reads its patches after Begin.
-  const int64_t offset = std::max<int64_t>(impl_->step_.patches_offset, sizeof(PlanHeader));
-  return impl_->CopyInPieces(offset, copies, stream);
+  const int64_t offset = std::max<int64_t>(step_.patches_offset, sizeof(PlanHeader));
+  return CopyInPieces(offset, copies, stream);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

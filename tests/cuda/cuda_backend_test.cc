@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
-#include "kernels/copy_blocks.h"
+#include "src/ops/copy_params.h"
 #include "tests/cuda/cuda_fixture.h"
 
 namespace terrace::testing {
@@ -25,19 +25,19 @@ TEST(CudaBackendWithoutDeviceTest, NoGpuIsAPreconditionWithTheRuntimesReason) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaSuccess) GTEST_SKIP() << "this machine has a GPU";
-  const auto backend = MakeCudaBackend(0);
+  const auto backend = internal::MakeCudaBackend(0);
   EXPECT_EQ(backend.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(Message(backend.status()), HasSubstr(cudaGetErrorName(error)));
 }
 
 TEST(CudaBackendWithoutDeviceTest, ANegativeDeviceIsAnError) {
-  EXPECT_EQ(MakeCudaBackend(-1).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(internal::MakeCudaBackend(-1).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 using CudaBackendTest = CudaTest;
 
 TEST_F(CudaBackendTest, ADeviceThatIsNotThereIsAnError) {
-  const auto backend = MakeCudaBackend(1000);
+  const auto backend = internal::MakeCudaBackend(1000);
   EXPECT_EQ(backend.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(Message(backend.status()), HasSubstr("no CUDA device 1000"));
 }
@@ -93,7 +93,7 @@ TEST_F(CudaBackendTest, CountersAreReadWithoutWaitingForTheDevice) {
   params.segments[0].slots = slots.data();
   params.segments[0].pages = plane.pages();
   ASSERT_EQ(cudaLaunchHostFunc(nullptr, wait, &may_end), cudaSuccess);
-  EXPECT_TRUE(cuda_->Write(params, Stream{}).ok());
+  EXPECT_TRUE(KernelsOf(*cuda_).Write(params, Stream{}).ok());
   if (cudaStreamQuery(nullptr) == cudaSuccess) GTEST_SKIP() << "launches wait for their end here";
   EXPECT_EQ(cuda_->ReadCounters().nonfinite_values, 512u);
   EXPECT_EQ(cudaStreamQuery(nullptr), cudaErrorNotReady);
@@ -119,11 +119,11 @@ TEST_F(CudaBackendTest, BlocksBeyondFourGigabytesAreCopied) {
   BackendArray<BlockCopy> copies(
       *cuda_,
       {{0, 0, middle, 0}, {0, 0, far, 0}, {0, kBlocks - 1, 1, 0}, {0, kBlocks - 1, far + 1, 0}});
-  CopyParams params{};
+  internal::CopyParams params{};
   params.pools[0] = {pool.data(), kBlockBytes, 0, kBlockBytes, 1};
   params.copies = copies.data();
   params.count = 4;
-  ASSERT_TRUE(cuda_->CopyBlocks(params, Stream{}).ok());
+  ASSERT_TRUE(KernelsOf(*cuda_).CopyBlocks(params, Stream{}).ok());
   const std::vector<uint8_t> zeros(kBlockBytes);
   const auto expect = [&](int32_t index, const std::vector<uint8_t>& bytes) {
     EXPECT_TRUE(DownloadArray<uint8_t>(*cuda_, block(index), kBlockBytes) == bytes) << index;

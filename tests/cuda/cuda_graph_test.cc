@@ -8,9 +8,9 @@
 #include <set>
 #include <vector>
 
-#include "kernels/begin.h"
-#include "kernels/copy_blocks.h"
-#include "kernels/translate.h"
+#include "src/ops/begin_params.h"
+#include "src/ops/copy_params.h"
+#include "src/ops/translate_params.h"
 #include "terrace/formats/rope.h"
 #include "terrace/store.h"
 #include "tests/cuda/cuda_fixture.h"
@@ -251,17 +251,17 @@ TEST_F(CudaGraphTest, NoWorkLaunchesNothing) {
   gather.pages = plane.pages();
   gather.select.kind = SelectKind::kTopK;
   gather.select.rows_per_query = 64;
-  TranslateParams translate{};
+  internal::TranslateParams translate{};
   translate.select = gather.select;
   translate.padded_rows = 64;
   cudaStream_t stream = nullptr;
   ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
-  EXPECT_TRUE(backend->Write(write, stream).ok());
-  EXPECT_TRUE(backend->Gather(gather, stream).ok());
-  EXPECT_TRUE(backend->Translate(translate, stream).ok());
-  EXPECT_TRUE(backend->CopyBlocks({}, stream).ok());
-  EXPECT_TRUE(backend->Patch({}, stream).ok());
+  EXPECT_TRUE(KernelsOf(*backend).Write(write, stream).ok());
+  EXPECT_TRUE(KernelsOf(*backend).Gather(gather, stream).ok());
+  EXPECT_TRUE(KernelsOf(*backend).Translate(translate, stream).ok());
+  EXPECT_TRUE(KernelsOf(*backend).CopyBlocks({}, stream).ok());
+  EXPECT_TRUE(KernelsOf(*backend).Patch({}, stream).ok());
   cudaGraph_t captured = nullptr;
   ASSERT_EQ(cudaStreamEndCapture(stream, &captured), cudaSuccess);
   size_t nodes = 1;

@@ -82,7 +82,7 @@ TEST_F(CudaOverlapTest, LaunchesAreEarlyIffTheCodeThatRunsWasCompiledToWait) {
   const int32_t compiled_for = architecture.Read()[0];
   RecordProperty("architecture", compiled_for);
   EXPECT_GE(compiled_for, 800);
-  EXPECT_EQ(KernelsCanLaunchEarly(), compiled_for >= 900) << compiled_for;
+  EXPECT_EQ(internal::KernelsCanLaunchEarly(), compiled_for >= 900) << compiled_for;
 }
 
 // Where rows are of the step, Begin has written their count, slots and positions before.
@@ -135,7 +135,7 @@ TEST_P(CudaOverlapWriteTest, WriteWaitsForAllThatBeginDidNotWrite) {
       } else {
         LaunchLate({rows.Arrive(row_values), rope.Arrive(table), tables[0], tables[1], tables[2]});
       }
-      ASSERT_TRUE(cuda_->Write(params, stream_).ok());
+      ASSERT_TRUE(KernelsOf(*cuda_).Write(params, stream_).ok());
       Finish();
       row_values.resize(live * cuda.channels());
       slot_values.resize(live);
@@ -176,7 +176,7 @@ TEST_F(CudaOverlapTest, GatherWaitsForSlotsAndPages) {
       ASSERT_TRUE(cuda_->Upload(fresh.data(), pages.data(), cuda.num_bytes(), stream_).ok());
       ASSERT_TRUE(host_->Upload(host.data(), pages.data(), host.num_bytes(), Stream{}).ok());
       LaunchLate({slots.Arrive(slot_values), {fresh.data(), cuda.data(), cuda.num_bytes()}});
-      ASSERT_TRUE(cuda_->Gather(params, stream_).ok());
+      ASSERT_TRUE(KernelsOf(*cuda_).Gather(params, stream_).ok());
       Finish();
       EXPECT_TRUE(out.Read() == host.Read(slot_values, host.channels())) << "round " << round;
     }

@@ -17,8 +17,9 @@
 #include "kernels/write.h"
 #include "src/backend/cuda/cuda_staging_ring.h"
 #include "src/backend/cuda/cuda_status.h"
+#include "src/backend/kernel_backend.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // A plan of a few hundred sequences fits one buffer; the ring is 4 MiB of pinned memory.
@@ -28,7 +29,7 @@ static_assert(kMaxStagedPlanBytes <= kStagingBufferBytes);
 
 cudaStream_t StreamOf(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
 
-class CudaBackend final : public Backend {
+class CudaBackend final : public KernelBackend {
  public:
   explicit CudaBackend(int device) : device_(device) {}
 
@@ -116,6 +117,10 @@ class CudaBackend final : public Backend {
     return StatusFromCuda(cudaStreamSynchronize(StreamOf(stream)), "cudaStreamSynchronize");
   }
 
+  absl::Status CheckCanBegin(Stream stream) override {
+    CudaDeviceGuard guard(device_);
+    return CheckNotCapturing(StreamOf(stream));
+  }
   absl::Status Begin(const BeginParams& params, Stream stream) override {
     CudaDeviceGuard guard(device_);
     const int64_t bytes = BytesToBegin(params);
@@ -226,4 +231,4 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device) {
   return backend;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

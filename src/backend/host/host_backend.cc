@@ -21,7 +21,7 @@
 #include "src/ops/write_params.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // What one thread takes at a time: some tens of microseconds of work, so that waking a thread pays.
@@ -194,4 +194,4 @@ Counters HostBackend::ReadCounters() const {
           .truncated_queries = read(counters_.truncated_queries)};
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -11,12 +11,12 @@
 #include <memory>
 
 #include "absl/container/flat_hash_map.h"
+#include "src/backend/kernel_backend.h"
 #include "src/base/thread_pool.h"
-#include "terrace/backend.h"
 
-namespace terrace {
+namespace terrace::internal {
 
-class HostBackend final : public Backend {
+class HostBackend final : public KernelBackend {
  public:
   // REQUIRES: threads >= 1, the caller included.
   explicit HostBackend(int threads) : pool_(threads) {}
@@ -30,6 +30,7 @@ class HostBackend final : public Backend {
   absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) override;
   absl::Status Synchronize(Stream stream) override;
 
+  absl::Status CheckCanBegin(Stream /*stream*/) override { return absl::OkStatus(); }
   absl::Status Begin(const BeginParams& params, Stream stream) override;
   absl::Status Patch(const PatchParams& params, Stream stream) override;
   absl::Status Write(const WriteParams& params, Stream stream) override;
@@ -49,6 +50,6 @@ class HostBackend final : public Backend {
   mutable Counters counters_;  // raised by several threads through std::atomic_ref
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_HOST_HOST_BACKEND_H_

@@ -13,15 +13,15 @@
 #include "src/ops/compress_params.h"
 #include "src/ops/state_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
-// First pass, entry rows begin .. end - 1 of the step: every CSA entry; the HCA entries all of whose
-// tokens are fed and final in this step.
+// First pass, entry rows begin .. end - 1 of the step: every CSA entry; the HCA entries all of
+// whose tokens are fed and final in this step.
 void CompressCsaEntries(const CompressParams& params, int64_t begin, int64_t end);
 void CompressHcaEntries(const CompressParams& params, int64_t begin, int64_t end);
 
-// Second pass, sequence steps begin .. end - 1: their state, the checkpoints inside the step, and the
-// HCA entries that the first pass left.
+// Second pass, sequence steps begin .. end - 1: their state, the checkpoints inside the step, and
+// the HCA entries that the first pass left.
 // REQUIRES: the first pass is over.
 void CompressCsaSequences(const CompressParams& params, int64_t begin, int64_t end);
 void CompressHcaSequences(const CompressParams& params, int64_t begin, int64_t end);
@@ -30,6 +30,6 @@ void CompressHcaSequences(const CompressParams& params, int64_t begin, int64_t e
 void CaptureHostOverlap(const CaptureOverlapParams& params);
 void RestoreHostState(const RestoreStateParams& params);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_HOST_HOST_COMPRESS_H_

@@ -10,7 +10,7 @@
 #include "src/plan/step_expand.h"
 #include "terrace/formats/compress_math.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // A window whose scores are all at hand (PoolWindow), channel by channel. Sets sum and weighted,
@@ -129,4 +129,4 @@ void CompressCsaSequences(const CompressParams& params, int64_t begin, int64_t e
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -9,7 +9,7 @@
 #include "src/plan/step_expand.h"
 #include "terrace/formats/compress_math.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 template <int kChannels>
@@ -142,4 +142,4 @@ void CompressHcaSequences(const CompressParams& params, int64_t begin, int64_t e
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -7,7 +7,7 @@
 
 #include "src/backend/host/host_compress.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // A row that weighs nothing.
@@ -65,4 +65,4 @@ void RestoreHostState(const RestoreStateParams& params) {
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -8,7 +8,7 @@
 
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Thread-safe: yes.
 inline void Raise(uint64_t& counter, uint64_t by) {
@@ -23,6 +23,6 @@ inline void Raise(Counters* counters, const Counters& by) {
   Raise(counters->truncated_queries, by.truncated_queries);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_HOST_HOST_COUNTERS_H_

@@ -8,7 +8,7 @@
 #include "terrace/formats/compress_math.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 TERRACE_MULTIVERSION void WidenBf16(const uint16_t* from, int count, float* to) {
@@ -124,4 +124,4 @@ template void WriteEntry(const CompressParams&, const CompressPlane&,
 template void WriteEntry(const CompressParams&, const CompressPlane&,
                          const SoftmaxSums<kIndexerChannels>&, int32_t);
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -9,7 +9,7 @@
 #include "src/model/state_pages.h"
 #include "src/ops/compress_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // The numbers of one token: some columns of one plane of kv and score.
 struct TokenPart {
@@ -23,7 +23,7 @@ struct TokenRoom {
   alignas(64) float score[kChannels];
 };
 
-// Of a token of the step: `column` and those after it. kChannels: those of the latent or the indexer.
+// Of a token of the step: kChannels columns from `column` on.
 template <int kChannels>
 TokenPart FromInputs(const CompressPlane& plane, const SequenceStep& sequence, int32_t position,
                      int column, TokenRoom<kChannels>& room);
@@ -41,6 +41,6 @@ const SequenceStep& SequenceOfEntryRow(const CompressParams& params, int32_t ent
 int32_t EntryOfRow(const CompressParams& params, const SequenceStep& sequence, int32_t entry_row);
 int32_t RowOfEntry(const CompressParams& params, const SequenceStep& sequence, int32_t entry);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_HOST_HOST_ENTRY_H_

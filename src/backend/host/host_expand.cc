@@ -2,7 +2,7 @@
 
 #include "src/plan/step_expand.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 void ExpandHostStep(const BeginParams& params) {
   const Geometry& geometry = params.geometry;
@@ -50,4 +50,4 @@ void ExpandHostStep(const BeginParams& params) {
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -5,11 +5,11 @@
 
 #include "src/ops/begin_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Fills the rows of the step that lies at step.header.
 void ExpandHostStep(const BeginParams& params);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_HOST_HOST_EXPAND_H_

@@ -8,7 +8,7 @@
 #include "terrace/formats/rope.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // Rows lie wherever their blocks do, so a row is asked for while the ones before it are worked on.
@@ -141,4 +141,4 @@ void TranslateHostQueries(const TranslateParams& params, int64_t begin, int64_t 
   Raise(select.counters, raised);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -108,7 +108,7 @@ absl::Status RawRows::Fill(const RawSegment& segment, [[maybe_unused]] Stream st
   }
 #if defined(TERRACE_HAS_CUDA)
   const int error = LaunchFillRaw(segment, tokens, static_cast<CUstream_st*>(stream.handle));
-  return StatusFromCuda(static_cast<cudaError_t>(error), "LaunchFillRaw");
+  return internal::StatusFromCuda(static_cast<cudaError_t>(error), "LaunchFillRaw");
 #else
   return absl::OkStatus();
 #endif

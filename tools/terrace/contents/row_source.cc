@@ -112,7 +112,7 @@ absl::Status RowSource::BeginStep([[maybe_unused]] Stream stream) {
   for (int32_t rows : step.num_entry_rows) most_rows = std::max(most_rows, rows);
   const int error = LaunchFillRows(device_segments_.data(), static_cast<int32_t>(segments_.size()),
                                    most_rows, static_cast<CUstream_st*>(stream.handle));
-  return StatusFromCuda(static_cast<cudaError_t>(error), "LaunchFillRows");
+  return internal::StatusFromCuda(static_cast<cudaError_t>(error), "LaunchFillRows");
 #else
   return absl::OkStatus();
 #endif
