@@ -42,7 +42,7 @@ inline KernelBackend& Kernels(Backend& backend) { return *KernelBackend::Of(back
 // Elements in a backend's memory for as long as the bench runs.
 template <typename T>
 T* OnDevice(Backend& backend, int64_t count) {
-  absl::StatusOr<void*> memory = backend.Allocate(count * int64_t{sizeof(T)});
+  absl::StatusOr<void*> memory = backend.Allocate(count * int64_t{sizeof(T)}, Stream{});
   Require(memory.status());
   return static_cast<T*>(*memory);
 }

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "terrace/backend_buffer.h"
 #include "terrace/formats/rope.h"
 #include "terrace/formats/rope_table.h"
 
@@ -43,16 +44,14 @@ void FillSlab(const std::array<double, kRopePairs>& frequencies, int64_t first, 
 }
 
 absl::Status UploadRopeTable(const RopeSpec& rope, int64_t positions, Backend& backend,
-                             void* table) {
+                             BackendBuffer<float>& table) {
   const std::array<double, kRopePairs> frequencies = Frequencies(rope);
   std::vector<float> slab(std::min(positions, kSlabPositions) * kRopeChannels);
-  const int64_t row_bytes = kRopeChannels * sizeof(float);
   for (int64_t first = 0; first < positions; first += kSlabPositions) {
     const int64_t count = std::min(kSlabPositions, positions - first);
     FillSlab(frequencies, first, count, slab.data());
-    if (absl::Status status = backend.Upload(static_cast<char*>(table) + first * row_bytes,
-                                             slab.data(), count * row_bytes, {});
-        !status.ok()) {
+    const absl::Span<const float> rows(slab.data(), count * kRopeChannels);
+    if (absl::Status status = table.Upload(rows, Stream{}, first * kRopeChannels); !status.ok()) {
       return status;
     }
   }
@@ -65,35 +64,36 @@ class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}
   ~Impl() {
-    store.reset();
-    for (const RopeTableView& table : rope_tables) backend->Free(const_cast<float*>(table.data));
+    if (store == nullptr) return;
+    for (BackendBuffer<float>& table : rope_tables) table.set_stream(store->stream());
   }
 
   absl::Status MakeRopeTables(const ModelSpec& model, int32_t max_positions);
 
   CapacityPlan capacity;
   std::shared_ptr<Backend> backend;
+  std::vector<BackendBuffer<float>> rope_tables;  // one per ModelSpec::ropes
   std::unique_ptr<Ledger> ledger;
   std::unique_ptr<Store> store;
-  std::vector<RopeTableView> rope_tables;  // one per ModelSpec::ropes, in the backend's memory
 };
 
 absl::Status Cache::Impl::MakeRopeTables(const ModelSpec& model, int32_t max_positions) {
+  std::vector<RopeTableView> views;
   for (size_t i = 0; i < model.ropes.size(); ++i) {
     const bool used =
         std::any_of(model.layers.begin(), model.layers.end(),
                     [i](const LayerSpec& layer) { return layer.rope == static_cast<int32_t>(i); });
     const int32_t positions = used ? max_positions : 1;
-    absl::StatusOr<void*> table =
-        backend->Allocate(int64_t{positions} * kRopeChannels * sizeof(float));
+    auto table = BackendBuffer<float>::Make(*backend, int64_t{positions} * kRopeChannels, Stream{});
     if (!table.ok()) return table.status();
-    rope_tables.push_back({static_cast<const float*>(*table), positions});
     if (absl::Status status = UploadRopeTable(model.ropes[i], positions, *backend, *table);
         !status.ok()) {
       return status;
     }
+    views.push_back({table->data(), positions});
+    rope_tables.push_back(*std::move(table));
   }
-  return store->SetRopeTables(rope_tables);
+  return store->SetRopeTables(views);
 }
 
 Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -201,6 +201,7 @@ class Store {
   const Geometry& geometry() const;
   LayerRange layers() const;
   int64_t memory_bytes() const;  // pools and tables
+  Stream stream() const;         // of the last call that enqueued something; memory goes back on it
 
  private:
   explicit Store(std::unique_ptr<internal::StoreImpl> impl);

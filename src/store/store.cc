@@ -95,5 +95,6 @@ Backend& Store::backend() { return impl_->backend(); }
 const Geometry& Store::geometry() const { return impl_->geometry(); }
 LayerRange Store::layers() const { return impl_->layers(); }
 int64_t Store::memory_bytes() const { return impl_->memory_bytes(); }
+Stream Store::stream() const { return impl_->stream(); }
 
 }  // namespace terrace

@@ -17,8 +17,8 @@ absl::Status StoreImpl::ResetTables(Stream stream) {
   const std::vector<int32_t> none(std::min(kPiece, block_tables_entries_), kNoSlot);
   for (int64_t at = 0; at < block_tables_entries_; at += kPiece) {
     const int64_t entries = std::min(kPiece, block_tables_entries_ - at);
-    absl::Status status = backend_->Upload(block_tables_ + at, none.data(),
-                                           entries * int64_t{sizeof(int32_t)}, stream);
+    absl::Status status = On(stream).Upload(block_tables_ + at, none.data(),
+                                            entries * int64_t{sizeof(int32_t)}, stream);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -32,7 +32,7 @@ absl::Status StoreImpl::UploadInPieces(int64_t offset, const Record* records, in
   for (int64_t at = 0; at < count; at += piece) {
     const int64_t size = std::min(piece, count - at);
     absl::Status status =
-        backend_->Upload(room, records + at, size * int64_t{sizeof(Record)}, stream);
+        On(stream).Upload(room, records + at, size * int64_t{sizeof(Record)}, stream);
     if (!status.ok()) return status;
     status = enqueue(room, static_cast<int32_t>(size));
     if (!status.ok()) return status;
@@ -58,7 +58,7 @@ absl::Status StoreImpl::EnqueueCopies(const BlockCopy* copies, int32_t count, St
     params.pools[p] = {pools_[p].base, place.block_stride, place.layer_stride, place.copy_bytes,
                        place.copy_pieces};
   }
-  return kernels_->CopyBlocks(params, stream);
+  return On(stream).CopyBlocks(params, stream);
 }
 
 absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
@@ -114,12 +114,12 @@ absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_to
   if (status.ok() && in_pieces) {
     status = UploadInPieces(header.patches_offset, plan.patches().data(), header.num_patches,
                             stream, [&](const BlockPatch* patches, int32_t count) {
-                              return kernels_->Patch({geometry_, view_, patches, count}, stream);
+                              return On(stream).Patch({geometry_, view_, patches, count}, stream);
                             });
   }
   if (status.ok()) {
-    status =
-        kernels_->Begin({geometry_, view_, header, plan.bytes().data(), in_pieces, padded}, stream);
+    status = On(stream).Begin({geometry_, view_, header, plan.bytes().data(), in_pieces, padded},
+                              stream);
   }
   // What checkpoints keep of the state goes before the copies: one of them may write to a block
   // that a sequence had until now.

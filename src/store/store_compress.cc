@@ -144,7 +144,7 @@ absl::Status StoreImpl::Compress(int layer, const CompressInputs& inputs, Stream
   params.slots = view_.slots[row->pool];
   params.positions = view_.entry_position[row->pool];
   params.state_table = view_.block_table[state->pool];
-  absl::Status status = kernels_->Compress(params, stream);
+  absl::Status status = On(stream).Compress(params, stream);
   if (status.ok()) MarkWritten(*row);
   return status;
 }

@@ -71,9 +71,10 @@ StoreImpl::StoreImpl(const StoreOptions& options, LayerRange layers,
       backend_(std::move(backend)),
       kernels_(KernelBackend::Of(*backend_)) {}
 
+// The memory goes back behind the last call.
 StoreImpl::~StoreImpl() {
-  for (PoolMemory& pool : pools_) backend_->Free(pool.base);
-  backend_->Free(tables_);
+  for (PoolMemory& pool : pools_) pool.bytes.set_stream(stream_);
+  tables_bytes_.set_stream(stream_);
 }
 
 absl::Status StoreImpl::ResolveLayers() {
@@ -115,14 +116,15 @@ absl::Status StoreImpl::Allocate() {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     PoolMemory& pool = pools_[p];
     if (pool.place.total_bytes == 0) continue;
-    absl::StatusOr<void*> memory = backend_->Allocate(pool.place.total_bytes);
-    if (!memory.ok()) return memory.status();
-    pool.base = static_cast<uint8_t*>(*memory);
+    auto bytes = BackendBuffer<uint8_t>::Make(*backend_, pool.place.total_bytes, stream_);
+    if (!bytes.ok()) return bytes.status();
+    pool.bytes = *std::move(bytes);
+    pool.base = pool.bytes.data();
   }
-  tables_bytes_ = TableBytes(geometry_);
-  absl::StatusOr<void*> memory = backend_->Allocate(tables_bytes_);
-  if (!memory.ok()) return memory.status();
-  tables_ = static_cast<uint8_t*>(*memory);
+  auto tables = BackendBuffer<uint8_t>::Make(*backend_, TableBytes(geometry_), stream_);
+  if (!tables.ok()) return tables.status();
+  tables_bytes_ = *std::move(tables);
+  tables_ = tables_bytes_.data();
 
   plan_bytes_ = MaxStepPlanBytes(geometry_);
   int32_t* next = reinterpret_cast<int32_t*>(tables_ + plan_bytes_);
@@ -147,7 +149,7 @@ absl::Status StoreImpl::Allocate() {
         take(int64_t{geometry_.max_sequences} * geometry_.pools[p].blocks_per_sequence);
   }
   block_tables_entries_ = next - block_tables_;
-  TERRACE_CHECK_LE(reinterpret_cast<uint8_t*>(next) - tables_, tables_bytes_);
+  TERRACE_CHECK_LE(reinterpret_cast<uint8_t*>(next) - tables_, tables_bytes_.size());
   if (absl::Status status = ResetTables(Stream{}); !status.ok()) return status;
   return backend_->Synchronize(Stream{});
 }

@@ -22,6 +22,7 @@
 #include "src/ops/select.h"
 #include "src/ops/state_params.h"
 #include "src/ops/write_params.h"
+#include "terrace/backend_buffer.h"
 #include "terrace/store.h"
 
 namespace terrace::internal {
@@ -69,6 +70,7 @@ class StoreImpl {
   const Geometry& geometry() const { return geometry_; }
   LayerRange layers() const { return layers_; }
   int64_t memory_bytes() const;
+  Stream stream() const { return stream_; }
 
  private:
   struct Layer {
@@ -79,13 +81,20 @@ class StoreImpl {
     const LayerPages& of(PoolKind kind) const { return pages[static_cast<int>(kind)]; }
   };
   struct PoolMemory {
-    uint8_t* base = nullptr;
+    BackendBuffer<uint8_t> bytes;
+    uint8_t* base = nullptr;  // bytes.data()
     PoolPages place;
     std::vector<float> global_scale;  // a row
     std::vector<bool> written;        // a row
   };
 
   StoreImpl(const StoreOptions& options, LayerRange layers, std::shared_ptr<Backend> backend);
+
+  // Where the kernels of a call on `stream` are enqueued.
+  KernelBackend& On(Stream stream) {
+    stream_ = stream;
+    return *kernels_;
+  }
 
   // Finds the rows of every layer.
   // Errors: InvalidArgument where a layer reads what no layer of the range writes.
@@ -159,13 +168,15 @@ class StoreImpl {
   LayerRange layers_;
   std::shared_ptr<Backend> backend_;
   KernelBackend* kernels_;  // backend_'s
+  Stream stream_;           // of the last call that enqueued
 
   std::vector<Layer> layers_of_range_;
   std::array<PoolMemory, kMaxPools> pools_;
   std::vector<RopeTableView> ropes_;
 
-  uint8_t* tables_ = nullptr;  // the plan, the step's rows and the block tables, in this order
-  int64_t tables_bytes_ = 0;
+  BackendBuffer<uint8_t> tables_bytes_;
+  uint8_t* tables_ =
+      nullptr;  // of tables_bytes_: the plan, the step's rows and the block tables, in this order
   int64_t plan_bytes_ = 0;  // room for one plan
   int32_t* block_tables_ = nullptr;
   int64_t block_tables_entries_ = 0;

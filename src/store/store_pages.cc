@@ -123,7 +123,7 @@ absl::StatusOr<PageView> StoreImpl::Pages(int layer, PoolKind pool, PlaneKind pl
 }
 
 int64_t StoreImpl::memory_bytes() const {
-  int64_t bytes = tables_bytes_;
+  int64_t bytes = tables_bytes_.size();
   for (const PoolMemory& pool : pools_) bytes += pool.place.total_bytes;
   return bytes;
 }

@@ -81,12 +81,12 @@ absl::Status StoreImpl::Translate(const Selection& select, const SlotsOut& out, 
   }
   if (select.num_queries == 0) return absl::OkStatus();
   if (out.slots == nullptr) return Invalid("the slots are null");
-  return kernels_->Translate({.select = select,
-                              .slots = out.slots,
-                              .slots_pitch = pitch,
-                              .padded_rows = static_cast<int32_t>(std::min(padded, pitch)),
-                              .lengths = out.lengths},
-                             stream);
+  return On(stream).Translate({.select = select,
+                               .slots = out.slots,
+                               .slots_pitch = pitch,
+                               .padded_rows = static_cast<int32_t>(std::min(padded, pitch)),
+                               .lengths = out.lengths},
+                              stream);
 }
 
 absl::Status StoreImpl::Gather(int layer_index, const LayerPages& row, int plane,
@@ -126,7 +126,7 @@ absl::Status StoreImpl::Gather(int layer_index, const LayerPages& row, int plane
   if (select.num_queries == 0 || rows == 0) return absl::OkStatus();
   if (out.data == nullptr) return Invalid("the rows are null");
   params.out = static_cast<uint16_t*>(out.data);
-  return kernels_->Gather(params, stream);
+  return On(stream).Gather(params, stream);
 }
 
 absl::Status StoreImpl::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,

@@ -41,7 +41,7 @@ absl::Status StoreImpl::EnqueueCaptureOverlap(const CheckpointRecord* records, i
   params.layout = CsaLayout();
   params.records = records;
   params.count = count;
-  return kernels_->CaptureOverlap(params, stream);
+  return On(stream).CaptureOverlap(params, stream);
 }
 
 absl::Status StoreImpl::EnqueueRestoreState(const RestoreRecord* records, int32_t count,
@@ -58,7 +58,7 @@ absl::Status StoreImpl::EnqueueRestoreState(const RestoreRecord* records, int32_
   if (hca_pool >= 0) params.hca_table = view_.block_table[hca_pool];
   params.records = records;
   params.count = count;
-  return kernels_->RestoreState(params, stream);
+  return On(stream).RestoreState(params, stream);
 }
 
 }  // namespace terrace::internal

@@ -93,7 +93,7 @@ absl::Status StoreImpl::AddEntryRows(int layer_index, int plane, const RowsIn& r
 
 absl::Status StoreImpl::EnqueueWrite(const WriteParams& params, Stream stream) {
   if (params.num_segments == 0) return absl::OkStatus();
-  return kernels_->Write(params, stream);
+  return On(stream).Write(params, stream);
 }
 
 absl::Status StoreImpl::Write(int layer, const LayerRows& rows, Stream stream) {

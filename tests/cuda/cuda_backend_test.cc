@@ -45,25 +45,25 @@ TEST_F(CudaBackendTest, ADeviceThatIsNotThereIsAnError) {
 TEST_F(CudaBackendTest, MemoryIsZeroAndAligned) {
   for (const int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{1} << 24}) {
     for (int round = 0; round < 2; ++round) {  // the second finds what the first left behind
-      absl::StatusOr<void*> memory = cuda_->Allocate(bytes);
+      absl::StatusOr<void*> memory = cuda_->Allocate(bytes, Stream{});
       ASSERT_TRUE(memory.ok()) << memory.status();
       EXPECT_EQ(reinterpret_cast<uintptr_t>(*memory) % 256, 0u);
       EXPECT_EQ(DownloadArray<uint8_t>(*cuda_, *memory, bytes), std::vector<uint8_t>(bytes));
       const std::vector<uint8_t> ones(bytes, 0xFF);
       EXPECT_TRUE(cuda_->Upload(*memory, ones.data(), bytes, Stream{}).ok());
       EXPECT_TRUE(cuda_->Synchronize(Stream{}).ok());
-      cuda_->Free(*memory);
+      cuda_->Free(*memory, Stream{});
     }
   }
-  cuda_->Free(nullptr);
+  cuda_->Free(nullptr, Stream{});
 }
 
 TEST_F(CudaBackendTest, MoreMemoryThanThereIsIsAnErrorThatSaysHowMuchIsFree) {
-  const absl::StatusOr<void*> memory = cuda_->Allocate(int64_t{1} << 50);
+  const absl::StatusOr<void*> memory = cuda_->Allocate(int64_t{1} << 50, Stream{});
   EXPECT_EQ(memory.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(Message(memory.status()), HasSubstr("1125899906842624"));
   EXPECT_THAT(Message(memory.status()), HasSubstr("are free"));
-  EXPECT_EQ(cuda_->Allocate(-1).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(cuda_->Allocate(-1, Stream{}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "a failure is reported once";
 }
 

@@ -121,11 +121,12 @@ TEST_F(CudaBeginTest, PlansQueuedBehindABusyDeviceStayApart) {
   ASSERT_EQ(LaunchLateCopies({.delay_ns = kBusyNs, .num_copies = 0, .copies = {}}, stream), 0);
   for (int32_t step = 0; step < kSteps; ++step) {
     const Plan plan = host.Append(step % 3, 1 + step % 2, 1);
-    ASSERT_TRUE(cuda.store->Begin(plan, stream, kRows).ok());
+    ASSERT_TRUE(cuda.store->Begin(plan, Stream{stream}, kRows).ok());
     ASSERT_TRUE(host.store->Begin(plan, Stream{}, kRows).ok());
     // Directly behind Begin, and directly before the next.
     const int64_t at = int64_t{step} * kRows * 128;
-    ASSERT_TRUE(cuda.store->TranslateWindow(0, {}, {.slots = slots.data() + at}, stream).ok());
+    ASSERT_TRUE(
+        cuda.store->TranslateWindow(0, {}, {.slots = slots.data() + at}, Stream{stream}).ok());
     ASSERT_TRUE(host.store->TranslateWindow(0, {}, {.slots = host_slots.data() + at}, {}).ok());
   }
   ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);

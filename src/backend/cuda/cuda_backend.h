@@ -16,9 +16,11 @@
 
 namespace terrace::internal {
 
+// `memory`: null, or as BackendOptions has it.
 // Errors: InvalidArgument for a negative ordinal; FailedPrecondition with the runtime's own reason
 // where there is no such device, no driver for it, or no code for it in this build.
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device);
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device,
+                                                         MemoryResource* memory = nullptr);
 
 }  // namespace terrace::internal
 

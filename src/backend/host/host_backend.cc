@@ -41,32 +41,43 @@ absl::Status OutOfMemory(int64_t bytes) {
                                                    FormatBytes(free), " are free)"));
 }
 
-}  // namespace
-
-HostBackend::~HostBackend() {
-  for (const auto& [memory, bytes] : mapped_bytes_) munmap(memory, bytes);
-}
-
-absl::StatusOr<void*> HostBackend::Allocate(int64_t bytes) {
-  if (bytes < 0 || bytes > kMostBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes, " bytes"));
-  }
-  const int64_t page = sysconf(_SC_PAGESIZE);
-  const int64_t mapped = std::max(RoundUp(bytes, page), page);
+absl::StatusOr<void*> Map(int64_t bytes) {
+  const int64_t mapped = RoundUp(bytes, sysconf(_SC_PAGESIZE));
   void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return OutOfMemory(bytes);
   // Rows lie at random: with small pages most would miss the TLB. A refusal costs speed alone.
   madvise(memory, mapped, MADV_HUGEPAGE);
-  mapped_bytes_[memory] = mapped;
   return memory;
 }
 
-void HostBackend::Free(void* memory) {
-  const auto found = mapped_bytes_.find(memory);
-  if (found == mapped_bytes_.end()) return;
-  munmap(memory, found->second);
-  mapped_bytes_.erase(found);
+}  // namespace
+
+HostBackend::~HostBackend() {
+  allocations_.RemoveAll([&](void* memory, int64_t bytes) { Release(memory, bytes, Stream{}); });
+}
+
+absl::StatusOr<void*> HostBackend::Allocate(int64_t bytes, Stream stream) {
+  if (bytes < 0 || bytes > kMostBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes, " bytes"));
+  }
+  bytes = std::max<int64_t>(bytes, 1);
+  absl::StatusOr<void*> memory =
+      memory_ != nullptr ? AllocateFrom(*memory_, bytes, stream) : Map(bytes);
+  if (!memory.ok()) return memory;
+  if (memory_ != nullptr) std::memset(*memory, 0, bytes);
+  allocations_.Add(*memory, bytes);
+  return memory;
+}
+
+void HostBackend::Release(void* memory, int64_t bytes, Stream stream) {
+  if (memory_ != nullptr) return memory_->Deallocate(memory, bytes, stream);
+  munmap(memory, RoundUp(bytes, sysconf(_SC_PAGESIZE)));
+}
+
+void HostBackend::Free(void* memory, Stream stream) {
+  const int64_t bytes = allocations_.Remove(memory);
+  if (bytes >= 0) Release(memory, bytes, stream);
 }
 
 absl::Status HostBackend::Upload(void* to, const void* from, int64_t bytes, Stream /*stream*/) {

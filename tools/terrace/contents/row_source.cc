@@ -94,12 +94,13 @@ absl::Status RowSource::Build(const CompressorWeights& weights) {
     total += elements_of(segments_[i]);
   }
   if (on_host_) total = largest[0] + largest[1] + largest[2];
-  if (absl::Status status = rows_.Allocate(backend, total); !status.ok()) return status;
+  if (absl::Status status = rows_.Allocate(backend, total, Stream{}); !status.ok()) return status;
   for (size_t i = 0; i < segments_.size(); ++i) segments_[i].rows = rows_.data() + first[i];
 
   if (on_host_) return absl::OkStatus();
   const int64_t count = static_cast<int64_t>(segments_.size());
-  if (absl::Status status = device_segments_.Allocate(backend, count); !status.ok()) return status;
+  if (absl::Status status = device_segments_.Allocate(backend, count, Stream{}); !status.ok())
+    return status;
   return backend.Upload(device_segments_.data(), segments_.data(),
                         count * int64_t{sizeof(FillSegment)}, {});
 }

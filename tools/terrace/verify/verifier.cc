@@ -71,8 +71,9 @@ absl::Status Verifier::Build() {
     rows += Sampler::kMostQueries * int64_t{2 * kTopK + kMostVisible};
   }
   Backend& backend = store_->backend();
-  if (absl::Status status = device_chosen_.Allocate(backend, chosen); !status.ok()) return status;
-  return out_.Allocate(backend, rows * kLatentChannels);
+  if (absl::Status status = device_chosen_.Allocate(backend, chosen, Stream{}); !status.ok())
+    return status;
+  return out_.Allocate(backend, rows * kLatentChannels, Stream{});
 }
 
 absl::Status Verifier::CheckStep(absl::Span<const StepSequence> sequences, Stream stream) {
