@@ -66,6 +66,7 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
   if (header.fingerprint != fingerprint_) {
     return Invalid("plan ", header.number, " was made for another geometry");
   }
+  if (!torn_.ok() && !plan.is_snapshot()) return torn_;
   if (!begun_) {
     if (plan.is_snapshot() || header.number == 1) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
@@ -108,8 +109,29 @@ absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_to
   }
   const bool in_pieces = plan.is_snapshot() || header.total_bytes > plan_bytes_;
 
-  // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
+  if (absl::Status status = kernels_->CheckCanBegin(stream); !status.ok()) return status;
+
+  // All that can be refused is checked by now. What fails from here on has changed the tables in
+  // part, and a snapshot alone says what they are to be.
   const int32_t padded = std::max(padded_token_rows, header.num_token_rows);
+  if (absl::Status status = EnqueueBegin(plan, in_pieces, padded, stream); !status.ok()) {
+    torn_ = absl::FailedPreconditionError(
+        absl::StrCat("plan ", header.number, " was begun in part (", status.message(),
+                     "): begin a Snapshot() of the ledger before anything else"));
+    return absl::Status(status.code(), absl::StrCat(status.message(), "; ", torn_.message()));
+  }
+  torn_ = absl::OkStatus();
+  step_ = header;
+  padded_token_rows_ = padded;
+  begun_ = true;
+  epoch_ = header.epoch;
+  last_number_ = header.number;
+  return absl::OkStatus();
+}
+
+absl::Status StoreImpl::EnqueueBegin(const Plan& plan, bool in_pieces, int32_t padded_token_rows,
+                                     Stream stream) {
+  const PlanHeader& header = plan.header();
   absl::Status status = plan.is_snapshot() ? ResetTables(stream) : absl::OkStatus();
   if (status.ok() && in_pieces) {
     status = UploadInPieces(header.patches_offset, plan.patches().data(), header.num_patches,
@@ -118,16 +140,19 @@ absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_to
                             });
   }
   if (status.ok()) {
-    status = On(stream).Begin({geometry_, view_, header, plan.bytes().data(), in_pieces, padded},
-                              stream);
+    status = On(stream).Begin(
+        {geometry_, view_, header, plan.bytes().data(), in_pieces, padded_token_rows}, stream);
   }
   // What checkpoints keep of the state goes before the copies: one of them may write to a block
-  // that a sequence had until now.
-  if (status.ok() && header.num_checkpoints > 0) {
+  // that a sequence had until now. So a plan that is begun again, behind a snapshot, takes it no
+  // second time.
+  if (status.ok() && header.num_checkpoints > 0 && captured_number_ != header.number) {
     status = EnqueueCaptureOverlap(
         reinterpret_cast<const CheckpointRecord*>(tables_ + header.checkpoints_offset),
         plan.sequences()[0].checkpoint_begin, stream);
+    if (status.ok()) captured_number_ = header.number;
   }
+  // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
   if (status.ok() && in_pieces) {
     status = CopyInPieces(header.patches_offset, plan.copies(), stream);
   } else if (status.ok() && header.num_copies > 0) {
@@ -139,16 +164,11 @@ absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_to
         reinterpret_cast<const RestoreRecord*>(tables_ + header.restores_offset),
         header.num_restores, stream);
   }
-  if (!status.ok()) return status;
-  step_ = header;
-  padded_token_rows_ = padded;
-  begun_ = true;
-  epoch_ = header.epoch;
-  last_number_ = header.number;
-  return absl::OkStatus();
+  return status;
 }
 
 absl::Status StoreImpl::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
+  if (!torn_.ok()) return torn_;
   if (absl::Status status = ValidateCopies(copies, geometry_); !status.ok()) return status;
   // Behind what kernels read of the current step; nobody reads its patches after Begin.
   const int64_t offset = std::max<int64_t>(step_.patches_offset, sizeof(PlanHeader));

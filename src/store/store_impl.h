@@ -3,8 +3,8 @@
 //
 // Invariants:
 //  (1) every pool that a layer of the range uses has memory for all rows that its layers write;
-//  (2) the tables hold what every plan up to last_number_ of epoch_ said;
-//  (3) step_ is the header that lies at view_.header.
+//  (2) the tables hold what every plan up to last_number_ of epoch_ said, if torn_ is ok;
+//  (3) step_ is the header that lies at view_.header, if torn_ is ok.
 
 #ifndef TERRACE_SRC_STORE_STORE_IMPL_H_
 #define TERRACE_SRC_STORE_STORE_IMPL_H_
@@ -108,6 +108,9 @@ class StoreImpl {
   absl::Status EnqueueCaptureOverlap(const CheckpointRecord* records, int32_t count, Stream stream);
   absl::Status EnqueueRestoreState(const RestoreRecord* records, int32_t count, Stream stream);
   absl::Status CheckOrder(const Plan& plan) const;
+  // Begin's own part, without any check.
+  absl::Status EnqueueBegin(const Plan& plan, bool in_pieces, int32_t padded_token_rows,
+                            Stream stream);
   // Uploads `count` records to `offset` of the room for a plan, as many at a time as fit behind it,
   // and calls `enqueue(records in the backend's memory, how many)` for each piece.
   template <typename Record, typename Enqueue>
@@ -187,6 +190,8 @@ class StoreImpl {
   bool begun_ = false;
   uint64_t epoch_ = 0;
   uint64_t last_number_ = 0;
+  uint64_t captured_number_ = 0;  // of the last plan whose captures were enqueued
+  absl::Status torn_;  // not ok from a Begin that failed half way until a snapshot is begun
 };
 
 }  // namespace terrace::internal

@@ -40,6 +40,7 @@ absl::StatusOr<RopeTableView> StoreImpl::RopeOf(int layer_index) const {
 }
 
 absl::Status StoreImpl::CheckStepBegun() const {
+  if (!torn_.ok()) return torn_;
   if (begun_) return absl::OkStatus();
   return absl::FailedPreconditionError("no step has begun: call Begin with a plan first");
 }

@@ -180,6 +180,7 @@ absl::Status StoreImpl::GatherWindow(int layer, const Queries& queries, const Ro
 absl::Status StoreImpl::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
                                   const int32_t* positions, int32_t count, const RowsOut& out,
                                   Stream stream) {
+  if (!torn_.ok()) return torn_;
   absl::StatusOr<LayerPages> row = FindRow(layer, pool);
   if (!row.ok()) return row.status();
   if (count < 0 || count > kMaxRowsPerQuery) {

@@ -121,6 +121,7 @@ absl::Status StoreImpl::Write(int layer, const LayerRows& rows, Stream stream) {
 absl::Status StoreImpl::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
                                    const int32_t* slots, const int32_t* positions, int32_t count,
                                    Stream stream) {
+  if (!torn_.ok()) return torn_;
   absl::StatusOr<LayerPages> row = FindRow(layer, pool);
   if (!row.ok()) return row.status();
   if (count < 0) return Invalid("count is ", count, ", negative");
