@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "bench/cuda_bench_util.h"
-#include "kernels/begin.h"
 #include "src/model/geometry_builder.h"
 #include "src/model/page_layout.h"
+#include "src/ops/begin_params.h"
 #include "src/ops/pages.h"
 #include "terrace/model.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 constexpr int kWindowPool = 0;  // of DeepSeekV4Flash()
 constexpr int kCsaPool = 1;
@@ -181,7 +181,7 @@ class BenchStep {
     begin.header = header;
     begin.plan = reinterpret_cast<const std::byte*>(plan.data());
     begin.padded_token_rows = header.num_token_rows;
-    Require(backend.Begin(begin, Stream{}));
+    Require(Kernels(backend).Begin(begin, Stream{}));
     Require(backend.Synchronize(Stream{}));
   }
 
@@ -189,6 +189,6 @@ class BenchStep {
   BeginParams begin{};
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_BENCH_CUDA_BENCH_STEP_H_

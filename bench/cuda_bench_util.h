@@ -19,9 +19,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
+#include "src/backend/kernel_backend.h"
 #include "terrace/backend.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // A bench that cannot go on says why and ends.
 inline void Require(const absl::Status& status) {
@@ -35,10 +36,13 @@ inline void RequireCuda(cudaError_t error, const char* call) {
   std::exit(1);
 }
 
+// The kernel calls of a backend of the library.
+inline KernelBackend& Kernels(Backend& backend) { return *KernelBackend::Of(backend); }
+
 // Elements in a backend's memory for as long as the bench runs.
 template <typename T>
 T* OnDevice(Backend& backend, int64_t count) {
-  absl::StatusOr<void*> memory = backend.Allocate(count * int64_t{sizeof(T)});
+  absl::StatusOr<void*> memory = backend.Allocate(count * int64_t{sizeof(T)}, Stream{});
   Require(memory.status());
   return static_cast<T*>(*memory);
 }
@@ -186,6 +190,6 @@ inline int BenchMain(int argc, char** argv, const char* help,
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_BENCH_CUDA_BENCH_UTIL_H_

@@ -21,7 +21,7 @@
 #include "terrace/store.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr char kHelp[] = R"(usage: cuda_compress_bench [FILTER]
@@ -193,7 +193,7 @@ class CompressBench {
       CompressInputs inputs;
       inputs.latent = From(csa_latent_, FirstRow(call, tokens));
       inputs.indexer = From(csa_indexer_, FirstRow(call, tokens));
-      Require(store_->Compress(csa_layers_[call % csa_layers_.size()], inputs, stream));
+      Require(store_->Compress(csa_layers_[call % csa_layers_.size()], inputs, Stream{stream}));
     });
   }
 
@@ -201,7 +201,7 @@ class CompressBench {
     Row(step + ", HCA", bytes, [&](int call, cudaStream_t stream) {
       CompressInputs inputs;
       inputs.latent = From(hca_latent_, FirstRow(call, tokens));
-      Require(store_->Compress(hca_layers_[call % hca_layers_.size()], inputs, stream));
+      Require(store_->Compress(hca_layers_[call % hca_layers_.size()], inputs, Stream{stream}));
     });
   }
 
@@ -264,8 +264,9 @@ int Run(const std::string& filter) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::internal
 
 int main(int argc, char** argv) {
-  return terrace::BenchMain(argc, argv, terrace::kHelp, &terrace::Run);
+  return terrace::internal::BenchMain(argc, argv, terrace::internal::kHelp,
+                                      &terrace::internal::Run);
 }

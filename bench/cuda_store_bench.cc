@@ -13,15 +13,15 @@
 #include "absl/strings/str_cat.h"
 #include "bench/cuda_bench_step.h"
 #include "bench/cuda_bench_util.h"
-#include "kernels/copy_blocks.h"
 #include "kernels/device_support.h"
-#include "kernels/gather.h"
-#include "kernels/translate.h"
-#include "kernels/write.h"
+#include "src/ops/copy_params.h"
+#include "src/ops/gather_params.h"
+#include "src/ops/translate_params.h"
+#include "src/ops/write_params.h"
 #include "terrace/formats/rope.h"
 #include "terrace/formats/row_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr char kHelp[] = R"(usage: cuda_store_bench [FILTER]
@@ -49,7 +49,7 @@ bool StoredUnrotated(RowFormat format) {
 class StoreBench {
  public:
   StoreBench(Backend& backend, GpuTimer& timer, BenchTable& table, int64_t pool_bytes)
-      : backend_(backend), timer_(timer), table_(table), pool_(backend, pool_bytes) {
+      : backend_(Kernels(backend)), timer_(timer), table_(table), pool_(backend, pool_bytes) {
     rope_ = {OnDevice(backend_, MakeRopeTable(kContext, kRopeBaseCompressed)), kContext};
     const std::vector<uint16_t> rows = RandomBf16(random_, kRows * kLatentChannels);
     std::vector<int32_t> positions(kIndexerRows);  // of 4,096 consecutive tokens a sequence
@@ -100,9 +100,10 @@ class StoreBench {
     };
     constexpr double kLayerBytes = 320 * (584.0 + 1024.0) + 64 * (132.0 + 256.0);
     Row("write a layer, 256 SWA + 64 CSA + 64 indexer, one launch",
-        InGraph(
-            kSmallCalls,
-            [&](int call, cudaStream_t stream) { Require(backend_.Write(layer(call), stream)); }),
+        InGraph(kSmallCalls,
+                [&](int call, cudaStream_t stream) {
+                  Require(backend_.Write(layer(call), Stream{stream}));
+                }),
         kLayerBytes);
     Row("the same in three launches",
         InGraph(kSmallCalls,
@@ -112,7 +113,7 @@ class StoreBench {
                     WriteParams one = all;
                     one.num_segments = 1;
                     one.segments[0] = all.segments[i];
-                    Require(backend_.Write(one, stream));
+                    Require(backend_.Write(one, Stream{stream}));
                   }
                 }),
         kLayerBytes);
@@ -124,7 +125,7 @@ class StoreBench {
                     WriteParams params =
                         OneSegment(RowFormat::kFlashMlaV4, 1024, consecutive_, call);
                     params.segments[0].count = count;
-                    Require(backend_.Write(params, stream));
+                    Require(backend_.Write(params, Stream{stream}));
                   }),
           rows * (584.0 + 1024.0));
     }
@@ -141,7 +142,7 @@ class StoreBench {
           params.select.entries = entries;
           params.select.entries_pitch = kTopK;
           if (rotate) params.rope = rope_;
-          Require(backend_.Gather(params, stream));
+          Require(backend_.Gather(params, Stream{stream}));
         };
         Row(absl::StrCat("gather top-k ", Name(format), rotate ? " + RoPE" : "",
                          ", 128 x 512, random"),
@@ -155,7 +156,7 @@ class StoreBench {
                                                kQueries, kTopK, call, PoolLayout::kLayerMajor);
                   params.select.entries = entries;
                   params.select.entries_pitch = kTopK;
-                  Require(backend_.Gather(params, stream));
+                  Require(backend_.Gather(params, Stream{stream}));
                 }),
         kRows * (584.0 + 1024.0));
     const BenchStep one_sequence(backend_, pool_.blocks(), 1, 1);
@@ -164,7 +165,7 @@ class StoreBench {
           Gather(RowFormat::kFlashMlaV4, one_sequence, SelectKind::kTopK, 1, kTopK, call);
       params.select.entries = entries + call % kQueries * kTopK;
       params.select.entries_pitch = kTopK;
-      Require(backend_.Gather(params, stream));
+      Require(backend_.Gather(params, Stream{stream}));
     };
     Row("gather top-k flashmla_v4, 1 x 512", InGraph(kSmallCalls, one), kTopK * (584.0 + 1024.0));
   }
@@ -176,7 +177,7 @@ class StoreBench {
     const auto gather = [&](int call, cudaStream_t stream) {
       Require(backend_.Gather(
           Gather(RowFormat::kFlashMlaV4, step, SelectKind::kWindow, kSequences, kWindow, call),
-          stream));
+          Stream{stream}));
     };
     Row("gather window flashmla_v4, 256 x 128", InGraph(kLargeCalls, gather),
         kSequences * kWindow * (584.0 + 1024.0));
@@ -201,13 +202,13 @@ class StoreBench {
           params.select.entries_pitch = kTopK;
           params.slots = out[call % sets];
           params.slots_pitch = params.padded_rows = kTopK;
-          Require(backend_.Translate(params, stream));
+          Require(backend_.Translate(params, Stream{stream}));
         };
         Row(absl::StrCat("translate top-k, ", queries, " x 512", warm ? ", warm" : ""),
             InGraph(kSmallCalls, translate), 8.0 * queries * kTopK);
         for (int i = 0; i < sets; ++i) {
-          backend_.Free(in[i]);
-          backend_.Free(out[i]);
+          backend_.Free(in[i], Stream{});
+          backend_.Free(out[i], Stream{});
         }
       }
     }
@@ -222,7 +223,7 @@ class StoreBench {
                  }),
         0);
     const auto begin = [&](int, cudaStream_t stream) {
-      Require(backend_.Begin(step.begin, stream));
+      Require(backend_.Begin(step.begin, Stream{stream}));
     };
     Row("begin, 256 sequences: upload, patch, expand (on a stream)", OnStream(kSmallCalls, begin),
         0);
@@ -240,7 +241,10 @@ class StoreBench {
     params.copies = OnDevice(backend_, copies);
     params.count = kCopies;
     Row("copy blocks, 4,096 blocks",
-        InGraph(1, [&](int, cudaStream_t stream) { Require(backend_.CopyBlocks(params, stream)); }),
+        InGraph(1,
+                [&](int, cudaStream_t stream) {
+                  Require(backend_.CopyBlocks(params, Stream{stream}));
+                }),
         2.0 * kCopies * pool_.block_bytes());
   }
 
@@ -276,7 +280,7 @@ class StoreBench {
   void WriteLine(const std::string& work, RowFormat format, int32_t rows, const int32_t* slots,
                  PoolLayout layout = PoolLayout::kBlockMajor) {
     const auto write = [&](int call, cudaStream_t stream) {
-      Require(backend_.Write(OneSegment(format, rows, slots, call, layout), stream));
+      Require(backend_.Write(OneSegment(format, rows, slots, call, layout), Stream{stream}));
     };
     Row(work, InGraph(kLargeCalls, write), 1.0 * rows * (StoredBytes(format) + Bf16Bytes(format)));
   }
@@ -323,7 +327,7 @@ class StoreBench {
                bytes);
   }
 
-  Backend& backend_;
+  KernelBackend& backend_;
   GpuTimer& timer_;
   BenchTable& table_;
   BenchPool pool_;
@@ -380,8 +384,9 @@ int Run(const std::string& filter) {
 }
 
 }  // namespace
-}  // namespace terrace
+}  // namespace terrace::internal
 
 int main(int argc, char** argv) {
-  return terrace::BenchMain(argc, argv, terrace::kHelp, &terrace::Run);
+  return terrace::internal::BenchMain(argc, argv, terrace::internal::kHelp,
+                                      &terrace::internal::Run);
 }

@@ -20,7 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "examples/attention.h"
-#include "examples/backend_array.h"
+#include "terrace/backend_buffer.h"
 #include "terrace/cache.h"
 #include "terrace/step.h"
 
@@ -92,7 +92,7 @@ class ServingLoop {
   const Stream stream_;
   const int full_pool_ = FullPool(model(), 0);
   int32_t max_entries_ = 0;  // that a query can see
-  std::optional<BackendArray<uint16_t>> latents_in_, entries_in_, entries_out_, window_out_;
+  std::optional<BackendBuffer<uint16_t>> latents_in_, entries_in_, entries_out_, window_out_;
 
   absl::Span<const Request> requests_;
   std::vector<Result> results_;
@@ -114,7 +114,8 @@ inline absl::StatusOr<std::unique_ptr<ServingLoop>> ServingLoop::Make(Cache& cac
                              std::pair(&loop->entries_in_, MaxEntryRows(geometry, 1)),
                              std::pair(&loop->entries_out_, tokens * loop->max_entries_),
                              std::pair(&loop->window_out_, tokens * geometry.window_tokens)}) {
-    auto made = BackendArray<uint16_t>::Make(cache.store().backend(), rows * kLatentChannels);
+    auto made =
+        BackendBuffer<uint16_t>::Make(cache.store().backend(), rows * kLatentChannels, Stream{});
     if (!made.ok()) return made.status();
     array->emplace(*std::move(made));
   }

@@ -18,8 +18,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "examples/attention.h"
-#include "examples/backend_array.h"
 #include "examples/serving_loop.h"
+#include "terrace/backend_buffer.h"
 #include "terrace/cache.h"
 #include "terrace/units.h"
 
@@ -107,12 +107,12 @@ inline absl::StatusOr<std::vector<uint16_t>> ThroughTheWindow(Cache& cache,
   Backend& backend = cache.store().backend();
   const int32_t tokens = static_cast<int32_t>(latents.size() / kLatentChannels);
   const std::vector<int32_t> last_row = {tokens - 1};
-  auto in = BackendArray<uint16_t>::MakeFrom(backend, latents, {});
+  auto in = BackendBuffer<uint16_t>::MakeFrom(backend, latents, Stream{});
   if (!in.ok()) return in.status();
-  auto out = BackendArray<uint16_t>::Make(
-      backend, int64_t{cache.store().geometry().window_tokens} * kLatentChannels);
+  auto out = BackendBuffer<uint16_t>::Make(
+      backend, int64_t{cache.store().geometry().window_tokens} * kLatentChannels, Stream{});
   if (!out.ok()) return out.status();
-  auto query = BackendArray<int32_t>::MakeFrom(backend, last_row, {});
+  auto query = BackendBuffer<int32_t>::MakeFrom(backend, last_row, Stream{});
   if (!query.ok()) return query.status();
 
   const absl::StatusOr<Admission> sequence =
@@ -120,15 +120,15 @@ inline absl::StatusOr<std::vector<uint16_t>> ThroughTheWindow(Cache& cache,
   if (!sequence.ok()) return sequence.status();
   const absl::StatusOr<Plan> plan = cache.Append({{sequence->id, tokens}});
   if (!plan.ok()) return plan.status();
-  if (absl::Status s = cache.Begin(*plan, {}); !s.ok()) return s;
-  if (absl::Status s = cache.Write(0, {.swa = {.data = in->data()}}, {}); !s.ok()) return s;
+  if (absl::Status s = cache.Begin(*plan, Stream{}); !s.ok()) return s;
+  if (absl::Status s = cache.Write(0, {.swa = {.data = in->data()}}, Stream{}); !s.ok()) return s;
   if (absl::Status s = cache.GatherWindow(0, {.token_rows = query->data(), .count = 1},
-                                          {.data = out->data(), .rotate = rotate}, {});
+                                          {.data = out->data(), .rotate = rotate}, Stream{});
       !s.ok()) {
     return s;
   }
   if (absl::Status s = cache.FreeSequence(sequence->id); !s.ok()) return s;
-  return out->Download(latents.size(), {});
+  return out->Download(latents.size(), Stream{});
 }
 
 // A prefill piece is read back from the cache here, its first row too.
@@ -180,23 +180,24 @@ inline absl::StatusOr<CheckResult> CheckPagedSlots(const BackendOptions& options
   std::iota(every_slot.begin(), every_slot.end(), 0);
 
   const std::vector<uint16_t> latents = RandomRows(count, 3);
-  auto in = BackendArray<uint16_t>::MakeFrom(store.backend(), latents, {});
+  auto in = BackendBuffer<uint16_t>::MakeFrom(store.backend(), latents, Stream{});
   if (!in.ok()) return in.status();
-  auto out = BackendArray<uint16_t>::Make(store.backend(), int64_t{end} * kLatentChannels);
+  auto out =
+      BackendBuffer<uint16_t>::Make(store.backend(), int64_t{end} * kLatentChannels, Stream{});
   if (!out.ok()) return out.status();
-  auto mapping = BackendArray<int32_t>::MakeFrom(store.backend(), slots, {});
+  auto mapping = BackendBuffer<int32_t>::MakeFrom(store.backend(), slots, Stream{});
   if (!mapping.ok()) return mapping.status();
-  auto all = BackendArray<int32_t>::MakeFrom(store.backend(), every_slot, {});
+  auto all = BackendBuffer<int32_t>::MakeFrom(store.backend(), every_slot, Stream{});
   if (!all.ok()) return all.status();
 
-  absl::Status status =
-      store.WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent,
-                       {.data = in->data(), .rotated = true}, mapping->data(), nullptr, count, {});
+  absl::Status status = store.WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent,
+                                         {.data = in->data(), .rotated = true}, mapping->data(),
+                                         nullptr, count, Stream{});
   if (!status.ok()) return status;
   status = store.ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent, all->data(), nullptr, end,
-                           {.data = out->data()}, {});
+                           {.data = out->data()}, Stream{});
   if (!status.ok()) return status;
-  auto rows = out->Download(int64_t{end} * kLatentChannels, {});
+  auto rows = out->Download(int64_t{end} * kLatentChannels, Stream{});
   if (!rows.ok()) return rows.status();
 
   std::vector<uint16_t> expected(rows->size(), 0);
@@ -250,7 +251,7 @@ inline absl::StatusOr<std::vector<Result>> Serve(const LayeredModelOptions& laye
                                                  const BackendOptions& backend) {
   auto cache = SmallCache(layers, kServingLimits, backend);
   if (!cache.ok()) return cache.status();
-  auto loop = ServingLoop::Make(**cache, options, {});
+  auto loop = ServingLoop::Make(**cache, options, Stream{});
   if (!loop.ok()) return loop.status();
   return (*loop)->Run(requests);
 }

@@ -14,7 +14,7 @@
 #include "kernels/common/launch.cuh"
 #include "src/plan/step_expand.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kPatchThreads = 128;
@@ -168,4 +168,4 @@ int LaunchBegin(const BeginParams& params, CUstream_st* stream) {
                 stream, launch);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

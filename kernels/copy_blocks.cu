@@ -5,7 +5,7 @@
 #include "kernels/common/launch.cuh"
 #include "kernels/copy_blocks.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kThreads = 256;
@@ -64,4 +64,4 @@ int LaunchCopyBlocks(const CopyParams& params, LaunchTarget target) {
   return LaunchAwaiting(CopyBlocksKernel, {blocks, 1, kThreads}, target, launch);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -1,35 +1,16 @@
-// CopyBlocks: whole blocks, all layers and planes, inside their pools.
+// The launch of CopyBlocks (src/ops/copy_params.h).
 
 #ifndef TERRACE_KERNELS_COPY_BLOCKS_H_
 #define TERRACE_KERNELS_COPY_BLOCKS_H_
 
-#include <cstdint>
-
 #include "kernels/common/launch_target.h"
-#include "terrace/plan_format.h"
+#include "src/ops/copy_params.h"
 
-namespace terrace {
-
-// One block is `pieces` pieces of piece_bytes, piece_stride apart.
-//
-//   first piece of block b: base + b * block_stride
-struct CopyPool {
-  uint8_t* base;
-  int64_t block_stride;
-  int64_t piece_stride;
-  int64_t piece_bytes;  // a multiple of 16
-  int32_t pieces;
-};
-
-struct CopyParams {
-  CopyPool pools[kMaxPools];
-  const BlockCopy* copies;  // [count]; no block is both a source and a destination
-  int32_t count;
-};
+namespace terrace::internal {
 
 // Stream-ordered; returns a cudaError_t.
 int LaunchCopyBlocks(const CopyParams& params, LaunchTarget target);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COPY_BLOCKS_H_

@@ -6,7 +6,7 @@
 // CMake before 3.26 falls back to C++17 silently.
 static_assert(__cplusplus >= 202002L, "compile with -std=c++20");
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 struct Nothing {};
@@ -28,4 +28,4 @@ bool KernelsCanLaunchEarly() {
 
 int LaunchEmpty(CUstream_st* stream) { return Launch(EmptyKernel, {1, 1, 32}, stream, Nothing{}); }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -5,7 +5,7 @@
 
 struct CUstream_st;
 
-namespace terrace {
+namespace terrace::internal {
 
 // cudaErrorNoKernelImageForDevice where no compiled architecture fits. Returns a cudaError_t.
 int CheckKernelsRunHere();
@@ -18,6 +18,6 @@ bool KernelsCanLaunchEarly();
 // The least that a launch costs, for benches. Stream-ordered; returns a cudaError_t.
 int LaunchEmpty(CUstream_st* stream);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_DEVICE_SUPPORT_H_

@@ -9,7 +9,7 @@
 #include "kernels/gather.h"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kWarps = 2;
@@ -157,4 +157,4 @@ int LaunchGather(const GatherParams& params, LaunchTarget target) {
                            [&]<RowFormat F>() { return LaunchOf<F>(params, target); });
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -8,7 +8,7 @@
 #include "kernels/translate.h"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kThreads = 128;
@@ -150,4 +150,4 @@ int LaunchTranslate(const TranslateParams& params, LaunchTarget target) {
                         launch);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

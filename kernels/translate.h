@@ -1,27 +1,16 @@
-// Translate: the slots that each query of a step reads, for kernels that read the pages in place.
+// The launch of Translate (src/ops/translate_params.h).
 
 #ifndef TERRACE_KERNELS_TRANSLATE_H_
 #define TERRACE_KERNELS_TRANSLATE_H_
 
-#include <cstdint>
-
 #include "kernels/common/launch_target.h"
-#include "src/ops/select.h"
+#include "src/ops/translate_params.h"
 
-namespace terrace {
-
-struct TranslateParams {
-  Selection select;
-  int32_t* slots;       // [num_queries, slots_pitch]
-  int64_t slots_pitch;  // elements
-  // Slots written a query: rows_per_query rounded up; those without a row are -1.
-  int32_t padded_rows;
-  int32_t* lengths;  // [num_queries] 1 + index of the last slot that is not -1; may be null
-};
+namespace terrace::internal {
 
 // Stream-ordered; returns a cudaError_t. REQUIRES: select.kind is not kSlots.
 int LaunchTranslate(const TranslateParams& params, LaunchTarget target);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_TRANSLATE_H_

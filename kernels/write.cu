@@ -9,7 +9,7 @@
 #include "src/plan/step_expand.h"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kWarps = 4;
@@ -71,17 +71,17 @@ __device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t b
     packet = Rotate(packet, rope);
   }
 
-  RowPlace place = {};
-  if (live) place = PlaceOfSlot<F>(segment.pages, slot);
+  RowAddress to = {};
+  if (live) to = AddressOfRow<F>(segment.pages, slot);
   if constexpr (F == RowFormat::kBf16) {
-    StoreBf16Packet(place.data, index, packet, live);
+    StoreBf16Packet(to.data, index, packet, live);
   } else {
     const uint32_t largest = GroupMax<Shape::kGroupPackets>(LargestMagnitude(packet));
     const GroupScale scale = MakeGroupScale<F>(
         index / Shape::kGroupPackets, static_cast<uint16_t>(largest), segment.pages.global_scale);
     const Packet codes = Encode<F>(index, packet, scale);
-    if (live) StoreCodes<F>(place.data, index, codes);
-    StoreScales<F>(place.scale, index, scale.stored, live);
+    if (live) StoreCodes<F>(to.data, index, codes);
+    StoreScales<F>(to.scale, index, scale.stored, live);
   }
 }
 
@@ -161,4 +161,4 @@ int LaunchWrite(const WriteParams& params, LaunchTarget target) {
   return LaunchAwaiting(ChooseKernel(params), {blocks, 1, kThreads}, target, launch);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -13,6 +13,9 @@ namespace terrace {
 class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}
+  ~Impl() {
+    if (store != nullptr && rope_tables.has_value()) rope_tables->set_stream(store->stream());
+  }
 
   CapacityPlan capacity;
   std::shared_ptr<Backend> backend;
@@ -55,7 +58,7 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
 
   ThreadPool threads(std::max<int>(std::thread::hardware_concurrency(), 1));
   absl::StatusOr<internal::RopeTables> rope_tables = internal::RopeTables::Create(
-      options.model, geometry.max_context_tokens, impl->backend, threads);
+      options.model, geometry.max_context_tokens, *impl->backend, threads);
   if (!rope_tables.ok()) return rope_tables.status();
   impl->rope_tables.emplace(*std::move(rope_tables));
   if (absl::Status status = impl->store->SetRopeTables(impl->rope_tables->views()); !status.ok()) {

@@ -1,10 +1,9 @@
 // Backend is where a store's bytes live and its kernels run: host memory and threads, or one CUDA
-// device. It knows nothing of models or plans; a Store validates, fills the parameter structs and
-// calls it.
+// device. It knows nothing of models or plans. MakeBackend makes the two that there are; a store
+// takes no other.
 //
 // Stream: a backend's calls on one stream run in order. The host backend runs each call to its end
-// before it returns, whatever the stream. The cuda backend takes a cudaStream_t and never
-// synchronizes or allocates in the calls that take a parameter struct.
+// before it returns, whatever the stream. The cuda backend takes a cudaStream_t.
 // Thread-safe: no; one caller at a time.
 
 #ifndef TERRACE_BACKEND_H_
@@ -20,21 +19,14 @@
 
 namespace terrace {
 
-struct BeginParams;
-struct PatchParams;
-struct WriteParams;
-struct TranslateParams;
-struct GatherParams;
-struct CopyParams;
-struct CompressParams;
-struct CaptureOverlapParams;
-struct RestoreStateParams;
+namespace internal {
+class KernelBackend;
+}
 
 // A cudaStream_t, or nothing for the host backend and the default stream.
 struct Stream {
   constexpr Stream() = default;
-  // NOLINTNEXTLINE(google-explicit-constructor): a stream is passed as it is
-  constexpr Stream(void* cuda_stream) : handle(cuda_stream) {}
+  constexpr explicit Stream(void* cuda_stream) : handle(cuda_stream) {}
   void* handle = nullptr;
 };
 
@@ -44,16 +36,40 @@ enum class BackendKind : int32_t {
   kCuda = 2,
 };
 
+// MemoryResource is where a backend takes the memory that it hands out, if it is not to ask the
+// system: an engine's own pool, say. Pools of pages, tables and buffers come from it; the backend's
+// staging buffers and counters do not.
+//
+// REQUIRES: it outlives the backend, does not throw, and does not call the backend.
+// Thread-safe: need not be, for one backend: a backend has one caller at a time.
+// Stream: `stream` is what the caller of the backend named. The backend fills what it takes with
+// zeros on that stream and waits for them. What it gives back may still be in use by work that was
+// enqueued on that stream: whoever has it next comes behind it in the stream's order.
+class MemoryResource {
+ public:
+  virtual ~MemoryResource() = default;
+
+  // `bytes` (at least 1) of the device that BackendOptions names, or of the host for the host
+  // backend, at a multiple of `alignment`; null where there are none.
+  virtual void* Allocate(int64_t bytes, int64_t alignment, Stream stream) = 0;
+
+  // What Allocate returned for `bytes`; once for each.
+  virtual void Deallocate(void* memory, int64_t bytes, Stream stream) = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
 
   virtual absl::string_view name() const = 0;  // "host", "cuda"
 
-  // Zero-filled, 256-byte aligned. Released by Free, which accepts null.
-  // Errors: ResourceExhausted with the size asked for and what is free.
-  virtual absl::StatusOr<void*> Allocate(int64_t bytes) = 0;
-  virtual void Free(void* memory) = 0;
+  // Zero-filled, 256-byte aligned, ready for every stream. Released by Free; BackendBuffer does it
+  // by itself (backend_buffer.h). Waits for `stream`, so it cannot be captured.
+  // Errors: ResourceExhausted with the size asked for and, of the system's memory, what is free;
+  // InvalidArgument for a negative size.
+  virtual absl::StatusOr<void*> Allocate(int64_t bytes, Stream stream) = 0;
+  // Once the work enqueued on `stream` so far is done with `memory`. Accepts null.
+  virtual void Free(void* memory, Stream stream) = 0;
 
   // Copies host bytes through a ring of staging buffers: `from` may be reused as soon as the call
   // returns, and the staged bytes outlive the copy. Waits only where the ring is full of copies
@@ -64,29 +80,22 @@ class Backend {
   virtual absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) = 0;
   virtual absl::Status Synchronize(Stream stream) = 0;
 
-  // Takes the plan like Upload: it may be reused as soon as the call returns.
-  // Errors: FailedPrecondition on a stream that is being captured, whose replays would repeat this
-  // plan.
-  virtual absl::Status Begin(const BeginParams& params, Stream stream) = 0;
-  virtual absl::Status Patch(const PatchParams& params, Stream stream) = 0;
-  virtual absl::Status Write(const WriteParams& params, Stream stream) = 0;
-  virtual absl::Status Translate(const TranslateParams& params, Stream stream) = 0;
-  virtual absl::Status Gather(const GatherParams& params, Stream stream) = 0;
-  virtual absl::Status CopyBlocks(const CopyParams& params, Stream stream) = 0;
-  virtual absl::Status Compress(const CompressParams& params, Stream stream) = 0;
-  virtual absl::Status CaptureOverlap(const CaptureOverlapParams& params, Stream stream) = 0;
-  virtual absl::Status RestoreState(const RestoreStateParams& params, Stream stream) = 0;
-
   // Where kernels raise their counters, and what they read now, without waiting for the device:
   // work that has not run yet is not counted yet.
   virtual Counters* counters() = 0;
   virtual Counters ReadCounters() const = 0;
+
+ private:
+  friend class internal::KernelBackend;
+  // What a store calls, of the library's own backends; null of any other.
+  virtual internal::KernelBackend* kernels() { return nullptr; }
 };
 
 struct BackendOptions {
   BackendKind kind = BackendKind::kAuto;
-  int32_t device = 0;        // cuda: ordinal
-  int32_t host_threads = 0;  // host: 0 = one a core
+  int32_t device = 0;                // cuda: ordinal
+  int32_t host_threads = 0;          // host: 0 = one a core
+  MemoryResource* memory = nullptr;  // null: the system's; else it outlives the backend
 };
 
 // Errors: FailedPrecondition for kCuda where the library was built without CUDA or no device is

@@ -33,6 +33,9 @@
 #include "terrace/step_view.h"
 
 namespace terrace {
+namespace internal {
+class StoreImpl;
+}
 
 struct StoreOptions {
   ModelSpec model;
@@ -140,7 +143,9 @@ class Store {
   // batches padded to a captured size.
   // Errors: InvalidArgument for a plan of another geometry or one seen before; FailedPrecondition
   // for another epoch or where plans are missing in between: ask the ledger for a Snapshot(), begin
-  // that, then the step that it was taken at or the next.
+  // that, then the step that it was taken at or the next. Nothing was enqueued then. Any other
+  // error is the backend's, in the middle of the work: from then on every call that would enqueue
+  // something is a FailedPrecondition, until a Snapshot() is begun.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
   // Rotates, quantizes and scatters the rows of one layer in one launch.
@@ -198,11 +203,11 @@ class Store {
   const Geometry& geometry() const;
   LayerRange layers() const;
   int64_t memory_bytes() const;  // pools and tables
+  Stream stream() const;         // of the last call that enqueued something; memory goes back on it
 
  private:
-  class Impl;
-  explicit Store(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Store(std::unique_ptr<internal::StoreImpl> impl);
+  std::unique_ptr<internal::StoreImpl> impl_;
 };
 
 }  // namespace terrace

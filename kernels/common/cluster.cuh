@@ -10,7 +10,7 @@
 
 #include "kernels/common/warp.cuh"
 
-namespace terrace {
+namespace terrace::internal {
 
 #if __CUDA_ARCH__ >= 900
 // In shared memory, at the same place in each block; that of the first one counts. Used once.
@@ -75,6 +75,6 @@ struct Inbox {
 struct Inbox {};
 #endif
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMMON_CLUSTER_CUH_

@@ -11,7 +11,7 @@
 
 #include "kernels/common/launch_target.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int64_t kMaxGridX = 0x7FFFFFFF;
 inline constexpr int64_t kMaxGridY = 65535;
@@ -61,8 +61,6 @@ __device__ __forceinline__ void PrefetchL2(const void* address, uint32_t bytes) 
 #endif
 }
 
-namespace internal {
-
 template <typename Params>
 int LaunchWith(cudaLaunchAttribute* attributes, unsigned num_attributes,
                void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t stream,
@@ -80,12 +78,10 @@ int LaunchWith(cudaLaunchAttribute* attributes, unsigned num_attributes,
   return cudaLaunchKernelEx(&config, kernel, params);
 }
 
-}  // namespace internal
-
 template <typename Params>
 int Launch(void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t stream,
            const Params& params) {
-  return internal::LaunchWith(nullptr, 0, kernel, shape, stream, params);
+  return LaunchWith(nullptr, 0, kernel, shape, stream, params);
 }
 
 // REQUIRES: the kernel follows the rule above.
@@ -102,13 +98,13 @@ int LaunchAwaiting(void (*kernel)(const Params), const LaunchShape& shape, Launc
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count++].val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
   }
-  return internal::LaunchWith(attributes, count, kernel, shape, target.stream, params);
+  return LaunchWith(attributes, count, kernel, shape, target.stream, params);
 }
 
 inline constexpr int64_t CeilDiv(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMMON_LAUNCH_CUH_

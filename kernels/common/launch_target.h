@@ -5,7 +5,7 @@
 
 struct CUstream_st;
 
-namespace terrace {
+namespace terrace::internal {
 
 struct LaunchTarget {
   LaunchTarget(CUstream_st* stream, bool early = false)  // NOLINT: a stream is passed as it is
@@ -18,6 +18,6 @@ struct LaunchTarget {
   bool early;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMMON_LAUNCH_TARGET_H_

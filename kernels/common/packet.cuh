@@ -11,7 +11,7 @@
 #include "src/ops/pages.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // What one lane holds of a row: 16 bf16 channels, or the bytes they are encoded to (8, 16 or 32 of
 // them). Kept as words: bytes and halves that live across a branch would take a register each.
@@ -146,20 +146,6 @@ __device__ __forceinline__ Packet Rotate(const Packet& packet, const PacketRope&
   return Pack(channels);
 }
 
-// Where the rows of a slot lie. REQUIRES: 0 <= slot < num_slots.
-struct RowPlace {
-  uint8_t* data;
-  uint8_t* scale;
-};
-
-template <RowFormat F>
-__device__ __forceinline__ RowPlace PlaceOfSlot(const PlanePages& pages, int32_t slot) {
-  constexpr RowLayout kLayout = LayoutOf(F);
-  const RowAddress place = FindRow(pages, slot);
-  return {place.page + place.row * kLayout.data_bytes,
-          place.page + pages.scale_offset + place.row * kLayout.scale_bytes};
-}
-
 // Stores a packet's codes: 8, 16 or 32 bytes.
 template <RowFormat F>
 __device__ __forceinline__ void StoreCodes(uint8_t* data, int index, const Packet& codes) {
@@ -211,6 +197,6 @@ __device__ __forceinline__ void StoreScales(uint8_t* scale_row, int index, uint3
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMMON_PACKET_CUH_

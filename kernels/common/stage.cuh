@@ -13,7 +13,7 @@
 #include "src/ops/pages.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int kChunkChannels = 8;  // 16 bytes of bf16
 inline constexpr int kPieceBytes = 16;    // of one asynchronous copy
@@ -49,16 +49,17 @@ template <RowFormat F, bool kRotates>
 __device__ __forceinline__ void StartRow(const PlanePages& pages, int32_t slot, const float* rope,
                                          uint8_t* stage) {
   using S = Stage<F, kRotates>;
-  const RowAddress place = FindRow(pages, slot);
+  const uint8_t* const page = PageOfSlot(pages, slot);
+  const int32_t row = RowInPage(pages, slot);
   const int lane = threadIdx.x % kWarpLanes;
 #pragma unroll
   for (int piece = 0; piece * kPieceBytes < S::kBytes; piece += kWarpLanes) {
     const int at = (piece + lane) * kPieceBytes;
     if (at >= S::kBytes) break;
-    const uint8_t* from = place.page + place.row * S::kLayout.data_bytes + at;
+    const uint8_t* from = page + row * S::kLayout.data_bytes + at;
     if (at >= S::kScaleBegin) {
-      const int scale_piece = place.row * S::kLayout.scale_bytes / kPieceBytes * kPieceBytes;
-      from = place.page + pages.scale_offset + scale_piece + (at - S::kScaleBegin);
+      const int scale_piece = row * S::kLayout.scale_bytes / kPieceBytes * kPieceBytes;
+      from = page + pages.scale_offset + scale_piece + (at - S::kScaleBegin);
     }
     if (kRotates && at >= S::kRopeBegin) {
       from = reinterpret_cast<const uint8_t*>(rope) + (at - S::kRopeBegin);
@@ -86,7 +87,7 @@ __device__ __forceinline__ uint4 DecodeChunk(const PlanePages& pages, int32_t sl
   }
   alignas(8) uint8_t codes[kBytes];
   std::memcpy(codes, __builtin_assume_aligned(stage + index * kBytes, kBytes), kBytes);
-  const int scale_row = FindRow(pages, slot).row * S::kLayout.scale_bytes % kPieceBytes;
+  const int scale_row = RowInPage(pages, slot) * S::kLayout.scale_bytes % kPieceBytes;
   const uint32_t scale = LoadScale<F>(stage + S::kScaleBegin + scale_row, index / S::kGroupChunks);
   float values[kChunkChannels];
   alignas(16) uint16_t channels[kChunkChannels];
@@ -150,6 +151,6 @@ __device__ __forceinline__ void AwaitStores() {
   __syncwarp();
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMMON_STAGE_CUH_

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int kWarpLanes = 32;
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
@@ -48,6 +48,6 @@ __device__ __forceinline__ void CountRare(uint32_t amount, uint64_t* counter) {
   if (threadIdx.x % kWarpLanes == 0) AddToCounter(counter, sum);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMMON_WARP_CUH_

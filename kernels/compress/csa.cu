@@ -13,7 +13,7 @@
 #include "kernels/compress/entry.cuh"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // Entries whose rows are put on their way to the L2 while the kernel before this one runs: those of
@@ -145,7 +145,7 @@ __device__ __forceinline__ void DoSequences(const CompressParams& params, int32_
     if (has_sequence) {
       const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
       if (tokens.state != nullptr) {
-        TakeCheckpoints(tokens, CheckpointsOf(header, record), of_group);
+        CaptureCheckpoints(tokens, CheckpointsOf(header, record), of_group);
       }
     }
     __syncthreads();  // the rings are read
@@ -197,4 +197,4 @@ int LaunchCompressCsa(const CompressParams& params, LaunchTarget target) {
       {blocks, 1, BlockThreads(params)}, target, params);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -14,7 +14,7 @@
 #include "src/model/state_pages.h"
 #include "src/plan/step_expand.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int kGroupThreads = 2 * kWarpLanes;  // that copy a row
 
@@ -133,8 +133,9 @@ __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share s
 
 // Takes a lane's checkpoints, by groups of threads.
 template <bool kBf16>
-__device__ __forceinline__ void TakeCheckpoints(const Tokens<kBf16>& tokens,
-                                                const StepCheckpoints& checkpoints, Share share) {
+__device__ __forceinline__ void CaptureCheckpoints(const Tokens<kBf16>& tokens,
+                                                   const StepCheckpoints& checkpoints,
+                                                   Share share) {
   const CompressParams& params = tokens.params;
   const StatePages& overlap = params.overlap;
   const CsaStateLayout layout = CsaLayoutOf(params);
@@ -163,6 +164,6 @@ __device__ __forceinline__ void TakeCheckpoints(const Tokens<kBf16>& tokens,
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMPRESS_CSA_RINGS_CUH_

@@ -12,7 +12,7 @@
 #include "kernels/compress/entry.cuh"
 #include "src/model/state_pages.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 __device__ __forceinline__ constexpr int ChannelsOf(int plane) {
   return plane == 0 ? kLatentChannels : kIndexerChannels;
@@ -148,6 +148,6 @@ __device__ __forceinline__ void PrefetchEntry(const Tokens<kBf16>& tokens, int32
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMPRESS_CSA_TOKENS_CUH_

@@ -15,7 +15,7 @@
 #include "src/plan/step_expand.h"
 #include "terrace/formats/compress_math.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int kLatentThreads = kLatentChannels / 2;
 inline constexpr int kIndexerThreads = kIndexerChannels / 2;
@@ -53,9 +53,7 @@ __device__ __forceinline__ CompressSequence LoadLane(const CompressParams& param
 // The lane's page of the state pool, or null.
 __device__ __forceinline__ float* StateOf(const CompressParams& params,
                                           const CompressSequence& sequence) {
-  const int32_t block = params.state_table[sequence.sequence_index];
-  if (block < 0 || block >= params.state.num_blocks) return nullptr;
-  return reinterpret_cast<float*>(params.state.base + block * params.state.block_stride);
+  return PageOfBlock(params.state, params.state_table[sequence.sequence_index]);
 }
 
 // Two neighbouring channels.
@@ -180,10 +178,10 @@ __device__ __forceinline__ void EncodeEntry(const PlanePages& pages, int32_t slo
                                             const uint16_t (&channels)[2]) {
   using Shape = RowShape<F>;
   constexpr int kGroupThreads = Shape::kGroupChannels / 2;
-  const RowPlace place = PlaceOfSlot<F>(pages, slot);
+  const RowAddress address = AddressOfRow<F>(pages, slot);
   const int first = 2 * threads.thread;
   const int packet = first / kPacketChannels;
-  uint8_t* const to = place.data + Shape::PacketOffset(packet) +
+  uint8_t* const to = address.data + Shape::PacketOffset(packet) +
                       Shape::PacketBytes(packet) * (first % kPacketChannels) / kPacketChannels;
   if constexpr (F != RowFormat::kBf16) {
     uint32_t largest = LargestMagnitudeBf16<2>(channels);
@@ -196,7 +194,7 @@ __device__ __forceinline__ void EncodeEntry(const PlanePages& pages, int32_t slo
     const int group = threads.thread / kGroupThreads;
     const GroupScale scale =
         MakeGroupScale<F>(group, static_cast<uint16_t>(largest), pages.global_scale);
-    if (threads.thread % kGroupThreads == 0) StoreScale<F>(place.scale, group, scale.stored);
+    if (threads.thread % kGroupThreads == 0) StoreScale<F>(address.scale, group, scale.stored);
     if (packet < Shape::kQuantizedPackets) {
       using Codes = std::conditional_t<Shape::kE2m1, uint8_t, uint16_t>;
       uint8_t bytes[sizeof(Codes)];
@@ -296,6 +294,6 @@ __device__ __forceinline__ void StoreEntry(const CompressPlane& plane, Pair pool
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMPRESS_ENTRY_CUH_

@@ -14,7 +14,7 @@
 #include "kernels/compress/hca_sums.cuh"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kThreads = kLatentThreads;
@@ -25,7 +25,7 @@ static_assert(kThreads == kHcaSegments * kWarpLanes, "a warp for each segment");
 struct Shared {
   RowShared row;
   alignas(16) float pooled[kLatentChannels];
-  alignas(16) Sums<kSliceChannels> segments[kHcaSegments];  // of a slice
+  alignas(16) SoftmaxSums<kSliceChannels> segments[kHcaSegments];  // of a slice
   Inbox inbox;
 };
 
@@ -57,12 +57,7 @@ struct SequenceWork {
 
   __device__ __forceinline__ const CompressPlane& plane() const { return params.planes[0]; }
   __device__ __forceinline__ static int channel() { return 2 * static_cast<int>(threadIdx.x); }
-  __device__ __forceinline__ RowSums& finished() const {
-    return *reinterpret_cast<RowSums*>(state + HcaStateLayout::kFinished);
-  }
-  __device__ __forceinline__ RowSums& open() const {
-    return *reinterpret_cast<RowSums*>(state + HcaStateLayout::kOpen);
-  }
+  __device__ __forceinline__ HcaState& page() const { return *reinterpret_cast<HcaState*>(state); }
   __device__ __forceinline__ float* ring_row(int32_t position) const {
     return state + HcaStateLayout{params.max_drafts}.row_offset(position) + channel();
   }
@@ -93,10 +88,10 @@ struct SequenceWork {
   // Keeps the window as it is before `end`, which is final. `ends_segment`: one has ended since the
   // state was kept last.
   __device__ __forceinline__ void Save(const Window& window, int32_t end, bool ends_segment) const {
-    if (ends_segment) StoreSums(window.finished, finished(), channel());
-    StoreSums(window.open, open(), channel());
+    if (ends_segment) StoreSums(window.finished, page().group.finished, channel());
+    StoreSums(window.open, page().group.open, channel());
     __syncthreads();  // all threads have read it
-    if (threadIdx.x == 0) *reinterpret_cast<int32_t*>(state) = end;
+    if (threadIdx.x == 0) page().folded = end;
   }
 
   // A draft of this step, which goes to the ring, or of the one before, which comes from there.
@@ -118,9 +113,9 @@ struct SequenceWork {
   __device__ __forceinline__ void Run() const {
     const int32_t length = sequence.length();
     const int32_t final_end = length - sequence.drafts;
-    int32_t folded = *reinterpret_cast<const int32_t*>(state);
+    int32_t folded = page().folded;
     // Loaded whether it goes on from them or not, which is only known when `folded` is there.
-    Window window = {.finished = {}, .open = LoadSums(open(), channel())};
+    Window window = {.finished = {}, .open = LoadSums(page().group.open, channel())};
     Batch<1> first;
     Inputs<kBf16> inputs(plane(), sequence, sequence.first, channel());
     inputs.Load(first);
@@ -135,7 +130,7 @@ struct SequenceWork {
     if (!goes_on) {
       window.open = {};
     } else if (ends_segment(length)) {
-      window.finished = LoadSums(finished(), channel());
+      window.finished = LoadSums(page().group.finished, channel());
     }
     for (int32_t t = folded;;) {
       if (t == final_end) Save(window, t, !goes_on || ends_segment(t));
@@ -175,7 +170,8 @@ __device__ __forceinline__ void PrefetchSequence(const CompressParams& params,
   const int32_t thread = threadIdx.x;
   if (thread == 0 && state != nullptr) {
     PrefetchL2(state);
-    PrefetchL2(state + HcaStateLayout::kOpen, sizeof(RowSums));
+    const HcaState& page = *reinterpret_cast<const HcaState*>(state);
+    PrefetchL2(&page.group.open, sizeof(page.group.open));
   }
   for (int32_t t = sequence.first + thread; t < head_end; t += kThreads) {
     PrefetchToken<kBf16>(params.planes[0], sequence, t);
@@ -217,7 +213,7 @@ __device__ __forceinline__ float PoolSlice(const CompressParams& params,
   SoftmaxSum finished = kEmptySoftmaxSum;
 #pragma unroll
   for (int i = 0; i < kHcaSegments; ++i) {
-    const Sums<kSliceChannels>& part = shared.segments[i];
+    const SoftmaxSums<kSliceChannels>& part = shared.segments[i];
     Accumulate({part.max[threadIdx.x], part.sum[threadIdx.x], part.weighted[threadIdx.x]},
                finished);
   }
@@ -315,4 +311,4 @@ int LaunchCompressHca(const CompressParams& params, LaunchTarget target) {
   return target.early ? LaunchAs<true>(params, target) : LaunchAs<false>(params, target);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

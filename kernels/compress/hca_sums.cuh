@@ -12,16 +12,7 @@
 #include "src/model/state_pages.h"
 #include "terrace/formats/compress_math.h"
 
-namespace terrace {
-
-// Sums of kChannels channels, as all of them lie in the state.
-template <int kChannels>
-struct Sums {
-  float max[kChannels];
-  float sum[kChannels];
-  float weighted[kChannels];
-};
-using RowSums = Sums<kLatentChannels>;
+namespace terrace::internal {
 
 // The running softmax of two neighbouring channels.
 struct PairSums {
@@ -42,14 +33,15 @@ struct PairSums {
 };
 
 template <int kChannels>
-__device__ __forceinline__ PairSums LoadSums(const Sums<kChannels>& from, int channel) {
+__device__ __forceinline__ PairSums LoadSums(const SoftmaxSums<kChannels>& from, int channel) {
   const Pair max = LoadPair<false>(from.max, channel);
   const Pair sum = LoadPair<false>(from.sum, channel);
   const Pair weighted = LoadPair<false>(from.weighted, channel);
   return {{max.even, sum.even, weighted.even}, {max.odd, sum.odd, weighted.odd}};
 }
 template <int kChannels>
-__device__ __forceinline__ void StoreSums(const PairSums& sums, Sums<kChannels>& to, int channel) {
+__device__ __forceinline__ void StoreSums(const PairSums& sums, SoftmaxSums<kChannels>& to,
+                                          int channel) {
   StorePair({sums.even.max, sums.odd.max}, to.max + channel);
   StorePair({sums.even.sum, sums.odd.sum}, to.sum + channel);
   StorePair({sums.even.weighted, sums.odd.weighted}, to.weighted + channel);
@@ -163,6 +155,6 @@ __device__ __forceinline__ void AddTokens(Inputs<kBf16> inputs, int count, PairS
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_KERNELS_COMPRESS_HCA_SUMS_CUH_

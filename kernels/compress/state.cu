@@ -4,17 +4,10 @@
 #include "kernels/common/launch.cuh"
 #include "kernels/compress.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int kThreads = 128;
-
-// One layer's page, or null for a block that the pool does not have.
-__device__ __forceinline__ float* PageOf(const PoolStatePages& layers, int32_t row, int32_t block) {
-  if (block < 0 || block >= layers.pages.num_blocks) return nullptr;
-  return reinterpret_cast<float*>(layers.pages.base + row * layers.layer_stride +
-                                  block * layers.pages.block_stride);
-}
 
 // The four numbers `four` of what a checkpoint keeps, in the state.
 __device__ __forceinline__ int32_t OffsetInState(const CsaStateLayout& layout, int32_t position,
@@ -34,11 +27,11 @@ __device__ __forceinline__ int FoursKept(const CsaStateLayout& layout) {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    TakeOverlapKernel(const __grid_constant__ CaptureOverlapParams params) {
+    CaptureOverlapKernel(const __grid_constant__ CaptureOverlapParams params) {
   AwaitPrecedingKernel();
   const CheckpointRecord record = params.records[blockIdx.x];
-  const float* state = PageOf(params.state, blockIdx.y, record.state_block);
-  float* overlap = PageOf(params.overlap, blockIdx.y, record.overlap_block);
+  const float* state = PageOfBlock(params.state, blockIdx.y, record.state_block);
+  float* overlap = PageOfBlock(params.overlap, blockIdx.y, record.overlap_block);
   if (state == nullptr || overlap == nullptr) return;
   for (int i = threadIdx.x; i < FoursKept(params.layout); i += kThreads) {
     const int32_t at = OffsetInState(params.layout, record.position, i);
@@ -52,12 +45,12 @@ __global__ void __launch_bounds__(kThreads)
   const RestoreRecord record = params.records[blockIdx.x];
   const int32_t row = blockIdx.y;
   if (row < params.hca_state.rows && threadIdx.x == 0) {
-    float* state = PageOf(params.hca_state, row, params.hca_table[record.sequence_index]);
+    float* state = PageOfBlock(params.hca_state, row, params.hca_table[record.sequence_index]);
     if (state != nullptr) *reinterpret_cast<int32_t*>(state) = record.position;
   }
   if (row >= params.csa_state.rows || record.position < kCsaRatio) return;
-  float* state = PageOf(params.csa_state, row, params.csa_table[record.sequence_index]);
-  const float* overlap = PageOf(params.overlap, row, record.overlap_block);
+  float* state = PageOfBlock(params.csa_state, row, params.csa_table[record.sequence_index]);
+  const float* overlap = PageOfBlock(params.overlap, row, record.overlap_block);
   if (state == nullptr) return;
   for (int i = threadIdx.x; i < FoursKept(params.csa_layout); i += kThreads) {
     const float nothing = IsScore(params.csa_layout, i) ? -INFINITY : 0.0f;  // it weighs nothing
@@ -71,7 +64,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 int LaunchCaptureOverlap(const CaptureOverlapParams& params, LaunchTarget target) {
-  return LaunchAwaiting(TakeOverlapKernel, {params.count, params.state.rows, kThreads}, target,
+  return LaunchAwaiting(CaptureOverlapKernel, {params.count, params.state.rows, kThreads}, target,
                         params);
 }
 
@@ -81,4 +74,4 @@ int LaunchRestoreState(const RestoreStateParams& params, LaunchTarget target) {
   return LaunchAwaiting(RestoreStateKernel, {params.count, rows, kThreads}, target, params);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

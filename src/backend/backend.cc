@@ -14,13 +14,16 @@ namespace {
 
 constexpr int32_t kMaxHostThreads = 1024;
 
-std::unique_ptr<Backend> MakeHostBackend(int32_t threads) {
+std::unique_ptr<Backend> MakeHostBackend(int32_t threads, MemoryResource* memory) {
   if (threads == 0) threads = static_cast<int32_t>(std::thread::hardware_concurrency());
-  return std::make_unique<HostBackend>(std::max(threads, 1));
+  return std::make_unique<internal::HostBackend>(std::max(threads, 1), memory);
 }
 
-#if !defined(TERRACE_HAS_CUDA)
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int /*device*/) {
+#if defined(TERRACE_HAS_CUDA)
+using internal::MakeCudaBackend;
+#else
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int /*device*/,
+                                                         MemoryResource* /*memory*/) {
   return absl::FailedPreconditionError(
       "this build of Terrace has no CUDA backend: use the host backend, or build with nvcc");
 }
@@ -38,12 +41,12 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& optio
   }
   switch (options.kind) {
     case BackendKind::kHost:
-      return MakeHostBackend(options.host_threads);
+      return MakeHostBackend(options.host_threads, options.memory);
     case BackendKind::kCuda:
-      return MakeCudaBackend(options.device);
+      return MakeCudaBackend(options.device, options.memory);
     case BackendKind::kAuto:
-      if (auto cuda = MakeCudaBackend(options.device); cuda.ok()) return cuda;
-      return MakeHostBackend(options.host_threads);
+      if (auto cuda = MakeCudaBackend(options.device, options.memory); cuda.ok()) return cuda;
+      return MakeHostBackend(options.host_threads, options.memory);
   }
   return absl::InvalidArgumentError(
       absl::StrCat("unknown kind of backend ", static_cast<int>(options.kind)));

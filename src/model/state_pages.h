@@ -67,12 +67,32 @@ struct CsaStateLayout {
   }
 };
 
+// A running softmax of each channel (compress_math.h).
+template <int kChannels>
+struct SoftmaxSums {
+  float max[kChannels];
+  float sum[kChannels];
+  float weighted[kChannels];
+};
+
+// A group of HCA as it fills: its finished segments, and the open one.
+struct HcaGroup {
+  SoftmaxSums<kLatentChannels> finished;
+  SoftmaxSums<kLatentChannels> open;
+};
+
+// An HCA page up to its ring.
+struct HcaState {
+  int32_t folded;
+  int32_t unused[7];
+  HcaGroup group;
+};
+static_assert(sizeof(HcaState) == (8 + 6 * kLatentChannels) * sizeof(float));
+
 struct HcaStateLayout {
   int32_t max_drafts;
 
-  static constexpr int32_t kFinished = 8;  // offsets of max, sum and weighted sum
-  static constexpr int32_t kOpen = kFinished + 3 * kLatentChannels;
-  static constexpr int32_t kRows = kOpen + 3 * kLatentChannels;
+  static constexpr int32_t kRows = sizeof(HcaState) / sizeof(float);
   static constexpr int32_t kRowFloats = 2 * kLatentChannels;
 
   // REQUIRES: max_drafts > 0.

@@ -11,7 +11,7 @@
 #include "terrace/geometry.h"
 #include "terrace/step_view.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 enum class SelectKind : int32_t {
   kTopK = 0,     // the entries listed in `entries`
@@ -139,6 +139,6 @@ TERRACE_HOST_DEVICE SelectedRow SelectRow(const Selection& select, const Selecte
   return SelectListedRow(select, selected, query, row, listed);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_OPS_SELECT_H_

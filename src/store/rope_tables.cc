@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "src/base/status_macros.h"
 #include "terrace/formats/rope.h"
 
 namespace terrace::internal {
@@ -13,7 +14,6 @@ namespace {
 
 constexpr int64_t kSlabPositions = 1 << 15;  // 8 MiB of table at a time on its way to the backend
 constexpr int64_t kPiecePositions = 1 << 10;
-constexpr int64_t kPositionBytes = kRopeChannels * sizeof(float);
 
 std::array<double, kRopePairs> Frequencies(const RopeSpec& rope) {
   if (rope.yarn_factor <= 1) return RopeFrequencies(rope.base);
@@ -23,9 +23,9 @@ std::array<double, kRopePairs> Frequencies(const RopeSpec& rope) {
                                                 .beta_slow = rope.yarn_beta_slow});
 }
 
-absl::Status Upload(const RopeSpec& rope, int64_t positions, Backend& backend, ThreadPool& pool,
-                    void* table) {
+absl::Status Fill(const RopeSpec& rope, ThreadPool& pool, BackendBuffer<float>& table) {
   const std::array<double, kRopePairs> frequencies = Frequencies(rope);
+  const int64_t positions = table.size() / kRopeChannels;
   std::vector<float> slab(std::min(positions, kSlabPositions) * kRopeChannels);
   for (int64_t first = 0; first < positions; first += kSlabPositions) {
     const int64_t count = std::min(kSlabPositions, positions - first);
@@ -34,38 +34,30 @@ absl::Status Upload(const RopeSpec& rope, int64_t positions, Backend& backend, T
         FillRopeRow(frequencies, first + i, slab.data() + i * kRopeChannels);
       }
     });
-    void* const to = static_cast<char*>(table) + first * kPositionBytes;
-    if (absl::Status status = backend.Upload(to, slab.data(), count * kPositionBytes, Stream{});
-        !status.ok()) {
-      return status;
-    }
+    const absl::Span<const float> angles(slab.data(), count * kRopeChannels);
+    TERRACE_RETURN_IF_ERROR(table.Upload(angles, Stream{}, first * kRopeChannels));
   }
-  return backend.Synchronize(Stream{});
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-RopeTables::~RopeTables() {
-  for (void* const table : tables_) backend_->Free(table);
-}
-
 absl::StatusOr<RopeTables> RopeTables::Create(const ModelSpec& model, int32_t max_positions,
-                                              std::shared_ptr<Backend> backend, ThreadPool& pool) {
-  RopeTables tables(std::move(backend));
+                                              Backend& backend, ThreadPool& pool) {
+  RopeTables tables;
   for (size_t i = 0; i < model.ropes.size(); ++i) {
     const bool used =
         std::any_of(model.layers.begin(), model.layers.end(),
                     [i](const LayerSpec& layer) { return layer.rope == static_cast<int32_t>(i); });
     const int32_t positions = used ? max_positions : 1;
-    const absl::StatusOr<void*> table = tables.backend_->Allocate(positions * kPositionBytes);
-    if (!table.ok()) return table.status();
-    tables.tables_.push_back(*table);
-    tables.views_.push_back({static_cast<const float*>(*table), positions});
-    if (absl::Status status = Upload(model.ropes[i], positions, *tables.backend_, pool, *table);
-        !status.ok()) {
-      return status;
-    }
+    TERRACE_ASSIGN_OR_RETURN(
+        BackendBuffer<float> table,
+        BackendBuffer<float>::Make(backend, int64_t{positions} * kRopeChannels, Stream{}));
+    TERRACE_RETURN_IF_ERROR(Fill(model.ropes[i], pool, table));
+    tables.views_.push_back({table.data(), positions});
+    tables.tables_.push_back(std::move(table));
   }
+  TERRACE_RETURN_IF_ERROR(backend.Synchronize(Stream{}));
   return tables;
 }
 

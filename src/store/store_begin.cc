@@ -3,35 +3,36 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/begin.h"
-#include "kernels/copy_blocks.h"
+#include "src/ops/begin_params.h"
+#include "src/ops/copy_params.h"
 #include "src/plan/block_copies.h"
 #include "src/plan/step_expand.h"
+#include "src/store/store_checks.h"
 #include "src/store/store_impl.h"
 
-namespace terrace {
+namespace terrace::internal {
 
-absl::Status Store::Impl::ResetTables(Stream stream) {
+absl::Status StoreImpl::ResetTables(Stream stream) {
   constexpr int64_t kPiece = 1 << 16;
   const std::vector<int32_t> none(std::min(kPiece, block_tables_entries_), kNoSlot);
   for (int64_t at = 0; at < block_tables_entries_; at += kPiece) {
     const int64_t entries = std::min(kPiece, block_tables_entries_ - at);
-    absl::Status status = backend_->Upload(block_tables_ + at, none.data(),
-                                           entries * int64_t{sizeof(int32_t)}, stream);
+    absl::Status status = On(stream).Upload(block_tables_ + at, none.data(),
+                                            entries * int64_t{sizeof(int32_t)}, stream);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 template <typename Record, typename Enqueue>
-absl::Status Store::Impl::UploadInPieces(int64_t offset, const Record* records, int64_t count,
-                                         Stream stream, const Enqueue& enqueue) {
+absl::Status StoreImpl::UploadInPieces(int64_t offset, const Record* records, int64_t count,
+                                       Stream stream, const Enqueue& enqueue) {
   const int64_t piece = (plan_bytes_ - offset) / int64_t{sizeof(Record)};
   Record* const room = reinterpret_cast<Record*>(tables_ + offset);
   for (int64_t at = 0; at < count; at += piece) {
     const int64_t size = std::min(piece, count - at);
     absl::Status status =
-        backend_->Upload(room, records + at, size * int64_t{sizeof(Record)}, stream);
+        On(stream).Upload(room, records + at, size * int64_t{sizeof(Record)}, stream);
     if (!status.ok()) return status;
     status = enqueue(room, static_cast<int32_t>(size));
     if (!status.ok()) return status;
@@ -39,15 +40,15 @@ absl::Status Store::Impl::UploadInPieces(int64_t offset, const Record* records, 
   return absl::OkStatus();
 }
 
-absl::Status Store::Impl::CopyInPieces(int64_t offset, absl::Span<const BlockCopy> copies,
-                                       Stream stream) {
+absl::Status StoreImpl::CopyInPieces(int64_t offset, absl::Span<const BlockCopy> copies,
+                                     Stream stream) {
   return UploadInPieces(offset, copies.data(), static_cast<int64_t>(copies.size()), stream,
                         [&](const BlockCopy* records, int32_t count) {
                           return EnqueueCopies(records, count, stream);
                         });
 }
 
-absl::Status Store::Impl::EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream) {
+absl::Status StoreImpl::EnqueueCopies(const BlockCopy* copies, int32_t count, Stream stream) {
   CopyParams params{};
   params.copies = copies;
   params.count = count;
@@ -57,14 +58,15 @@ absl::Status Store::Impl::EnqueueCopies(const BlockCopy* copies, int32_t count, 
     params.pools[p] = {pools_[p].base, place.block_stride, place.layer_stride, place.copy_bytes,
                        place.copy_pieces};
   }
-  return backend_->CopyBlocks(params, stream);
+  return On(stream).CopyBlocks(params, stream);
 }
 
-absl::Status Store::Impl::CheckOrder(const Plan& plan) const {
+absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
   const PlanHeader& header = plan.header();
   if (header.fingerprint != fingerprint_) {
     return Invalid("plan ", header.number, " was made for another geometry");
   }
+  if (!torn_.ok() && !plan.is_snapshot()) return torn_;
   if (!begun_) {
     if (plan.is_snapshot() || header.number == 1) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
@@ -90,73 +92,87 @@ absl::Status Store::Impl::CheckOrder(const Plan& plan) const {
   return absl::OkStatus();
 }
 
-absl::Status Store::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
-  Impl& impl = *impl_;
+absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
   const PlanHeader& header = plan.header();
-  if (absl::Status status = impl.CheckOrder(plan); !status.ok()) return status;
-  if (padded_token_rows < 0 || padded_token_rows > impl.geometry_.max_step_tokens ||
+  if (absl::Status status = CheckOrder(plan); !status.ok()) return status;
+  if (padded_token_rows < 0 || padded_token_rows > geometry_.max_step_tokens ||
       (padded_token_rows > 0 && padded_token_rows < header.num_token_rows)) {
     return Invalid("padded_token_rows is ", padded_token_rows, ", not in ", header.num_token_rows,
-                   "..", impl.geometry_.max_step_tokens, " (the plan's rows, max_step_tokens)");
+                   "..", geometry_.max_step_tokens, " (the plan's rows, max_step_tokens)");
   }
   // What kernels find from the header must fit; patches and copies are read by Begin alone and can
   // go in pieces, each into the room behind the rest. A snapshot's always do.
-  const int64_t room = impl.plan_bytes_ - header.patches_offset;
+  const int64_t room = plan_bytes_ - header.patches_offset;
   if (room < int64_t{sizeof(BlockPatch)}) {
-    return Invalid(
-        "plan ", header.number, " has ", header.patches_offset,
-        " bytes before its patches, more than a step of this geometry: ", impl.plan_bytes_);
+    return Invalid("plan ", header.number, " has ", header.patches_offset,
+                   " bytes before its patches, more than a step of this geometry: ", plan_bytes_);
   }
-  const bool in_pieces = plan.is_snapshot() || header.total_bytes > impl.plan_bytes_;
+  const bool in_pieces = plan.is_snapshot() || header.total_bytes > plan_bytes_;
 
-  // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
-  Backend& backend = *impl.backend_;
+  if (absl::Status status = kernels_->CheckCanBegin(stream); !status.ok()) return status;
+
+  // All that can be refused is checked by now. What fails from here on has changed the tables in
+  // part, and a snapshot alone says what they are to be.
   const int32_t padded = std::max(padded_token_rows, header.num_token_rows);
-  absl::Status status = plan.is_snapshot() ? impl.ResetTables(stream) : absl::OkStatus();
-  if (status.ok() && in_pieces) {
-    status = impl.UploadInPieces(
-        header.patches_offset, plan.patches().data(), header.num_patches, stream,
-        [&](const BlockPatch* patches, int32_t count) {
-          return backend.Patch({impl.geometry_, impl.view_, patches, count}, stream);
-        });
+  if (absl::Status status = EnqueueBegin(plan, in_pieces, padded, stream); !status.ok()) {
+    torn_ = absl::FailedPreconditionError(
+        absl::StrCat("plan ", header.number, " was begun in part (", status.message(),
+                     "): begin a Snapshot() of the ledger before anything else"));
+    return absl::Status(status.code(), absl::StrCat(status.message(), "; ", torn_.message()));
   }
-  if (status.ok()) {
-    status = backend.Begin(
-        {impl.geometry_, impl.view_, header, plan.bytes().data(), in_pieces, padded}, stream);
-  }
-  // What checkpoints keep of the state goes before the copies: one of them may write to a block
-  // that a sequence had until now.
-  if (status.ok() && header.num_checkpoints > 0) {
-    status = impl.EnqueueTakeOverlap(
-        reinterpret_cast<const CheckpointRecord*>(impl.tables_ + header.checkpoints_offset),
-        plan.sequences()[0].checkpoint_begin, stream);
-  }
-  if (status.ok() && in_pieces) {
-    status = impl.CopyInPieces(header.patches_offset, plan.copies(), stream);
-  } else if (status.ok() && header.num_copies > 0) {
-    status =
-        impl.EnqueueCopies(reinterpret_cast<const BlockCopy*>(impl.tables_ + header.copies_offset),
-                           header.num_copies, stream);
-  }
-  if (status.ok() && header.num_restores > 0) {
-    status = impl.EnqueueRestoreState(
-        reinterpret_cast<const RestoreRecord*>(impl.tables_ + header.restores_offset),
-        header.num_restores, stream);
-  }
-  if (!status.ok()) return status;
-  impl.step_ = header;
-  impl.padded_token_rows_ = padded;
-  impl.begun_ = true;
-  impl.epoch_ = header.epoch;
-  impl.last_number_ = header.number;
+  torn_ = absl::OkStatus();
+  step_ = header;
+  padded_token_rows_ = padded;
+  begun_ = true;
+  epoch_ = header.epoch;
+  last_number_ = header.number;
   return absl::OkStatus();
 }
 
-absl::Status Store::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
-  if (absl::Status status = ValidateCopies(copies, impl_->geometry_); !status.ok()) return status;
-  // Behind what kernels read of the current step; nobody reads its patches after Begin.
-  const int64_t offset = std::max<int64_t>(impl_->step_.patches_offset, sizeof(PlanHeader));
-  return impl_->CopyInPieces(offset, copies, stream);
+absl::Status StoreImpl::EnqueueBegin(const Plan& plan, bool in_pieces, int32_t padded_token_rows,
+                                     Stream stream) {
+  const PlanHeader& header = plan.header();
+  absl::Status status = plan.is_snapshot() ? ResetTables(stream) : absl::OkStatus();
+  if (status.ok() && in_pieces) {
+    status = UploadInPieces(header.patches_offset, plan.patches().data(), header.num_patches,
+                            stream, [&](const BlockPatch* patches, int32_t count) {
+                              return On(stream).Patch({geometry_, view_, patches, count}, stream);
+                            });
+  }
+  if (status.ok()) {
+    status = On(stream).Begin(
+        {geometry_, view_, header, plan.bytes().data(), in_pieces, padded_token_rows}, stream);
+  }
+  // What checkpoints keep of the state goes before the copies: one of them may write to a block
+  // that a sequence had until now. So a plan that is begun again, behind a snapshot, takes it no
+  // second time.
+  if (status.ok() && header.num_checkpoints > 0 && captured_number_ != header.number) {
+    status = EnqueueCaptureOverlap(
+        reinterpret_cast<const CheckpointRecord*>(tables_ + header.checkpoints_offset),
+        plan.sequences()[0].checkpoint_begin, stream);
+    if (status.ok()) captured_number_ = header.number;
+  }
+  // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
+  if (status.ok() && in_pieces) {
+    status = CopyInPieces(header.patches_offset, plan.copies(), stream);
+  } else if (status.ok() && header.num_copies > 0) {
+    status = EnqueueCopies(reinterpret_cast<const BlockCopy*>(tables_ + header.copies_offset),
+                           header.num_copies, stream);
+  }
+  if (status.ok() && header.num_restores > 0) {
+    status = EnqueueRestoreState(
+        reinterpret_cast<const RestoreRecord*>(tables_ + header.restores_offset),
+        header.num_restores, stream);
+  }
+  return status;
 }
 
-}  // namespace terrace
+absl::Status StoreImpl::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
+  if (!torn_.ok()) return torn_;
+  if (absl::Status status = ValidateCopies(copies, geometry_); !status.ok()) return status;
+  // Behind what kernels read of the current step; nobody reads its patches after Begin.
+  const int64_t offset = std::max<int64_t>(step_.patches_offset, sizeof(PlanHeader));
+  return CopyInPieces(offset, copies, stream);
+}
+
+}  // namespace terrace::internal

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 
-#include "kernels/gather.h"
-#include "kernels/translate.h"
+#include "src/ops/gather_params.h"
+#include "src/ops/translate_params.h"
+#include "src/store/store_checks.h"
 #include "src/store/store_impl.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int32_t kSlotsMultiple = 64;         // consumers want whole tiles of slots
@@ -15,9 +16,8 @@ constexpr int32_t kMaxRowsPerQuery = 1 << 30;  // rounded up it is still an int3
 
 }  // namespace
 
-absl::StatusOr<Selection> Store::Impl::Select(SelectKind kind, const Row& row,
-                                              const Queries& queries,
-                                              int32_t rows_per_query) const {
+absl::StatusOr<Selection> StoreImpl::Select(SelectKind kind, const LayerPages& row,
+                                            const Queries& queries, int32_t rows_per_query) const {
   if (absl::Status status = CheckStepBegun(); !status.ok()) return status;
   if (queries.count < 0) return Invalid("the number of queries is ", queries.count, ", negative");
   if (!IsAligned(queries.token_rows, 4)) return Invalid("token_rows is not 4-byte aligned");
@@ -31,9 +31,9 @@ absl::StatusOr<Selection> Store::Impl::Select(SelectKind kind, const Row& row,
   return select;
 }
 
-absl::StatusOr<Selection> Store::Impl::SelectTopK(int layer_index, const Queries& queries,
-                                                  const TopK& top_k) const {
-  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kFull);
+absl::StatusOr<Selection> StoreImpl::SelectTopK(int layer_index, const Queries& queries,
+                                                const TopK& top_k) const {
+  absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kFull);
   if (!row.ok()) return row.status();
   if (top_k.k < 1 || top_k.k > kMaxRowsPerQuery) {
     return Invalid("k is ", top_k.k, ", not in 1..", kMaxRowsPerQuery);
@@ -52,9 +52,9 @@ absl::StatusOr<Selection> Store::Impl::SelectTopK(int layer_index, const Queries
   return select;
 }
 
-absl::StatusOr<Selection> Store::Impl::SelectVisible(int layer_index, const Queries& queries,
-                                                     int32_t max_entries) const {
-  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kFull);
+absl::StatusOr<Selection> StoreImpl::SelectVisible(int layer_index, const Queries& queries,
+                                                   int32_t max_entries) const {
+  absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kFull);
   if (!row.ok()) return row.status();
   if (max_entries < 1 || max_entries > kMaxRowsPerQuery) {
     return Invalid("max_entries is ", max_entries, ", not in 1..", kMaxRowsPerQuery);
@@ -62,16 +62,14 @@ absl::StatusOr<Selection> Store::Impl::SelectVisible(int layer_index, const Quer
   return Select(SelectKind::kVisible, *row, queries, max_entries);
 }
 
-absl::StatusOr<Selection> Store::Impl::SelectWindow(int layer_index, const Queries& queries) const {
-  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kWindow);
+absl::StatusOr<Selection> StoreImpl::SelectWindow(int layer_index, const Queries& queries) const {
+  absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kWindow);
   if (!row.ok()) return row.status();
   return Select(SelectKind::kWindow, *row, queries, geometry_.window_tokens);
 }
 
-absl::Status Store::Impl::Translate(const absl::StatusOr<Selection>& select, const SlotsOut& out,
-                                    Stream stream) {
-  if (!select.ok()) return select.status();
-  const int32_t rows = select->rows_per_query;
+absl::Status StoreImpl::Translate(const Selection& select, const SlotsOut& out, Stream stream) {
+  const int32_t rows = select.rows_per_query;
   const int64_t padded = RoundUp(rows, kSlotsMultiple);
   const int64_t pitch = out.pitch == 0 ? padded : out.pitch;
   if (pitch < rows || pitch > kMaxPitch) {
@@ -81,26 +79,24 @@ absl::Status Store::Impl::Translate(const absl::StatusOr<Selection>& select, con
   if (!IsAligned(out.slots, 4) || !IsAligned(out.lengths, 4)) {
     return Invalid("the slots or lengths are not 4-byte aligned");
   }
-  if (select->num_queries == 0) return absl::OkStatus();
+  if (select.num_queries == 0) return absl::OkStatus();
   if (out.slots == nullptr) return Invalid("the slots are null");
-  return backend_->Translate({.select = *select,
-                              .slots = out.slots,
-                              .slots_pitch = pitch,
-                              .padded_rows = static_cast<int32_t>(std::min(padded, pitch)),
-                              .lengths = out.lengths},
-                             stream);
+  return On(stream).Translate({.select = select,
+                               .slots = out.slots,
+                               .slots_pitch = pitch,
+                               .padded_rows = static_cast<int32_t>(std::min(padded, pitch)),
+                               .lengths = out.lengths},
+                              stream);
 }
 
-absl::Status Store::Impl::Gather(int layer_index, const Row& row, int plane,
-                                 const absl::StatusOr<Selection>& select, const RowsOut& out,
-                                 Stream stream) {
-  if (!select.ok()) return select.status();
+absl::Status StoreImpl::Gather(int layer_index, const LayerPages& row, int plane,
+                               const Selection& select, const RowsOut& out, Stream stream) {
   if (absl::Status status = CheckPlane(row, plane); !status.ok()) return status;
   GatherParams params{};
-  params.select = *select;
+  params.select = select;
   params.pages = PagesOf(row, plane);
   const int32_t channels = LayoutOf(params.pages.format).channels;
-  const int64_t rows = select->rows_per_query;
+  const int64_t rows = select.rows_per_query;
   params.out_row_pitch = out.row_pitch == 0 ? channels : out.row_pitch;
   if (params.out_row_pitch < channels || params.out_row_pitch % 8 != 0 ||
       params.out_row_pitch > kMaxPitch / std::max<int64_t>(rows, 1)) {
@@ -122,59 +118,70 @@ absl::Status Store::Impl::Gather(int layer_index, const Row& row, int plane,
     }
     absl::StatusOr<RopeTableView> rope = RopeOf(layer_index);
     if (!rope.ok()) return rope.status();
-    if (select->kind == SelectKind::kSlots && select->positions == nullptr && rows > 0) {
+    if (select.kind == SelectKind::kSlots && select.positions == nullptr && rows > 0) {
       return Invalid("rows rotate here, but their positions are null");
     }
     params.rope = *rope;
   }
-  if (select->num_queries == 0 || rows == 0) return absl::OkStatus();
+  if (select.num_queries == 0 || rows == 0) return absl::OkStatus();
   if (out.data == nullptr) return Invalid("the rows are null");
   params.out = static_cast<uint16_t*>(out.data);
-  return backend_->Gather(params, stream);
+  return On(stream).Gather(params, stream);
 }
 
-absl::Status Store::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
-                                  const SlotsOut& out, Stream stream) {
-  return impl_->Translate(impl_->SelectTopK(layer, queries, top_k), out, stream);
+absl::Status StoreImpl::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
+                                      const SlotsOut& out, Stream stream) {
+  absl::StatusOr<Selection> select = SelectTopK(layer, queries, top_k);
+  if (!select.ok()) return select.status();
+  return Translate(*select, out, stream);
 }
 
-absl::Status Store::TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
-                                     const SlotsOut& out, Stream stream) {
-  return impl_->Translate(impl_->SelectVisible(layer, queries, max_entries), out, stream);
+absl::Status StoreImpl::TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
+                                         const SlotsOut& out, Stream stream) {
+  absl::StatusOr<Selection> select = SelectVisible(layer, queries, max_entries);
+  if (!select.ok()) return select.status();
+  return Translate(*select, out, stream);
 }
 
-absl::Status Store::TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
-                                    Stream stream) {
-  return impl_->Translate(impl_->SelectWindow(layer, queries), out, stream);
+absl::Status StoreImpl::TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
+                                        Stream stream) {
+  absl::StatusOr<Selection> select = SelectWindow(layer, queries);
+  if (!select.ok()) return select.status();
+  return Translate(*select, out, stream);
 }
 
-absl::Status Store::GatherTopK(int layer, const Queries& queries, const TopK& top_k,
-                               const RowsOut& out, Stream stream, PlaneKind plane) {
-  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, PoolKind::kFull);
+absl::Status StoreImpl::GatherTopK(int layer, const Queries& queries, const TopK& top_k,
+                                   const RowsOut& out, Stream stream, PlaneKind plane) {
+  absl::StatusOr<LayerPages> row = FindRow(layer, PoolKind::kFull);
   if (!row.ok()) return row.status();
-  return impl_->Gather(layer, *row, static_cast<int>(plane),
-                       impl_->SelectTopK(layer, queries, top_k), out, stream);
+  absl::StatusOr<Selection> select = SelectTopK(layer, queries, top_k);
+  if (!select.ok()) return select.status();
+  return Gather(layer, *row, static_cast<int>(plane), *select, out, stream);
 }
 
-absl::Status Store::GatherVisible(int layer, const Queries& queries, int32_t max_entries,
-                                  const RowsOut& out, Stream stream, PlaneKind plane) {
-  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, PoolKind::kFull);
+absl::Status StoreImpl::GatherVisible(int layer, const Queries& queries, int32_t max_entries,
+                                      const RowsOut& out, Stream stream, PlaneKind plane) {
+  absl::StatusOr<LayerPages> row = FindRow(layer, PoolKind::kFull);
   if (!row.ok()) return row.status();
-  return impl_->Gather(layer, *row, static_cast<int>(plane),
-                       impl_->SelectVisible(layer, queries, max_entries), out, stream);
+  absl::StatusOr<Selection> select = SelectVisible(layer, queries, max_entries);
+  if (!select.ok()) return select.status();
+  return Gather(layer, *row, static_cast<int>(plane), *select, out, stream);
 }
 
-absl::Status Store::GatherWindow(int layer, const Queries& queries, const RowsOut& out,
-                                 Stream stream) {
-  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, PoolKind::kWindow);
+absl::Status StoreImpl::GatherWindow(int layer, const Queries& queries, const RowsOut& out,
+                                     Stream stream) {
+  absl::StatusOr<LayerPages> row = FindRow(layer, PoolKind::kWindow);
   if (!row.ok()) return row.status();
-  return impl_->Gather(layer, *row, 0, impl_->SelectWindow(layer, queries), out, stream);
+  absl::StatusOr<Selection> select = SelectWindow(layer, queries);
+  if (!select.ok()) return select.status();
+  return Gather(layer, *row, 0, *select, out, stream);
 }
 
-absl::Status Store::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
-                              const int32_t* positions, int32_t count, const RowsOut& out,
-                              Stream stream) {
-  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, pool);
+absl::Status StoreImpl::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
+                                  const int32_t* positions, int32_t count, const RowsOut& out,
+                                  Stream stream) {
+  if (!torn_.ok()) return torn_;
+  absl::StatusOr<LayerPages> row = FindRow(layer, pool);
   if (!row.ok()) return row.status();
   if (count < 0 || count > kMaxRowsPerQuery) {
     return Invalid("count is ", count, ", not in 0..", kMaxRowsPerQuery);
@@ -185,13 +192,13 @@ absl::Status Store::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const i
   }
   Selection select{};  // one query that reads `count` rows
   select.kind = SelectKind::kSlots;
-  SelectFromStep(impl_->geometry_, impl_->view_, row->pool, select);
+  SelectFromStep(geometry_, view_, row->pool, select);
   select.num_queries = 1;
   select.rows_per_query = count;
   select.entries = slots;
   select.entries_pitch = count;
   select.positions = positions;
-  return impl_->Gather(layer, *row, static_cast<int>(plane), select, out, stream);
+  return Gather(layer, *row, static_cast<int>(plane), select, out, stream);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

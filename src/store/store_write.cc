@@ -1,11 +1,13 @@
 // Write and WriteSlots: one launch for what a layer stores.
 
+#include "src/store/store_checks.h"
 #include "src/store/store_impl.h"
 
-namespace terrace {
+namespace terrace::internal {
 
-absl::Status Store::Impl::AddSegment(int layer_index, const Row& row, int plane, const RowsIn& rows,
-                                     const RowSource& source, WriteParams* params) const {
+absl::Status StoreImpl::AddSegment(int layer_index, const LayerPages& row, int plane,
+                                   const RowsIn& rows, const RowTargets& source,
+                                   WriteParams* params) const {
   const PoolSpec& pool = model_.pools[row.pool];
   if (absl::Status status = CheckPlane(row, plane); !status.ok()) return status;
   if (!row.writes) {
@@ -57,9 +59,9 @@ absl::StatusOr<int32_t> LaunchRows(int32_t capacity, int32_t step_rows, int64_t 
 
 }  // namespace
 
-absl::Status Store::Impl::AddTokenRows(int layer_index, const RowsIn& rows,
-                                       WriteParams* params) const {
-  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kWindow);
+absl::Status StoreImpl::AddTokenRows(int layer_index, const RowsIn& rows,
+                                     WriteParams* params) const {
+  absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kWindow);
   if (!row.ok()) return row.status();
   absl::StatusOr<int32_t> max_rows =
       LaunchRows(rows.capacity, step_.num_token_rows, geometry_.max_step_tokens);
@@ -73,9 +75,9 @@ absl::Status Store::Impl::AddTokenRows(int layer_index, const RowsIn& rows,
                     params);
 }
 
-absl::Status Store::Impl::AddEntryRows(int layer_index, int plane, const RowsIn& rows,
-                                       WriteParams* params) const {
-  absl::StatusOr<Row> row = FindRow(layer_index, PoolKind::kFull);
+absl::Status StoreImpl::AddEntryRows(int layer_index, int plane, const RowsIn& rows,
+                                     WriteParams* params) const {
+  absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kFull);
   if (!row.ok()) return row.status();
   absl::StatusOr<int32_t> max_rows = LaunchRows(rows.capacity, step_.num_entry_rows[row->pool],
                                                 MaxEntryRows(geometry_, row->pool));
@@ -89,37 +91,38 @@ absl::Status Store::Impl::AddEntryRows(int layer_index, int plane, const RowsIn&
                     params);
 }
 
-absl::Status Store::Impl::EnqueueWrite(const WriteParams& params, Stream stream) {
+absl::Status StoreImpl::EnqueueWrite(const WriteParams& params, Stream stream) {
   if (params.num_segments == 0) return absl::OkStatus();
-  return backend_->Write(params, stream);
+  return On(stream).Write(params, stream);
 }
 
-absl::Status Store::Write(int layer, const LayerRows& rows, Stream stream) {
-  if (absl::Status status = impl_->CheckStepBegun(); !status.ok()) return status;
-  if (absl::Status status = impl_->CheckLayer(layer); !status.ok()) return status;
+absl::Status StoreImpl::Write(int layer, const LayerRows& rows, Stream stream) {
+  if (absl::Status status = CheckStepBegun(); !status.ok()) return status;
+  if (absl::Status status = CheckLayer(layer); !status.ok()) return status;
   WriteParams params{};
-  params.counters = impl_->view_.counters;
+  params.counters = view_.counters;
   if (rows.swa.data != nullptr) {
-    absl::Status status = impl_->AddTokenRows(layer, rows.swa, &params);
+    absl::Status status = AddTokenRows(layer, rows.swa, &params);
     if (!status.ok()) return status;
   }
   for (const PlaneKind plane : {PlaneKind::kLatent, PlaneKind::kIndexer}) {
     const RowsIn& plane_rows = plane == PlaneKind::kLatent ? rows.entries : rows.indexer;
     if (plane_rows.data == nullptr) continue;
-    absl::Status status = impl_->AddEntryRows(layer, static_cast<int>(plane), plane_rows, &params);
+    absl::Status status = AddEntryRows(layer, static_cast<int>(plane), plane_rows, &params);
     if (!status.ok()) return status;
   }
-  if (absl::Status status = impl_->EnqueueWrite(params, stream); !status.ok()) return status;
-  const Impl::Layer& place = impl_->layer(layer);
-  if (rows.swa.data != nullptr) impl_->MarkWritten(place.row(PoolKind::kWindow));
-  if (rows.entries.data != nullptr) impl_->MarkWritten(place.row(PoolKind::kFull));
+  if (absl::Status status = EnqueueWrite(params, stream); !status.ok()) return status;
+  const Layer& place = LayerOf(layer);
+  if (rows.swa.data != nullptr) MarkWritten(place.of(PoolKind::kWindow));
+  if (rows.entries.data != nullptr) MarkWritten(place.of(PoolKind::kFull));
   return absl::OkStatus();
 }
 
-absl::Status Store::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
-                               const int32_t* slots, const int32_t* positions, int32_t count,
-                               Stream stream) {
-  absl::StatusOr<Impl::Row> row = impl_->FindRow(layer, pool);
+absl::Status StoreImpl::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
+                                   const int32_t* slots, const int32_t* positions, int32_t count,
+                                   Stream stream) {
+  if (!torn_.ok()) return torn_;
+  absl::StatusOr<LayerPages> row = FindRow(layer, pool);
   if (!row.ok()) return row.status();
   if (count < 0) return Invalid("count is ", count, ", negative");
   if (count > 0 && (rows.data == nullptr || slots == nullptr)) {
@@ -129,14 +132,14 @@ absl::Status Store::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const 
     return Invalid("the slots or positions are not 4-byte aligned");
   }
   WriteParams params{};
-  params.counters = impl_->view_.counters;
+  params.counters = view_.counters;
   absl::Status status =
-      impl_->AddSegment(layer, *row, static_cast<int>(plane), rows,
-                        {.max_rows = count, .slots = slots, .positions = positions}, &params);
+      AddSegment(layer, *row, static_cast<int>(plane), rows,
+                 {.max_rows = count, .slots = slots, .positions = positions}, &params);
   if (!status.ok()) return status;
-  status = impl_->EnqueueWrite(params, stream);
-  if (status.ok() && plane == PlaneKind::kLatent && count > 0) impl_->MarkWritten(*row);
+  status = EnqueueWrite(params, stream);
+  if (status.ok() && plane == PlaneKind::kLatent && count > 0) MarkWritten(*row);
   return status;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -25,13 +25,13 @@ std::vector<SmallOptions> EveryFormat() {
 }
 
 TEST_P(StoreTest, MemoryIsZeroAlignedAndRefusedWhereThereIsNotEnough) {
-  absl::StatusOr<void*> memory = backend_->Allocate(100'003);
+  absl::StatusOr<void*> memory = backend_->Allocate(100'003, Stream{});
   ASSERT_TRUE(memory.ok()) << memory.status();
   EXPECT_EQ(reinterpret_cast<uintptr_t>(*memory) % 256, 0u);
   EXPECT_EQ(DownloadArray<uint8_t>(*backend_, *memory, 100'003), std::vector<uint8_t>(100'003, 0));
-  backend_->Free(*memory);
-  backend_->Free(nullptr);
-  const absl::Status status = backend_->Allocate(int64_t{1} << 60).status();
+  backend_->Free(*memory, Stream{});
+  backend_->Free(nullptr, Stream{});
+  const absl::Status status = backend_->Allocate(int64_t{1} << 60, Stream{}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
 }
 

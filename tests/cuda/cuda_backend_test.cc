@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
-#include "kernels/copy_blocks.h"
+#include "src/ops/copy_params.h"
 #include "tests/cuda/cuda_fixture.h"
 
 namespace terrace::testing {
@@ -25,19 +25,19 @@ TEST(CudaBackendWithoutDeviceTest, NoGpuIsAPreconditionWithTheRuntimesReason) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaSuccess) GTEST_SKIP() << "this machine has a GPU";
-  const auto backend = MakeCudaBackend(0);
+  const auto backend = internal::MakeCudaBackend(0);
   EXPECT_EQ(backend.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(Message(backend.status()), HasSubstr(cudaGetErrorName(error)));
 }
 
 TEST(CudaBackendWithoutDeviceTest, ANegativeDeviceIsAnError) {
-  EXPECT_EQ(MakeCudaBackend(-1).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(internal::MakeCudaBackend(-1).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 using CudaBackendTest = CudaTest;
 
 TEST_F(CudaBackendTest, ADeviceThatIsNotThereIsAnError) {
-  const auto backend = MakeCudaBackend(1000);
+  const auto backend = internal::MakeCudaBackend(1000);
   EXPECT_EQ(backend.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(Message(backend.status()), HasSubstr("no CUDA device 1000"));
 }
@@ -45,25 +45,25 @@ TEST_F(CudaBackendTest, ADeviceThatIsNotThereIsAnError) {
 TEST_F(CudaBackendTest, MemoryIsZeroAndAligned) {
   for (const int64_t bytes : {int64_t{0}, int64_t{1}, int64_t{1000}, int64_t{1} << 24}) {
     for (int round = 0; round < 2; ++round) {  // the second finds what the first left behind
-      absl::StatusOr<void*> memory = cuda_->Allocate(bytes);
+      absl::StatusOr<void*> memory = cuda_->Allocate(bytes, Stream{});
       ASSERT_TRUE(memory.ok()) << memory.status();
       EXPECT_EQ(reinterpret_cast<uintptr_t>(*memory) % 256, 0u);
       EXPECT_EQ(DownloadArray<uint8_t>(*cuda_, *memory, bytes), std::vector<uint8_t>(bytes));
       const std::vector<uint8_t> ones(bytes, 0xFF);
       EXPECT_TRUE(cuda_->Upload(*memory, ones.data(), bytes, Stream{}).ok());
       EXPECT_TRUE(cuda_->Synchronize(Stream{}).ok());
-      cuda_->Free(*memory);
+      cuda_->Free(*memory, Stream{});
     }
   }
-  cuda_->Free(nullptr);
+  cuda_->Free(nullptr, Stream{});
 }
 
 TEST_F(CudaBackendTest, MoreMemoryThanThereIsIsAnErrorThatSaysHowMuchIsFree) {
-  const absl::StatusOr<void*> memory = cuda_->Allocate(int64_t{1} << 50);
+  const absl::StatusOr<void*> memory = cuda_->Allocate(int64_t{1} << 50, Stream{});
   EXPECT_EQ(memory.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(Message(memory.status()), HasSubstr("1125899906842624"));
   EXPECT_THAT(Message(memory.status()), HasSubstr("are free"));
-  EXPECT_EQ(cuda_->Allocate(-1).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(cuda_->Allocate(-1, Stream{}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "a failure is reported once";
 }
 
@@ -93,7 +93,7 @@ TEST_F(CudaBackendTest, CountersAreReadWithoutWaitingForTheDevice) {
   params.segments[0].slots = slots.data();
   params.segments[0].pages = plane.pages();
   ASSERT_EQ(cudaLaunchHostFunc(nullptr, wait, &may_end), cudaSuccess);
-  EXPECT_TRUE(cuda_->Write(params, Stream{}).ok());
+  EXPECT_TRUE(KernelsOf(*cuda_).Write(params, Stream{}).ok());
   if (cudaStreamQuery(nullptr) == cudaSuccess) GTEST_SKIP() << "launches wait for their end here";
   EXPECT_EQ(cuda_->ReadCounters().nonfinite_values, 512u);
   EXPECT_EQ(cudaStreamQuery(nullptr), cudaErrorNotReady);
@@ -119,11 +119,11 @@ TEST_F(CudaBackendTest, BlocksBeyondFourGigabytesAreCopied) {
   BackendArray<BlockCopy> copies(
       *cuda_,
       {{0, 0, middle, 0}, {0, 0, far, 0}, {0, kBlocks - 1, 1, 0}, {0, kBlocks - 1, far + 1, 0}});
-  CopyParams params{};
+  internal::CopyParams params{};
   params.pools[0] = {pool.data(), kBlockBytes, 0, kBlockBytes, 1};
   params.copies = copies.data();
   params.count = 4;
-  ASSERT_TRUE(cuda_->CopyBlocks(params, Stream{}).ok());
+  ASSERT_TRUE(KernelsOf(*cuda_).CopyBlocks(params, Stream{}).ok());
   const std::vector<uint8_t> zeros(kBlockBytes);
   const auto expect = [&](int32_t index, const std::vector<uint8_t>& bytes) {
     EXPECT_TRUE(DownloadArray<uint8_t>(*cuda_, block(index), kBlockBytes) == bytes) << index;

@@ -83,7 +83,7 @@ TEST_F(CudaBeginTest, PlansOfEverySizeAreBegunAsTheHostDoes) {
   const auto begin = [&](size_t first, size_t stride, int32_t tokens, int32_t padding) {
     const Plan plan = host.Append(first, stride, tokens);
     const int64_t bytes = plan.header().total_bytes;
-    (bytes <= kMaxStagedPlanBytes ? staged : uploaded) = true;
+    (bytes <= internal::kMaxStagedPlanBytes ? staged : uploaded) = true;
     const int32_t padded = plan.header().num_token_rows + padding;
     SCOPED_TRACE(::testing::Message() << bytes << " bytes, " << padded << " rows");
     ASSERT_TRUE(cuda.store->Begin(plan, Stream{}, padded).ok());
@@ -100,7 +100,7 @@ TEST_F(CudaBeginTest, PlansOfEverySizeAreBegunAsTheHostDoes) {
 
   // A snapshot rebuilds the tables, whatever its size; the step that it was taken at may be begun.
   const Plan snapshot = *host.ledger->Snapshot();
-  EXPECT_GT(snapshot.header().total_bytes, kMaxStagedPlanBytes);
+  EXPECT_GT(snapshot.header().total_bytes, internal::kMaxStagedPlanBytes);
   ASSERT_TRUE(cuda.store->Begin(snapshot, Stream{}, 64).ok());
   ASSERT_TRUE(host.store->Begin(snapshot, Stream{}, 64).ok());
   EXPECT_TRUE(cuda.Step(64) == host.Step(64));
@@ -121,11 +121,12 @@ TEST_F(CudaBeginTest, PlansQueuedBehindABusyDeviceStayApart) {
   ASSERT_EQ(LaunchLateCopies({.delay_ns = kBusyNs, .num_copies = 0, .copies = {}}, stream), 0);
   for (int32_t step = 0; step < kSteps; ++step) {
     const Plan plan = host.Append(step % 3, 1 + step % 2, 1);
-    ASSERT_TRUE(cuda.store->Begin(plan, stream, kRows).ok());
+    ASSERT_TRUE(cuda.store->Begin(plan, Stream{stream}, kRows).ok());
     ASSERT_TRUE(host.store->Begin(plan, Stream{}, kRows).ok());
     // Directly behind Begin, and directly before the next.
     const int64_t at = int64_t{step} * kRows * 128;
-    ASSERT_TRUE(cuda.store->TranslateWindow(0, {}, {.slots = slots.data() + at}, stream).ok());
+    ASSERT_TRUE(
+        cuda.store->TranslateWindow(0, {}, {.slots = slots.data() + at}, Stream{stream}).ok());
     ASSERT_TRUE(host.store->TranslateWindow(0, {}, {.slots = host_slots.data() + at}, {}).ok());
   }
   ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);

@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 int Compare(void (*kernel)(const Comparison), ConversionResult* result) {
-  return Launch(kernel, {kBlocks, 1, kThreads}, nullptr, Comparison{result});
+  return internal::Launch(kernel, {kBlocks, 1, kThreads}, nullptr, Comparison{result});
 }
 
 }  // namespace

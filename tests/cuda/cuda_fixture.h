@@ -10,14 +10,25 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/gather.h"
-#include "kernels/write.h"
+#include "src/backend/kernel_backend.h"
+#include "src/ops/gather_params.h"
+#include "src/ops/write_params.h"
 #include "terrace/backend.h"
 #include "terrace/formats/bf16.h"
 #include "terrace/formats/row_format.h"
 #include "tests/support/backend_array.h"
 
 namespace terrace::testing {
+
+using internal::GatherParams;
+using internal::KernelBackend;
+using internal::PlanePages;
+using internal::SelectKind;
+using internal::WriteParams;
+using internal::WriteSegment;
+
+// The kernel calls of a backend of the library.
+inline KernelBackend& KernelsOf(Backend& backend) { return *KernelBackend::Of(backend); }
 
 // Skips its tests, with the runtime's reason, where no GPU is usable.
 class CudaTest : public ::testing::Test {
@@ -88,7 +99,7 @@ class TestPlane {
       segment.positions = device_positions.data();
       segment.rope = {device_table.data(), static_cast<int32_t>(table.size() / kRopeChannels)};
     }
-    const absl::Status status = backend_.Write(params, Stream{});
+    const absl::Status status = KernelsOf(backend_).Write(params, Stream{});
     EXPECT_TRUE(status.ok()) << status;
   }
 
@@ -116,7 +127,7 @@ class TestPlane {
       params.select.positions = device_positions.data();
       params.rope = {device_table.data(), static_cast<int32_t>(table.size() / kRopeChannels)};
     }
-    const absl::Status status = backend_.Gather(params, Stream{});
+    const absl::Status status = KernelsOf(backend_).Gather(params, Stream{});
     EXPECT_TRUE(status.ok()) << status;
     return out.Read();
   }

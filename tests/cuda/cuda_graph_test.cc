@@ -8,9 +8,9 @@
 #include <set>
 #include <vector>
 
-#include "kernels/begin.h"
-#include "kernels/copy_blocks.h"
-#include "kernels/translate.h"
+#include "src/ops/begin_params.h"
+#include "src/ops/copy_params.h"
+#include "src/ops/translate_params.h"
 #include "terrace/formats/rope.h"
 #include "terrace/store.h"
 #include "tests/cuda/cuda_fixture.h"
@@ -155,15 +155,15 @@ TEST_F(CudaGraphTest, AStepCapturedOnceServesEveryPlan) {
     const TrafficStep next = traffic.Next();
     fewest = std::min(fewest, next.plan.header().num_token_rows);
     most = std::max(most, next.plan.header().num_token_rows);
-    cuda.Begin(next.plan, step, stream);
+    cuda.Begin(next.plan, step, Stream{stream});
     host.Begin(next.plan, step, Stream{});
     host.Step(Stream{});
     if (step == 0) {
       // Once outside, so that all code is loaded; its counts are the host's second step.
-      cuda.Step(stream);
+      cuda.Step(Stream{stream});
       host.Step(Stream{});
       ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
-      cuda.Step(stream);
+      cuda.Step(Stream{stream});
       cudaGraph_t captured = nullptr;
       ASSERT_EQ(cudaStreamEndCapture(stream, &captured), cudaSuccess);
       ASSERT_EQ(cudaGraphInstantiate(&graph, captured, 0), cudaSuccess);
@@ -211,7 +211,7 @@ class CapturedCompress {
 
   void Capture(CompressDriver& driver) {
     Expect(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal));
-    driver.Compress(stream_, kCompressTokens);
+    driver.Compress(Stream{stream_}, kCompressTokens);
     cudaGraph_t captured = nullptr;
     Expect(cudaStreamEndCapture(stream_, &captured));
     Expect(cudaGraphInstantiate(&graph_, captured, 0));
@@ -251,17 +251,17 @@ TEST_F(CudaGraphTest, NoWorkLaunchesNothing) {
   gather.pages = plane.pages();
   gather.select.kind = SelectKind::kTopK;
   gather.select.rows_per_query = 64;
-  TranslateParams translate{};
+  internal::TranslateParams translate{};
   translate.select = gather.select;
   translate.padded_rows = 64;
   cudaStream_t stream = nullptr;
   ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
-  EXPECT_TRUE(backend->Write(write, stream).ok());
-  EXPECT_TRUE(backend->Gather(gather, stream).ok());
-  EXPECT_TRUE(backend->Translate(translate, stream).ok());
-  EXPECT_TRUE(backend->CopyBlocks({}, stream).ok());
-  EXPECT_TRUE(backend->Patch({}, stream).ok());
+  EXPECT_TRUE(KernelsOf(*backend).Write(write, Stream{stream}).ok());
+  EXPECT_TRUE(KernelsOf(*backend).Gather(gather, Stream{stream}).ok());
+  EXPECT_TRUE(KernelsOf(*backend).Translate(translate, Stream{stream}).ok());
+  EXPECT_TRUE(KernelsOf(*backend).CopyBlocks({}, Stream{stream}).ok());
+  EXPECT_TRUE(KernelsOf(*backend).Patch({}, Stream{stream}).ok());
   cudaGraph_t captured = nullptr;
   ASSERT_EQ(cudaStreamEndCapture(stream, &captured), cudaSuccess);
   size_t nodes = 1;
@@ -279,12 +279,12 @@ TEST_F(CudaGraphTest, BeginIsRefusedInACapture) {
   cudaStream_t stream = nullptr;
   ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
-  const absl::Status begun = cuda.store().Begin(step.plan, stream);
+  const absl::Status begun = cuda.store().Begin(step.plan, Stream{stream});
   cudaGraph_t captured = nullptr;
   ASSERT_EQ(cudaStreamEndCapture(stream, &captured), cudaSuccess);
   EXPECT_EQ(begun.code(), absl::StatusCode::kFailedPrecondition) << begun;
   EXPECT_EQ(cudaGraphDestroy(captured), cudaSuccess);
-  EXPECT_TRUE(cuda.store().Begin(step.plan, stream).ok());
+  EXPECT_TRUE(cuda.store().Begin(step.plan, Stream{stream}).ok());
   EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
   EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
 }

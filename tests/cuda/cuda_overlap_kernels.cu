@@ -46,11 +46,11 @@ __global__ void ArchitectureKernel(const __grid_constant__ Architecture params) 
 }  // namespace
 
 int LaunchLateCopies(const LateCopies& params, CUstream_st* stream) {
-  return Launch(LateCopiesKernel, {kBlocks, 1, kThreads}, stream, params);
+  return internal::Launch(LateCopiesKernel, {kBlocks, 1, kThreads}, stream, params);
 }
 
 int LaunchArchitecture(int32_t* architecture, CUstream_st* stream) {
-  return Launch(ArchitectureKernel, {1, 1, 1}, stream, Architecture{architecture});
+  return internal::Launch(ArchitectureKernel, {1, 1, 1}, stream, Architecture{architecture});
 }
 
 }  // namespace terrace::testing

@@ -40,7 +40,7 @@ class LateInput {
   LateCopies::Copy Arrive(const std::vector<T>& values) {
     const int64_t bytes = size_ * static_cast<int64_t>(sizeof(T));
     EXPECT_EQ(static_cast<int64_t>(values.size()), size_);
-    EXPECT_TRUE(backend_.Upload(fresh_.data(), values.data(), bytes, stream_).ok());
+    EXPECT_TRUE(backend_.Upload(fresh_.data(), values.data(), bytes, Stream{stream_}).ok());
     return {fresh_.data(), live_.data(), bytes};
   }
 
@@ -82,7 +82,7 @@ TEST_F(CudaOverlapTest, LaunchesAreEarlyIffTheCodeThatRunsWasCompiledToWait) {
   const int32_t compiled_for = architecture.Read()[0];
   RecordProperty("architecture", compiled_for);
   EXPECT_GE(compiled_for, 800);
-  EXPECT_EQ(KernelsCanLaunchEarly(), compiled_for >= 900) << compiled_for;
+  EXPECT_EQ(internal::KernelsCanLaunchEarly(), compiled_for >= 900) << compiled_for;
 }
 
 // Where rows are of the step, Begin has written their count, slots and positions before.
@@ -135,7 +135,7 @@ TEST_P(CudaOverlapWriteTest, WriteWaitsForAllThatBeginDidNotWrite) {
       } else {
         LaunchLate({rows.Arrive(row_values), rope.Arrive(table), tables[0], tables[1], tables[2]});
       }
-      ASSERT_TRUE(cuda_->Write(params, stream_).ok());
+      ASSERT_TRUE(KernelsOf(*cuda_).Write(params, Stream{stream_}).ok());
       Finish();
       row_values.resize(live * cuda.channels());
       slot_values.resize(live);
@@ -173,10 +173,11 @@ TEST_F(CudaOverlapTest, GatherWaitsForSlotsAndPages) {
       for (uint8_t& byte : pages) byte = static_cast<uint8_t>(random());
       std::vector<int32_t> slot_values(kRows);
       for (int32_t& slot : slot_values) slot = static_cast<int32_t>(random() % cuda.num_slots());
-      ASSERT_TRUE(cuda_->Upload(fresh.data(), pages.data(), cuda.num_bytes(), stream_).ok());
+      ASSERT_TRUE(
+          cuda_->Upload(fresh.data(), pages.data(), cuda.num_bytes(), Stream{stream_}).ok());
       ASSERT_TRUE(host_->Upload(host.data(), pages.data(), host.num_bytes(), Stream{}).ok());
       LaunchLate({slots.Arrive(slot_values), {fresh.data(), cuda.data(), cuda.num_bytes()}});
-      ASSERT_TRUE(cuda_->Gather(params, stream_).ok());
+      ASSERT_TRUE(KernelsOf(*cuda_).Gather(params, Stream{stream_}).ok());
       Finish();
       EXPECT_TRUE(out.Read() == host.Read(slot_values, host.channels())) << "round " << round;
     }
@@ -202,7 +203,9 @@ TEST_F(CudaOverlapTest, TranslationWaitsForQueriesAndEntries) {
     if (round % 10 == 0) {  // a new step, whose tables are read before any wait
       const int32_t tokens = round == 0 ? kTokens : 8;
       ASSERT_TRUE(
-          cuda.store().Begin(round == 0 ? cuda.Feed(tokens) : cuda.Continue(tokens), stream_).ok());
+          cuda.store()
+              .Begin(round == 0 ? cuda.Feed(tokens) : cuda.Continue(tokens), Stream{stream_})
+              .ok());
       ASSERT_TRUE(
           host.store().Begin(round == 0 ? host.Feed(tokens) : host.Continue(tokens), {}).ok());
     }
@@ -223,7 +226,7 @@ TEST_F(CudaOverlapTest, TranslationWaitsForQueriesAndEntries) {
     };
     LaunchLate({queries.Arrive(query_values), entries.Arrive(entry_values)});
     ASSERT_TRUE(translate(cuda.store(), queries.data(), entries.data(),
-                          {.slots = slots.data(), .lengths = lengths.data()}, stream_)
+                          {.slots = slots.data(), .lengths = lengths.data()}, Stream{stream_})
                     .ok());
     Finish();
     ASSERT_TRUE(translate(host.store(), host_queries.data(), host_entries.data(),
@@ -247,7 +250,7 @@ class CudaOverlapCompressTest : public CudaOverlapTest,
     const std::vector<uint8_t> state = ReadPool(store, layer, PoolKind::kState);
     BackendArray<uint8_t> state_before(backend, state);
     ASSERT_TRUE(backend.Synchronize(Stream{}).ok());
-    ASSERT_TRUE(store.Compress(layer, inputs, stream_).ok());
+    ASSERT_TRUE(store.Compress(layer, inputs, Stream{stream_}).ok());
     Finish();
     const std::vector<uint8_t> state_after = ReadPool(store, layer, PoolKind::kState);
     std::vector<uint8_t> overlap;
@@ -277,7 +280,7 @@ class CudaOverlapCompressTest : public CudaOverlapTest,
       input_late(plane->norm_weight, channels * 2);
     }
     LaunchLate(copies);
-    ASSERT_TRUE(store.Compress(layer, inputs, stream_).ok());
+    ASSERT_TRUE(store.Compress(layer, inputs, Stream{stream_}).ok());
     Finish();
     EXPECT_TRUE(ReadPool(store, layer, PoolKind::kState) == state_after) << "layer " << layer;
     if (!csa) return;

@@ -293,7 +293,7 @@ std::vector<std::vector<uint8_t>> WriteThree(Backend& backend, const RowFormat (
     params.segments[i].slots = slots.data();
     params.segments[i].pages = planes[i]->pages();
   }
-  const absl::Status status = backend.Write(params, Stream{});
+  const absl::Status status = KernelsOf(backend).Write(params, Stream{});
   EXPECT_TRUE(status.ok()) << status;
   std::vector<std::vector<uint8_t>> bytes;
   for (const auto& plane : planes) bytes.push_back(plane->Bytes());
@@ -325,7 +325,7 @@ TEST_F(CudaWriteTest, NoRowsWriteNothing) {
   EXPECT_EQ(plane.Bytes(), std::vector<uint8_t>(plane.num_bytes()));
   WriteParams nothing{};
   nothing.counters = cuda_->counters();
-  EXPECT_TRUE(cuda_->Write(nothing, Stream{}).ok());
+  EXPECT_TRUE(KernelsOf(*cuda_).Write(nothing, Stream{}).ok());
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #include "tests/cuda/cuda_fixture.h"
 
 namespace terrace::testing {
+
+using internal::CudaStagingRing;
 namespace {
 
 constexpr int kBuffers = 3;

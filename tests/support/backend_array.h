@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "terrace/backend.h"
+#include "terrace/backend_buffer.h"
 
 namespace terrace::testing {
 
@@ -20,36 +20,33 @@ std::vector<T> DownloadArray(Backend& backend, const void* from, int64_t count) 
   return values;
 }
 
+// A BackendBuffer whose failures are the test's.
 template <typename T>
 class BackendArray {
  public:
   // Zeros.
-  BackendArray(Backend& backend, int64_t size) : backend_(&backend), size_(size) {
-    absl::StatusOr<void*> memory = backend.Allocate(size * sizeof(T) + kSlack);
-    EXPECT_TRUE(memory.ok()) << memory.status();
-    if (memory.ok()) data_ = static_cast<T*>(*memory);
+  BackendArray(Backend& backend, int64_t size) : backend_(backend) {
+    absl::StatusOr<BackendBuffer<T>> buffer = BackendBuffer<T>::Make(backend, size, Stream{});
+    EXPECT_TRUE(buffer.ok()) << buffer.status();
+    if (buffer.ok()) buffer_ = *std::move(buffer);
   }
   BackendArray(Backend& backend, const std::vector<T>& values)
       : BackendArray(backend, static_cast<int64_t>(values.size())) {
-    const absl::Status status = backend.Upload(data_, values.data(), size_ * sizeof(T), Stream{});
+    const absl::Status status = buffer_.Upload(values, Stream{});
     EXPECT_TRUE(status.ok()) << status;
   }
   ~BackendArray() {
-    EXPECT_TRUE(backend_->Synchronize(Stream{}).ok());  // nothing reads it any more
-    backend_->Free(data_);
+    EXPECT_TRUE(backend_.Synchronize(Stream{}).ok());  // nothing reads it any more
   }
   BackendArray(const BackendArray&) = delete;
   BackendArray& operator=(const BackendArray&) = delete;
 
-  T* data() { return data_; }
-  std::vector<T> Read() { return DownloadArray<T>(*backend_, data_, size_); }
+  T* data() { return buffer_.data(); }
+  std::vector<T> Read() { return DownloadArray<T>(backend_, buffer_.data(), buffer_.size()); }
 
  private:
-  static constexpr int64_t kSlack = 16;  // so that an array of nothing has an address
-
-  Backend* backend_;
-  int64_t size_;
-  T* data_ = nullptr;
+  Backend& backend_;
+  BackendBuffer<T> buffer_;
 };
 
 }  // namespace terrace::testing

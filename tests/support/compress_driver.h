@@ -54,6 +54,8 @@ struct CompressOptions {
   bool window = true;
   // Layer kHcaLayer stores the rows of tokens 0, 128, .. and has no state.
   bool strided_hca = false;
+  // Begins a plan; empty: Store::Begin.
+  std::function<absl::Status(CompressDriver&, const Plan&)> begin = {};
   // Makes the entries of the step that has begun; empty: CompressDriver::Compress.
   std::function<void(CompressDriver&)> make_entries = {};
 };
@@ -105,7 +107,8 @@ class CompressDriver {
   // Begins the plan and compresses its rows. `ids[i]` spells the sequence of sequence step i, up to
   // its last row of the step at least.
   void Run(const Plan& plan, const std::vector<std::vector<int32_t>>& ids) {
-    const absl::Status begun = store_->Begin(plan, Stream{});
+    const absl::Status begun =
+        options_.begin ? options_.begin(*this, plan) : store_->Begin(plan, Stream{});
     ASSERT_TRUE(begun.ok()) << begun;
     for (Projection& projection : projections_) Fill(plan, ids, projection);
     options_.make_entries ? options_.make_entries(*this) : Compress(Stream{});

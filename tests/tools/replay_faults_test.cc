@@ -81,13 +81,13 @@ TEST_P(ReplayFaultsTest, OneRowOverwrittenInTheWindowIsFound) {
     if (++steps != 5) return absl::OkStatus();
     // Zeros over the row of the step's first token, layer 2.
     Backend& backend = store.backend();
-    absl::StatusOr<void*> zeros = backend.Allocate(kLatentChannels * sizeof(uint16_t));
+    absl::StatusOr<void*> zeros = backend.Allocate(kLatentChannels * sizeof(uint16_t), Stream{});
     if (!zeros.ok()) return zeros.status();
     absl::Status status =
         store.WriteSlots(2, PoolKind::kWindow, PlaneKind::kLatent, {.data = *zeros},
                          store.step_view().slots[0], store.step_view().token_position, 1, {});
     status.Update(backend.Synchronize({}));
-    backend.Free(*zeros);
+    backend.Free(*zeros, Stream{});
     return status;
   };
   const ReplayResult result = Run(options, /*requests=*/5);

@@ -15,10 +15,12 @@
 #include "kernels/gather.h"
 #include "kernels/translate.h"
 #include "kernels/write.h"
+#include "src/backend/allocations.h"
 #include "src/backend/cuda/cuda_staging_ring.h"
 #include "src/backend/cuda/cuda_status.h"
+#include "src/backend/kernel_backend.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // A plan of a few hundred sequences fits one buffer; the ring is 4 MiB of pinned memory.
@@ -28,14 +30,15 @@ static_assert(kMaxStagedPlanBytes <= kStagingBufferBytes);
 
 cudaStream_t StreamOf(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
 
-class CudaBackend final : public Backend {
+class CudaBackend final : public KernelBackend {
  public:
-  explicit CudaBackend(int device) : device_(device) {}
+  CudaBackend(int device, MemoryResource* memory) : device_(device), memory_(memory) {}
 
   // Results are ignored: where the runtime is shutting down, it has taken everything back.
   ~CudaBackend() override {
     CudaDeviceGuard guard(device_);
     ring_.reset();
+    allocations_.RemoveAll([&](void* memory, int64_t bytes) { Release(memory, bytes, Stream{}); });
     if (counter_stream_ != nullptr) cudaStreamDestroy(counter_stream_);
     cudaFree(device_counters_);  // waits for kernels that may still raise them
     cudaFreeHost(host_counters_);
@@ -44,12 +47,16 @@ class CudaBackend final : public Backend {
   absl::Status Init() {
     CudaDeviceGuard guard(device_);
     early_ = KernelsCanLaunchEarly();
-    absl::StatusOr<void*> counters = Allocate(sizeof(Counters));
+    absl::StatusOr<void*> counters = AllocateOnDevice(sizeof(Counters));
     if (!counters.ok()) return counters.status();
     device_counters_ = static_cast<Counters*>(*counters);
+    absl::Status status =
+        StatusFromCuda(cudaMemset(device_counters_, 0, sizeof(Counters)), "cudaMemset");
+    if (status.ok()) status = Synchronize(Stream{});
+    if (!status.ok()) return status;
     void* pinned = nullptr;
-    absl::Status status = StatusFromCuda(
-        cudaHostAlloc(&pinned, sizeof(Counters), cudaHostAllocDefault), "cudaHostAlloc");
+    status = StatusFromCuda(cudaHostAlloc(&pinned, sizeof(Counters), cudaHostAllocDefault),
+                            "cudaHostAlloc");
     if (!status.ok()) return status;
     host_counters_ = new (pinned) Counters();
     status = StatusFromCuda(cudaStreamCreateWithFlags(&counter_stream_, cudaStreamNonBlocking),
@@ -63,38 +70,31 @@ class CudaBackend final : public Backend {
 
   absl::string_view name() const override { return "cuda"; }
 
-  absl::StatusOr<void*> Allocate(int64_t bytes) override {
+  absl::StatusOr<void*> Allocate(int64_t bytes, Stream stream) override {
     if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes));
     CudaDeviceGuard guard(device_);
-    void* memory = nullptr;
-    const size_t size = static_cast<size_t>(std::max<int64_t>(bytes, 1));
-    absl::Status status = StatusFromCuda(cudaMalloc(&memory, size), "cudaMalloc");
-    if (absl::IsResourceExhausted(status)) {
-      size_t free = 0;
-      size_t total = 0;
-      cudaMemGetInfo(&free, &total);
-      return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes,
-                                                       " bytes on CUDA device ", device_, ": ",
-                                                       free, " of ", total, " bytes are free"));
-    }
-    if (!status.ok()) return status;
-    status = StatusFromCuda(cudaMemset(memory, 0, size), "cudaMemset");
-    // Zeros must be there before any stream looks, one that does not wait for the default stream
-    // too.
-    if (status.ok()) {
-      status = StatusFromCuda(cudaStreamSynchronize(cudaStreamLegacy), "cudaStreamSynchronize");
-    }
+    bytes = std::max<int64_t>(bytes, 1);
+    absl::StatusOr<void*> memory =
+        memory_ != nullptr ? AllocateFrom(*memory_, bytes, stream) : AllocateOnDevice(bytes);
+    if (!memory.ok()) return memory;
+    absl::Status status =
+        StatusFromCuda(cudaMemsetAsync(*memory, 0, static_cast<size_t>(bytes), StreamOf(stream)),
+                       "cudaMemsetAsync");
+    // Zeros must be there before any stream looks, one that does not wait for this one too.
+    if (status.ok()) status = Synchronize(stream);
     if (!status.ok()) {
-      cudaFree(memory);
+      Release(*memory, bytes, stream);
       return status;
     }
+    allocations_.Add(*memory, bytes);
     return memory;
   }
 
-  void Free(void* memory) override {
-    if (memory == nullptr) return;
+  void Free(void* memory, Stream stream) override {
+    const int64_t bytes = allocations_.Remove(memory);
+    if (bytes < 0) return;
     CudaDeviceGuard guard(device_);
-    cudaFree(memory);
+    Release(memory, bytes, stream);
   }
 
   absl::Status Upload(void* to, const void* from, int64_t bytes, Stream stream) override {
@@ -116,6 +116,10 @@ class CudaBackend final : public Backend {
     return StatusFromCuda(cudaStreamSynchronize(StreamOf(stream)), "cudaStreamSynchronize");
   }
 
+  absl::Status CheckCanBegin(Stream stream) override {
+    CudaDeviceGuard guard(device_);
+    return CheckNotCapturing(StreamOf(stream));
+  }
   absl::Status Begin(const BeginParams& params, Stream stream) override {
     CudaDeviceGuard guard(device_);
     const int64_t bytes = BytesToBegin(params);
@@ -159,7 +163,7 @@ class CudaBackend final : public Backend {
                stream, "launch of Compress");
   }
   absl::Status CaptureOverlap(const CaptureOverlapParams& params, Stream stream) override {
-    return Run(LaunchCaptureOverlap, params, stream, "launch of TakeOverlap");
+    return Run(LaunchCaptureOverlap, params, stream, "launch of CaptureOverlap");
   }
   absl::Status RestoreState(const RestoreStateParams& params, Stream stream) override {
     return Run(LaunchRestoreState, params, stream, "launch of RestoreState");
@@ -185,7 +189,29 @@ class CudaBackend final : public Backend {
                           call);
   }
 
+  absl::StatusOr<void*> AllocateOnDevice(int64_t bytes) {
+    void* memory = nullptr;
+    const absl::Status status =
+        StatusFromCuda(cudaMalloc(&memory, static_cast<size_t>(bytes)), "cudaMalloc");
+    if (status.ok()) return memory;
+    if (!absl::IsResourceExhausted(status)) return status;
+    size_t free = 0;
+    size_t total = 0;
+    cudaMemGetInfo(&free, &total);
+    return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes,
+                                                     " bytes on CUDA device ", device_, ": ", free,
+                                                     " of ", total, " bytes are free"));
+  }
+
+  // cudaFree waits for all work of the device, and so for the stream's.
+  void Release(void* memory, int64_t bytes, Stream stream) {
+    if (memory_ != nullptr) return memory_->Deallocate(memory, bytes, stream);
+    cudaFree(memory);
+  }
+
   const int device_;
+  MemoryResource* const memory_;  // null: cudaMalloc
+  Allocations allocations_;
   bool early_ = false;  // KernelsCanLaunchEarly
   Counters* device_counters_ = nullptr;
   Counters* host_counters_ = nullptr;  // what was read last, pinned
@@ -217,13 +243,13 @@ absl::Status CheckDevice(int device) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device, MemoryResource* memory) {
   absl::Status status = CheckDevice(device);
   if (!status.ok()) return status;
-  auto backend = std::make_unique<CudaBackend>(device);
+  auto backend = std::make_unique<CudaBackend>(device, memory);
   status = backend->Init();
   if (!status.ok()) return status;
   return backend;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

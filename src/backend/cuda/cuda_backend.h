@@ -14,12 +14,14 @@
 #include "absl/status/statusor.h"
 #include "terrace/backend.h"
 
-namespace terrace {
+namespace terrace::internal {
 
+// `memory`: null, or as BackendOptions has it.
 // Errors: InvalidArgument for a negative ordinal; FailedPrecondition with the runtime's own reason
 // where there is no such device, no driver for it, or no code for it in this build.
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device);
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device,
+                                                         MemoryResource* memory = nullptr);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_CUDA_CUDA_BACKEND_H_

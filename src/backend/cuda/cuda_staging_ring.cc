@@ -5,7 +5,19 @@
 
 #include "src/backend/cuda/cuda_status.h"
 
-namespace terrace {
+namespace terrace::internal {
+
+absl::Status CheckNotCapturing(cudaStream_t stream) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  absl::Status status =
+      StatusFromCuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+  if (!status.ok()) return status;
+  if (capture != cudaStreamCaptureStatusNone) {
+    return absl::FailedPreconditionError(
+        "the stream is being captured: begin a step before the capture, not in it");
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<CudaStagingRing>> CudaStagingRing::Create(int num_buffers,
                                                                          int64_t buffer_bytes) {
@@ -37,14 +49,8 @@ CudaStagingRing::~CudaStagingRing() {
 
 absl::Status CudaStagingRing::Stage(const void* from, int64_t bytes, cudaStream_t stream,
                                     absl::FunctionRef<absl::Status(const std::byte*)> enqueue) {
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  absl::Status status =
-      StatusFromCuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+  absl::Status status = CheckNotCapturing(stream);
   if (!status.ok()) return status;
-  if (capture != cudaStreamCaptureStatusNone) {
-    return absl::FailedPreconditionError(
-        "the stream is being captured: begin a step before the capture, not in it");
-  }
   Buffer& buffer = buffers_[next_];
   status = StatusFromCuda(cudaEventSynchronize(buffer.read), "cudaEventSynchronize");
   if (!status.ok()) return status;
@@ -72,4 +78,4 @@ absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
   return absl::OkStatus();
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -28,7 +28,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace terrace {
+namespace terrace::internal {
+
+// Errors: FailedPrecondition on a stream that is being captured.
+absl::Status CheckNotCapturing(cudaStream_t stream);
 
 class CudaStagingRing {
  public:
@@ -63,6 +66,6 @@ class CudaStagingRing {
   size_t next_ = 0;              // the one used longest ago
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_CUDA_CUDA_STAGING_RING_H_

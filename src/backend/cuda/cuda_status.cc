@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 absl::Status StatusFromCuda(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return absl::OkStatus();
@@ -37,4 +37,4 @@ CudaDeviceGuard::~CudaDeviceGuard() {
   if (changed_) cudaSetDevice(former_);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

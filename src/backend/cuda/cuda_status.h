@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Ok for cudaSuccess; otherwise names the call and the error, and clears the runtime's last error,
 // so that it is reported once.
@@ -29,6 +29,6 @@ class CudaDeviceGuard {
   bool changed_ = false;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_CUDA_CUDA_STATUS_H_

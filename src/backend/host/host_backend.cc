@@ -9,18 +9,19 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/begin.h"
-#include "kernels/compress.h"
-#include "kernels/copy_blocks.h"
-#include "kernels/gather.h"
-#include "kernels/translate.h"
-#include "kernels/write.h"
 #include "src/backend/host/host_compress.h"
+#include "src/backend/host/host_expand.h"
 #include "src/backend/host/host_rows.h"
-#include "src/plan/step_expand.h"
+#include "src/ops/begin_params.h"
+#include "src/ops/compress_params.h"
+#include "src/ops/copy_params.h"
+#include "src/ops/gather_params.h"
+#include "src/ops/state_params.h"
+#include "src/ops/translate_params.h"
+#include "src/ops/write_params.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // What one thread takes at a time: some tens of microseconds of work, so that waking a thread pays.
@@ -40,79 +41,43 @@ absl::Status OutOfMemory(int64_t bytes) {
                                                    FormatBytes(free), " are free)"));
 }
 
-// Fills the rows of the step that lies at step.header.
-void Expand(const BeginParams& params) {
-  const Geometry& geometry = params.geometry;
-  const StepView& step = params.step;
-  const SequenceStep* const sequences = StepsOf(*step.header);
-  const int window = geometry.window_pool;
-  for (int32_t l = 0; l < params.header.num_sequences; ++l) {
-    const SequenceStep& sequence = sequences[l];
-    const int32_t first_stored = FirstStoredPosition(geometry, sequence);
-    for (int32_t i = 0; i < sequence.count; ++i) {
-      step.tokens[sequence.token_row + i] = {sequence.sequence_index, sequence.first + i,
-                                             sequence.first, first_stored};
-      step.token_record[sequence.token_row + i] = l;
-      step.token_position[sequence.token_row + i] = sequence.first + i;
-    }
-    for (int p = 0; p < geometry.num_pools; ++p) {
-      const PoolGeometry& pool = geometry.pools[p];
-      if (!HoldsRows(pool.kind)) continue;
-      const int32_t* blocks =
-          step.block_table[p] + int64_t{sequence.sequence_index} * pool.blocks_per_sequence;
-      if (p == window) {
-        int32_t* slots = step.slots[p] + sequence.token_row;
-        for (int32_t i = 0; i < sequence.count; ++i) {
-          const int32_t position = sequence.first + i;
-          slots[i] = WindowRowWritten(geometry, *step.header, l, first_stored, position)
-                         ? SlotOf(pool, blocks, position)
-                         : kNoSlot;
-        }
-        continue;
-      }
-      const int32_t begin = EntriesClosed(pool, sequence.first);
-      const int32_t end = EntriesClosed(pool, sequence.first + sequence.count);
-      for (int32_t entry = begin; entry < end; ++entry) {
-        const int32_t row = sequence.entry_row[p] + entry - begin;
-        step.slots[p][row] = EntrySlot(pool, sequence, blocks, entry);
-        step.entry_position[p][row] = entry * pool.ratio;
-      }
-    }
-  }
-  for (int32_t row = params.header.num_token_rows; row < params.padded_token_rows; ++row) {
-    step.tokens[row] = {.sequence_index = -1, .position = 0, .first = 0, .first_stored = 0};
-    step.token_record[row] = -1;
-    step.token_position[row] = 0;
-    if (window >= 0) step.slots[window][row] = kNoSlot;
-  }
-}
-
-}  // namespace
-
-HostBackend::~HostBackend() {
-  for (const auto& [memory, bytes] : mapped_bytes_) munmap(memory, bytes);
-}
-
-absl::StatusOr<void*> HostBackend::Allocate(int64_t bytes) {
-  if (bytes < 0 || bytes > kMostBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes, " bytes"));
-  }
-  const int64_t page = sysconf(_SC_PAGESIZE);
-  const int64_t mapped = std::max(RoundUp(bytes, page), page);
+absl::StatusOr<void*> Map(int64_t bytes) {
+  const int64_t mapped = RoundUp(bytes, sysconf(_SC_PAGESIZE));
   void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return OutOfMemory(bytes);
   // Rows lie at random: with small pages most would miss the TLB. A refusal costs speed alone.
   madvise(memory, mapped, MADV_HUGEPAGE);
-  mapped_bytes_[memory] = mapped;
   return memory;
 }
 
-void HostBackend::Free(void* memory) {
-  const auto found = mapped_bytes_.find(memory);
-  if (found == mapped_bytes_.end()) return;
-  munmap(memory, found->second);
-  mapped_bytes_.erase(found);
+}  // namespace
+
+HostBackend::~HostBackend() {
+  allocations_.RemoveAll([&](void* memory, int64_t bytes) { Release(memory, bytes, Stream{}); });
+}
+
+absl::StatusOr<void*> HostBackend::Allocate(int64_t bytes, Stream stream) {
+  if (bytes < 0 || bytes > kMostBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes, " bytes"));
+  }
+  bytes = std::max<int64_t>(bytes, 1);
+  absl::StatusOr<void*> memory =
+      memory_ != nullptr ? AllocateFrom(*memory_, bytes, stream) : Map(bytes);
+  if (!memory.ok()) return memory;
+  if (memory_ != nullptr) std::memset(*memory, 0, bytes);
+  allocations_.Add(*memory, bytes);
+  return memory;
+}
+
+void HostBackend::Release(void* memory, int64_t bytes, Stream stream) {
+  if (memory_ != nullptr) return memory_->Deallocate(memory, bytes, stream);
+  munmap(memory, RoundUp(bytes, sysconf(_SC_PAGESIZE)));
+}
+
+void HostBackend::Free(void* memory, Stream stream) {
+  const int64_t bytes = allocations_.Remove(memory);
+  if (bytes >= 0) Release(memory, bytes, stream);
 }
 
 absl::Status HostBackend::Upload(void* to, const void* from, int64_t bytes, Stream /*stream*/) {
@@ -133,7 +98,7 @@ absl::Status HostBackend::Begin(const BeginParams& params, Stream stream) {
   absl::Status status =
       Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream);
   if (!status.ok()) return status;
-  Expand(params);
+  ExpandHostStep(params);
   return absl::OkStatus();
 }
 
@@ -210,15 +175,17 @@ absl::Status HostBackend::Compress(const CompressParams& params, Stream /*stream
   const bool csa = params.pool.ratio == kCsaRatio;
   const PlanHeader& header = *params.step.header;
   const int32_t entries = std::min(params.max_entry_rows, header.num_entry_rows[params.pool_index]);
+  const auto compress_entries = csa ? CompressCsaEntries : CompressHcaEntries;
+  const auto compress_sequences = csa ? CompressCsaSequences : CompressHcaSequences;
   pool_.ParallelFor(entries, csa ? kPieceCsaEntries : 1,
-                    [&](int64_t begin, int64_t end) { CompressHostEntries(params, begin, end); });
+                    [&](int64_t begin, int64_t end) { compress_entries(params, begin, end); });
   pool_.ParallelFor(header.num_sequences, csa ? kPieceCsaSequences : kPieceHcaSequences,
-                    [&](int64_t begin, int64_t end) { CompressHostSequences(params, begin, end); });
+                    [&](int64_t begin, int64_t end) { compress_sequences(params, begin, end); });
   return absl::OkStatus();
 }
 
 absl::Status HostBackend::CaptureOverlap(const CaptureOverlapParams& params, Stream /*stream*/) {
-  TakeHostOverlap(params);
+  CaptureHostOverlap(params);
   return absl::OkStatus();
 }
 
@@ -238,4 +205,4 @@ Counters HostBackend::ReadCounters() const {
           .truncated_queries = read(counters_.truncated_queries)};
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

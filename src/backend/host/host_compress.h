@@ -10,23 +10,26 @@
 
 #include <cstdint>
 
-#include "kernels/compress.h"
+#include "src/ops/compress_params.h"
+#include "src/ops/state_params.h"
 
-namespace terrace {
+namespace terrace::internal {
 
-// Entry rows begin .. end - 1 of the step: every CSA entry; the HCA entries all of whose tokens are
-// fed and final in this step.
-void CompressHostEntries(const CompressParams& params, int64_t begin, int64_t end);
+// First pass, entry rows begin .. end - 1 of the step: every CSA entry; the HCA entries all of
+// whose tokens are fed and final in this step.
+void CompressCsaEntries(const CompressParams& params, int64_t begin, int64_t end);
+void CompressHcaEntries(const CompressParams& params, int64_t begin, int64_t end);
 
-// Sequence records begin .. end - 1: their state, the checkpoints inside the step, and the HCA
-// entries that the first pass left.
+// Second pass, sequence steps begin .. end - 1: their state, the checkpoints inside the step, and
+// the HCA entries that the first pass left.
 // REQUIRES: the first pass is over.
-void CompressHostSequences(const CompressParams& params, int64_t begin, int64_t end);
+void CompressCsaSequences(const CompressParams& params, int64_t begin, int64_t end);
+void CompressHcaSequences(const CompressParams& params, int64_t begin, int64_t end);
 
 // All records.
-void TakeHostOverlap(const CaptureOverlapParams& params);
+void CaptureHostOverlap(const CaptureOverlapParams& params);
 void RestoreHostState(const RestoreStateParams& params);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_HOST_HOST_COMPRESS_H_

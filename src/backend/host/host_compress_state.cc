@@ -7,14 +7,8 @@
 
 #include "src/backend/host/host_compress.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
-
-float* PageOf(const PoolStatePages& layers, int32_t row, int32_t block) {
-  if (block < 0 || block >= layers.pages.num_blocks) return nullptr;
-  return reinterpret_cast<float*>(layers.pages.base + row * layers.layer_stride +
-                                  block * layers.pages.block_stride);
-}
 
 // A row that weighs nothing.
 void ClearCsaRow(const CsaStateLayout& layout, float* row) {
@@ -26,13 +20,13 @@ void ClearCsaRow(const CsaStateLayout& layout, float* row) {
 
 }  // namespace
 
-void TakeHostOverlap(const CaptureOverlapParams& params) {
+void CaptureHostOverlap(const CaptureOverlapParams& params) {
   const int32_t floats = params.layout.row_floats();
   for (int32_t i = 0; i < params.count; ++i) {
     const CheckpointRecord& record = params.records[i];
     for (int32_t layer = 0; layer < params.state.rows; ++layer) {
-      const float* const state = PageOf(params.state, layer, record.state_block);
-      float* const overlap = PageOf(params.overlap, layer, record.overlap_block);
+      const float* const state = PageOfBlock(params.state, layer, record.state_block);
+      float* const overlap = PageOfBlock(params.overlap, layer, record.overlap_block);
       if (state == nullptr || overlap == nullptr) continue;
       for (int j = 0; j < kCsaRatio; ++j) {
         std::memcpy(overlap + j * floats,
@@ -49,13 +43,15 @@ void RestoreHostState(const RestoreStateParams& params) {
   for (int32_t i = 0; i < params.count; ++i) {
     const RestoreRecord& record = params.records[i];
     for (int32_t layer = 0; layer < params.hca_state.rows; ++layer) {
-      float* const state = PageOf(params.hca_state, layer, params.hca_table[record.sequence_index]);
-      if (state != nullptr) std::memcpy(state, &record.position, sizeof(record.position));
+      float* const state =
+          PageOfBlock(params.hca_state, layer, params.hca_table[record.sequence_index]);
+      if (state != nullptr) reinterpret_cast<HcaState*>(state)->folded = record.position;
     }
     if (record.position < kCsaRatio) continue;
     for (int32_t layer = 0; layer < params.csa_state.rows; ++layer) {
-      float* const state = PageOf(params.csa_state, layer, params.csa_table[record.sequence_index]);
-      const float* const overlap = PageOf(params.overlap, layer, record.overlap_block);
+      float* const state =
+          PageOfBlock(params.csa_state, layer, params.csa_table[record.sequence_index]);
+      const float* const overlap = PageOfBlock(params.overlap, layer, record.overlap_block);
       if (state == nullptr) continue;
       for (int j = 0; j < kCsaRatio; ++j) {
         float* const row = state + params.csa_layout.row_offset(0, record.position - kCsaRatio + j);
@@ -69,4 +65,4 @@ void RestoreHostState(const RestoreStateParams& params) {
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

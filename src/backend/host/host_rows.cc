@@ -1,43 +1,15 @@
 #include "src/backend/host/host_rows.h"
 
-#include <atomic>
 #include <cstring>
 
+#include "src/backend/host/host_counters.h"
 #include "src/base/multiversion.h"
 #include "src/ops/select.h"
 #include "terrace/formats/rope.h"
 #include "terrace/formats/row_codec.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
-
-void Raise(uint64_t& counter, uint64_t by) {
-  if (by != 0) std::atomic_ref<uint64_t>(counter).fetch_add(by, std::memory_order_relaxed);
-}
-
-void Raise(Counters* counters, const Counters& by) {
-  Raise(counters->nonfinite_values, by.nonfinite_values);
-  Raise(counters->skipped_slots, by.skipped_slots);
-  Raise(counters->skipped_entries, by.skipped_entries);
-  Raise(counters->skipped_positions, by.skipped_positions);
-  Raise(counters->truncated_queries, by.truncated_queries);
-}
-
-// Where the row of a slot lies.
-template <typename Byte>
-struct RowPlace {
-  Byte* data;
-  Byte* scale;
-};
-
-template <RowFormat F>
-TERRACE_HOST_DEVICE RowPlace<uint8_t> PlaceOf(const PlanePages& pages, int32_t slot) {
-  constexpr RowLayout kLayout = LayoutOf(F);
-  const int64_t in_block = slot & ((1 << pages.log2_entries_per_block) - 1);
-  uint8_t* page = pages.base + (slot >> pages.log2_entries_per_block) * pages.block_stride;
-  return {page + in_block * kLayout.data_bytes,
-          page + pages.scale_offset + in_block * kLayout.scale_bytes};
-}
 
 // Rows lie wherever their blocks do, so a row is asked for while the ones before it are worked on.
 constexpr int kRowsAhead = 4;
@@ -45,7 +17,7 @@ constexpr int kRowsAhead = 4;
 template <RowFormat F, bool kForWriting>
 TERRACE_HOST_DEVICE void Prefetch(const PlanePages& pages, int32_t slot) {
   constexpr int kCacheLine = 64;
-  const RowPlace<uint8_t> place = PlaceOf<F>(pages, slot);
+  const RowAddress place = AddressOfRow<F>(pages, slot);
   for (int byte = 0; byte < LayoutOf(F).data_bytes; byte += kCacheLine) {
     __builtin_prefetch(place.data + byte, kForWriting);
   }
@@ -82,7 +54,7 @@ TERRACE_MULTIVERSION void WriteRows(const WriteSegment& segment, int64_t begin, 
       }
       rope = RopeRow(segment.rope, position);
     }
-    const RowPlace<uint8_t> place = PlaceOf<F>(segment.pages, slot);
+    const RowAddress place = AddressOfRow<F>(segment.pages, slot);
     raised->nonfinite_values += EncodeRow<F>(segment.rows + row * segment.row_pitch, rope,
                                              segment.pages.global_scale, place.data, place.scale);
   }
@@ -127,7 +99,7 @@ TERRACE_MULTIVERSION void GatherRows(const GatherParams& params, int64_t begin, 
       std::memset(out, 0, kChannels * sizeof(uint16_t));
       continue;
     }
-    const RowPlace<uint8_t> place = PlaceOf<F>(params.pages, found.slot);
+    const RowAddress place = AddressOfRow<F>(params.pages, found.slot);
     DecodeRow<F>(place.data, place.scale, rope, params.pages.global_scale, out);
   }
 }
@@ -169,4 +141,4 @@ void TranslateHostQueries(const TranslateParams& params, int64_t begin, int64_t 
   Raise(select.counters, raised);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

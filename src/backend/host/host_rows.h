@@ -7,12 +7,12 @@
 
 #include <cstdint>
 
-#include "kernels/gather.h"
-#include "kernels/translate.h"
-#include "kernels/write.h"
+#include "src/ops/gather_params.h"
+#include "src/ops/translate_params.h"
+#include "src/ops/write_params.h"
 #include "terrace/counters.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Rows begin .. end - 1 of one segment.
 void WriteHostRows(const WriteSegment& segment, int64_t begin, int64_t end, Counters* counters);
@@ -24,6 +24,6 @@ void GatherHostRows(const GatherParams& params, int64_t begin, int64_t end);
 // Queries begin .. end - 1.
 void TranslateHostQueries(const TranslateParams& params, int64_t begin, int64_t end);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_HOST_HOST_ROWS_H_

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/base/status_macros.h"
+#include "terrace/backend_buffer.h"
 #include "tools/terrace/engine/layer_places.h"
 
 #if defined(TERRACE_HAS_CUDA)
@@ -50,10 +51,9 @@ absl::Status RawRows::Build(const ModelSpec& model, const CompressorWeights& wei
     }
   }
   for (int p = 0; p < kMaxPlanes; ++p) {
-    for (BackendMemory<float>& rows : rows_[p]) {
-      absl::Status status =
-          rows.Allocate(store_->backend(), store_->geometry().max_step_tokens * columns[p]);
-      if (!status.ok()) return status;
+    for (BackendBuffer<float>& rows : rows_[p]) {
+      TERRACE_RETURN_IF_ERROR(rows.Allocate(
+          store_->backend(), store_->geometry().max_step_tokens * columns[p], Stream{}));
     }
   }
   for (Layer& layer : layers_) {
@@ -74,9 +74,9 @@ absl::Status RawRows::AddPlane(const CompressorWeights::Plane& weights, ContentP
 
   const auto upload = [&](const std::vector<float>& numbers) -> absl::StatusOr<const float*> {
     Backend& backend = store_->backend();
-    BackendMemory<float>& memory = layer->weights.emplace_back();
+    BackendBuffer<float>& memory = layer->weights.emplace_back();
     const int64_t count = static_cast<int64_t>(numbers.size());
-    absl::Status status = memory.Allocate(backend, count);
+    absl::Status status = memory.Allocate(backend, count, Stream{});
     if (status.ok()) {
       status = backend.Upload(memory.data(), numbers.data(), count * int64_t{sizeof(float)}, {});
     }

@@ -13,9 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/base/thread_pool.h"
+#include "terrace/backend_buffer.h"
 #include "terrace/model.h"
 #include "terrace/store.h"
-#include "tools/terrace/contents/backend_memory.h"
 #include "tools/terrace/contents/compressor_weights.h"
 #include "tools/terrace/contents/fill_raw.h"
 #include "tools/terrace/contents/step_contents.h"
@@ -38,7 +38,7 @@ class RawRows {
   struct Layer {
     RawSegment segment = {};
     CompressInputs inputs = {};
-    std::vector<BackendMemory<float>> weights;
+    std::vector<BackendBuffer<float>> weights;
   };
 
   RawRows(Store* store, const StepContents* contents, ThreadPool* threads)
@@ -51,7 +51,7 @@ class RawRows {
   const StepContents& contents_;
   ThreadPool* const threads_;
   std::vector<Layer> layers_;                 // of the store's range
-  BackendMemory<float> rows_[kMaxPlanes][2];  // [plane][kv, score]
+  BackendBuffer<float> rows_[kMaxPlanes][2];  // [plane][kv, score]
 };
 
 }  // namespace terrace::tools

@@ -95,12 +95,12 @@ absl::Status RowSource::Build(const CompressorWeights& weights) {
     total += elements_of(segments_[i]);
   }
   if (on_host_) total = largest[0] + largest[1] + largest[2];
-  TERRACE_RETURN_IF_ERROR(rows_.Allocate(backend, total));
+  TERRACE_RETURN_IF_ERROR(rows_.Allocate(backend, total, Stream{}));
   for (size_t i = 0; i < segments_.size(); ++i) segments_[i].rows = rows_.data() + first[i];
 
   if (on_host_) return absl::OkStatus();
   const int64_t count = static_cast<int64_t>(segments_.size());
-  TERRACE_RETURN_IF_ERROR(device_segments_.Allocate(backend, count));
+  TERRACE_RETURN_IF_ERROR(device_segments_.Allocate(backend, count, Stream{}));
   return backend.Upload(device_segments_.data(), segments_.data(),
                         count * int64_t{sizeof(FillSegment)}, {});
 }

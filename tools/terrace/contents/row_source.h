@@ -14,9 +14,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/base/thread_pool.h"
+#include "terrace/backend_buffer.h"
 #include "terrace/model.h"
 #include "terrace/store.h"
-#include "tools/terrace/contents/backend_memory.h"
 #include "tools/terrace/contents/compressor_weights.h"
 #include "tools/terrace/contents/fill_rows.h"
 #include "tools/terrace/contents/step_contents.h"
@@ -58,8 +58,8 @@ class RowSource {
   const bool on_host_;
   std::vector<LayerSegments> layers_;  // of the store's range
   std::vector<FillSegment> segments_;
-  BackendMemory<FillSegment> device_segments_;
-  BackendMemory<uint16_t> rows_;
+  BackendBuffer<FillSegment> device_segments_;
+  BackendBuffer<uint16_t> rows_;
 };
 
 }  // namespace terrace::tools

@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "terrace/backend.h"
-#include "tools/terrace/contents/backend_memory.h"
+#include "terrace/backend_buffer.h"
 #include "tools/terrace/contents/contents.h"
 #include "tools/terrace/engine/step_runner.h"
 #include "tools/terrace/trace/prefix_keys.h"
@@ -42,8 +42,8 @@ class StepContents {
   Backend* const backend_;
   const PrefixKeys& keys_;
   std::vector<ContentSequence> content_sequences_;
-  BackendMemory<ContentSequence> sequences_;
-  BackendMemory<uint64_t> prefix_keys_;
+  BackendBuffer<ContentSequence> sequences_;
+  BackendBuffer<uint64_t> prefix_keys_;
 };
 
 }  // namespace terrace::tools

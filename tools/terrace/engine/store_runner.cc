@@ -82,8 +82,8 @@ absl::Status StoreRunner::MakeRopes(int32_t positions) {
     const float* data = table.data();
     if (backend_->name() != "host") {
       const int64_t size = static_cast<int64_t>(table.size());
-      BackendMemory<float>& memory = device_ropes_.emplace_back();
-      absl::Status status = memory.Allocate(*backend_, size);
+      BackendBuffer<float>& memory = device_ropes_.emplace_back();
+      absl::Status status = memory.Allocate(*backend_, size, Stream{});
       if (status.ok()) {
         status = backend_->Upload(memory.data(), data, size * int64_t{sizeof(float)}, stream_);
       }

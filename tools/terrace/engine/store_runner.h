@@ -15,10 +15,10 @@
 #include "absl/types/span.h"
 #include "src/base/thread_pool.h"
 #include "terrace/backend.h"
+#include "terrace/backend_buffer.h"
 #include "terrace/capacity.h"
 #include "terrace/plan.h"
 #include "terrace/store.h"
-#include "tools/terrace/contents/backend_memory.h"
 #include "tools/terrace/contents/compressor_weights.h"
 #include "tools/terrace/contents/raw_rows.h"
 #include "tools/terrace/contents/row_source.h"
@@ -59,7 +59,7 @@ class StoreRunner final : public StepRunner {
   std::shared_ptr<Backend> backend_;
   std::unique_ptr<Store> store_;
   std::vector<std::vector<float>> rope_tables_;
-  std::vector<BackendMemory<float>> device_ropes_;
+  std::vector<BackendBuffer<float>> device_ropes_;
   CompressorWeights weights_;
   std::unique_ptr<StepContents> contents_;
   std::unique_ptr<RowSource> rows_;

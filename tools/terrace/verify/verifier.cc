@@ -71,8 +71,8 @@ absl::Status Verifier::Build() {
     rows += Sampler::kMostQueries * int64_t{2 * kTopK + kMostVisible};
   }
   Backend& backend = store_->backend();
-  TERRACE_RETURN_IF_ERROR(device_chosen_.Allocate(backend, chosen));
-  return out_.Allocate(backend, rows * kLatentChannels);
+  TERRACE_RETURN_IF_ERROR(device_chosen_.Allocate(backend, chosen, Stream{}));
+  return out_.Allocate(backend, rows * kLatentChannels, Stream{});
 }
 
 absl::Status Verifier::CheckStep(absl::Span<const StepSequence> sequences, Stream stream) {

@@ -18,9 +18,9 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "src/base/thread_pool.h"
+#include "terrace/backend_buffer.h"
 #include "terrace/model.h"
 #include "terrace/store.h"
-#include "tools/terrace/contents/backend_memory.h"
 #include "tools/terrace/contents/compressor_weights.h"
 #include "tools/terrace/trace/prefix_keys.h"
 #include "tools/terrace/verify/expected_rows.h"
@@ -131,8 +131,8 @@ class Verifier {
   std::vector<Read> reads_;
   std::vector<ExpectedRow> expected_;
   int64_t out_used_ = 0;  // elements
-  BackendMemory<int32_t> device_chosen_;
-  BackendMemory<uint16_t> out_;
+  BackendBuffer<int32_t> device_chosen_;
+  BackendBuffer<uint16_t> out_;
   std::vector<uint16_t> downloaded_;  // cuda
   std::mutex mutex_;                  // of what several threads find
 };
