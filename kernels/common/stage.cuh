@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <cuda/ptx>
 
 #include "kernels/common/warp.cuh"
 #include "src/ops/pages.h"
@@ -124,14 +125,12 @@ __device__ __forceinline__ void StoreRows(const uint8_t* rows, int count, uint8_
                                           int64_t pitch) {
   const int lane = threadIdx.x % kWarpLanes;
 #if __CUDA_ARCH__ >= 900
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  cuda::ptx::fence_proxy_async(cuda::ptx::space_shared);
   __syncwarp();
   if (lane < kRows && lane < count) {
-    asm volatile(
-        "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(out + lane * pitch),
-        "r"(SharedAddress(rows + lane * kRowBytes)), "n"(kRowBytes)
-        : "memory");
-    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+    cuda::ptx::cp_async_bulk(cuda::ptx::space_global, cuda::ptx::space_shared, out + lane * pitch,
+                             rows + lane * kRowBytes, kRowBytes);
+    cuda::ptx::cp_async_bulk_commit_group();
   }
 #else
   __syncwarp();
@@ -146,7 +145,7 @@ __device__ __forceinline__ void StoreRows(const uint8_t* rows, int count, uint8_
 }
 __device__ __forceinline__ void AwaitStores() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  cuda::ptx::cp_async_bulk_wait_group_read(cuda::ptx::n32_t<0>());
 #endif
   __syncwarp();
 }
