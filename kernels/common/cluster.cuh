@@ -3,8 +3,8 @@
 // and only for these bytes: a barrier of the whole cluster would fence all other memory, too. SM90
 // on.
 //
-// The instructions are written by hand: with those that cuda::ptx has, HCA's cluster kernels came out
-// 72 and 80 instructions longer (toolkit 13.0, SM90), and mapa it has not.
+// The instructions are written by hand: with those that cuda::ptx has, HCA's cluster kernels came
+// out 72 and 80 instructions longer (toolkit 13.0, SM90), and mapa it has not.
 
 #ifndef TERRACE_KERNELS_COMMON_CLUSTER_CUH_
 #define TERRACE_KERNELS_COMMON_CLUSTER_CUH_

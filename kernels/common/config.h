@@ -1,5 +1,5 @@
-// Numbers that size launches, chosen for the devices at hand (H100, H200) and right, if not best, on
-// any other: none of them changes a result. docs/kernels.md says what was tried.
+// Numbers that size launches, chosen for the devices at hand (H100, H200) and right, if not best,
+// on any other: none of them changes a result. docs/kernels.md says what was tried.
 
 #ifndef TERRACE_KERNELS_COMMON_CONFIG_H_
 #define TERRACE_KERNELS_COMMON_CONFIG_H_
