@@ -1,14 +1,14 @@
-// Begin. One launch: every block takes the whole plan into shared memory, straight from the pinned
+// Begin. One launch: every CTA takes the whole plan into shared memory, straight from the pinned
 // buffer where the host staged it, applies its patches and expands its share of the rows, a thread
-// a row: token rows first, then the entry rows of each pool. Blocks need nothing of each other: the
-// patches are few, and written twice they are the same. A thread finds its lane record by
-// bisection, so the cost does not grow with the length of a prefill chunk.
+// a row: token rows first, then the entry rows of each pool. CTAs need nothing of each other: the
+// patches are few, and written twice they are the same. A thread finds its sequence step by
+// bisection, so the cost does not grow with the length of a prefill piece.
 //
 // Both kernels end with a fence: what comes behind them may start as soon as their threads have
 // ended and read what they wrote (launch.cuh).
 //
-// A plan too large to be staged is uploaded and patched first (Patch, a thread a patch); the lane
-// records are then read where they lie.
+// A plan too large to be staged is uploaded and patched first (Patch, a thread a patch); the
+// sequence steps are then read where they lie.
 
 #include "kernels/begin.h"
 #include "kernels/common/launch.cuh"
@@ -19,8 +19,8 @@ namespace {
 
 constexpr int kPatchThreads = 128;
 constexpr int kThreads = 1024;
-constexpr int kRowsPerThread = 2;  // so that few blocks ask for the plan
-constexpr int kChunksPerThread = kMaxStagedPlanBytes / (kThreads * sizeof(uint4));
+constexpr int kRowsPerThread = 2;  // so that few CTAs ask for the plan
+constexpr int kWordsPerThread = kMaxStagedPlanBytes / (kThreads * sizeof(uint4));
 static_assert(kMaxStagedPlanBytes % (kThreads * sizeof(uint4)) == 0);
 static_assert(sizeof(PlanHeader) % sizeof(uint4) == 0 &&
               sizeof(SequenceStep) % sizeof(uint4) == 0 && sizeof(BlockPatch) == sizeof(uint4) &&
@@ -28,16 +28,16 @@ static_assert(sizeof(PlanHeader) % sizeof(uint4) == 0 &&
 
 struct BeginLaunch {
   BeginParams params;
-  int32_t plan_chunks;  // of 16 bytes
+  int32_t plan_words;  // of 16 bytes
   int32_t num_patches;
   int32_t total_rows;
 };
 
 __device__ __forceinline__ void ApplyPatch(const Geometry& geometry, const StepView& step,
-                                           uint4 chunk) {
-  const int32_t pool = static_cast<int32_t>(chunk.x);
-  const int64_t row = int64_t{chunk.y} * geometry.pools[pool].blocks_per_sequence;
-  step.block_table[pool][row + chunk.z] = static_cast<int32_t>(chunk.w);
+                                           uint4 word16) {
+  const int32_t pool = static_cast<int32_t>(word16.x);
+  const int64_t row = int64_t{word16.y} * geometry.pools[pool].blocks_per_sequence;
+  step.block_table[pool][row + word16.z] = static_cast<int32_t>(word16.w);
 }
 
 __global__ void __launch_bounds__(kPatchThreads)
@@ -54,7 +54,7 @@ __device__ __forceinline__ const int32_t* SequenceBlocks(const BeginParams& para
          int64_t{sequence.sequence_index} * params.geometry.pools[pool].blocks_per_sequence;
 }
 
-// `plan` is the plan where this block reads it. Not step.header, which another block may be
+// `plan` is the plan where this CTA reads it. Not step.header, which another CTA may be
 // writing.
 __device__ __forceinline__ void ExpandTokenRow(const BeginParams& params, const PlanHeader& plan,
                                                int32_t row) {
@@ -94,23 +94,23 @@ __device__ __forceinline__ void ExpandEntryRow(const BeginParams& params, const 
   step.entry_position[pool][row] = entry * geometry.ratio;
 }
 
-// The plan into shared memory and, by the first block, to where later kernels read it.
+// The plan into shared memory and, by the first CTA, to where later kernels read it.
 __device__ __forceinline__ void StagePlan(const BeginLaunch& launch, uint4* staged) {
   const uint4* from = reinterpret_cast<const uint4*>(launch.params.plan);
   uint4* to = blockIdx.x == 0 ? reinterpret_cast<uint4*>(launch.params.step.header) : nullptr;
-  // All loads before the first use: one round trip to the host, not one a chunk.
-  uint4 chunks[kChunksPerThread];
+  // All loads before the first use: one round trip to the host, not one a word.
+  uint4 words[kWordsPerThread];
 #pragma unroll
-  for (int i = 0; i < kChunksPerThread; ++i) {
+  for (int i = 0; i < kWordsPerThread; ++i) {
     const int at = i * kThreads + threadIdx.x;
-    if (at < launch.plan_chunks) chunks[i] = from[at];
+    if (at < launch.plan_words) words[i] = from[at];
   }
 #pragma unroll
-  for (int i = 0; i < kChunksPerThread; ++i) {
+  for (int i = 0; i < kWordsPerThread; ++i) {
     const int at = i * kThreads + threadIdx.x;
-    if (at >= launch.plan_chunks) break;
-    staged[at] = chunks[i];
-    if (to != nullptr) to[at] = chunks[i];
+    if (at >= launch.plan_words) break;
+    staged[at] = words[i];
+    if (to != nullptr) to[at] = words[i];
   }
 }
 
@@ -155,16 +155,16 @@ int LaunchBegin(const BeginParams& params, CUstream_st* stream) {
   int64_t rows = params.padded_token_rows;
   for (const int32_t entry_rows : params.header.num_entry_rows) rows += entry_rows;
   if (rows > kMaxGridX) return cudaErrorInvalidValue;
-  const int64_t blocks = CeilDiv(rows, kThreads * kRowsPerThread);
+  const int64_t ctas = CeilDiv(rows, kThreads * kRowsPerThread);
   BeginLaunch launch = {params, 0, 0, static_cast<int32_t>(rows)};
   if (params.plan == nullptr) {
-    return Launch(BeginKernel<false>, {blocks, 1, kThreads}, stream, launch);
+    return Launch(BeginKernel<false>, {ctas, 1, kThreads}, stream, launch);
   }
   const int64_t bytes = BytesToBegin(params);
   if (bytes > kMaxStagedPlanBytes) return cudaErrorInvalidValue;
-  launch.plan_chunks = static_cast<int32_t>(bytes / sizeof(uint4));
+  launch.plan_words = static_cast<int32_t>(bytes / sizeof(uint4));
   launch.num_patches = PatchesToBegin(params);
-  return Launch(BeginKernel<true>, {blocks > 0 ? blocks : 1, 1, kThreads, static_cast<int>(bytes)},
+  return Launch(BeginKernel<true>, {ctas > 0 ? ctas : 1, 1, kThreads, static_cast<int>(bytes)},
                 stream, launch);
 }
 

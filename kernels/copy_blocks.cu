@@ -1,7 +1,8 @@
-// CopyBlocks. Grid: tiles, all tiles of a block next to each other; a thread moves kChunks chunks
+// CopyBlocks. Grid: tiles, all tiles of a block next to each other; a thread moves kWords words
 // of 16 bytes, all loads before the first store. What pool a copy is in is known on the device
 // alone, so the grid is sized for the largest block; tiles beyond a smaller one have nothing to do.
 
+#include "kernels/common/config.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/copy_blocks.h"
 
@@ -9,10 +10,9 @@ namespace terrace::internal {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kChunks = 8;
-constexpr int kChunkBytes = 16;
-constexpr int64_t kTileBytes = int64_t{kThreads} * kChunks * kChunkBytes;
-constexpr int64_t kMaxBlocks = 1 << 20;
+constexpr int kWords = 8;
+constexpr int kWordBytes = 16;
+constexpr int64_t kTileBytes = int64_t{kThreads} * kWords * kWordBytes;
 
 struct CopyLaunch {
   CopyParams params;
@@ -21,16 +21,16 @@ struct CopyLaunch {
 };
 
 __device__ __forceinline__ void CopyTile(const uint8_t* from, uint8_t* to, int64_t bytes) {
-  uint4 chunks[kChunks];
+  uint4 words[kWords];
 #pragma unroll
-  for (int i = 0; i < kChunks; ++i) {
-    const int64_t at = (int64_t{i} * kThreads + threadIdx.x) * kChunkBytes;
-    if (at < bytes) chunks[i] = *reinterpret_cast<const uint4*>(from + at);
+  for (int i = 0; i < kWords; ++i) {
+    const int64_t at = (int64_t{i} * kThreads + threadIdx.x) * kWordBytes;
+    if (at < bytes) words[i] = *reinterpret_cast<const uint4*>(from + at);
   }
 #pragma unroll
-  for (int i = 0; i < kChunks; ++i) {
-    const int64_t at = (int64_t{i} * kThreads + threadIdx.x) * kChunkBytes;
-    if (at < bytes) *reinterpret_cast<uint4*>(to + at) = chunks[i];
+  for (int i = 0; i < kWords; ++i) {
+    const int64_t at = (int64_t{i} * kThreads + threadIdx.x) * kWordBytes;
+    if (at < bytes) *reinterpret_cast<uint4*>(to + at) = words[i];
   }
 }
 
@@ -60,8 +60,8 @@ int LaunchCopyBlocks(const CopyParams& params, LaunchTarget target) {
     if (tiles > launch.tiles_per_copy) launch.tiles_per_copy = tiles;
   }
   launch.tiles = launch.tiles_per_copy * params.count;
-  const int64_t blocks = launch.tiles < kMaxBlocks ? launch.tiles : kMaxBlocks;
-  return LaunchAwaiting(CopyBlocksKernel, {blocks, 1, kThreads}, target, launch);
+  const int64_t ctas = launch.tiles < kCopyMaxCtas ? launch.tiles : kCopyMaxCtas;
+  return LaunchAwaiting(CopyBlocksKernel, {ctas, 1, kThreads}, target, launch);
 }
 
 }  // namespace terrace::internal

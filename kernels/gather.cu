@@ -1,9 +1,10 @@
-// Gather. Grid: runs of a query's rows by queries, kWarps warps a block. A warp takes one or two
+// Gather. Grid: runs of a query's rows by queries, kWarps warps a CTA. A warp takes one or two
 // tiles of 512 channels, each one latent row or four indexer rows: lane r works out the slot of the
 // warp's r-th row, all rows are staged in shared memory at once, decoded and stored (stage.cuh).
-// With few rows a warp there is little left to do at the end of a grid. Neighbouring blocks have
+// With few rows a warp there is little left to do at the end of a grid. Neighbouring CTAs have
 // neighbouring rows of a query: they share its lists and tables and write one stretch of memory.
 
+#include "kernels/common/config.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/common/stage.cuh"
 #include "kernels/gather.h"
@@ -14,11 +15,9 @@ namespace {
 
 constexpr int kWarps = 2;
 constexpr int kThreads = kWarps * kWarpLanes;
-constexpr int kBlocksPerSm = 24;        // caps the registers; as many threads as any device runs
-constexpr int kTiles = 2;               // of a warp, all under way at once
-constexpr int64_t kWarpsWanted = 8192;  // before a warp takes kTiles
-constexpr int kHalves = 2;              // of a tile: a lane has a chunk of each
-constexpr int kTileChannels = kHalves * kWarpLanes * kChunkChannels;
+constexpr int kTiles = 2;   // of a warp, all under way at once
+constexpr int kHalves = 2;  // of a tile: a lane has a vector of each
+constexpr int kTileChannels = kHalves * kWarpLanes * kVectorChannels;
 
 template <RowFormat F>
 constexpr int kTileRows = kTileChannels / LayoutOf(F).channels;
@@ -72,25 +71,25 @@ struct WarpMemory {
   alignas(kPieceBytes) uint8_t rows[kRows][kRowBytes];
 };
 
-// Decodes one chunk of a tile in each lane, zeros where its row has no slot. `slots`: of the warp's
-// rows, lane by lane; `half` of tile `tile`.
+// Decodes one vector of a tile in each lane, zeros where its row has no slot. `slots`: of the
+// warp's rows, lane by lane; `half` of tile `tile`.
 template <RowFormat F, bool kRotates>
 __device__ __forceinline__ void FinishHalf(const PlanePages& pages, int32_t slots, int tile,
                                            int half, WarpMemory<F, kRotates>& memory) {
   using S = Stage<F, kRotates>;
-  const int chunk_of_tile = half * kWarpLanes + threadIdx.x % kWarpLanes;
-  const int row_of_tile = kTileRows<F> == 1 ? 0 : chunk_of_tile / S::kChunks;
+  const int vector_of_tile = half * kWarpLanes + threadIdx.x % kWarpLanes;
+  const int row_of_tile = kTileRows<F> == 1 ? 0 : vector_of_tile / S::kVectors;
   const int row = tile * kTileRows<F> + row_of_tile;
-  const int index = chunk_of_tile % S::kChunks;
+  const int index = vector_of_tile % S::kVectors;
   const int32_t slot = __shfl_sync(kAllLanes, slots, row);
-  uint4 chunk = {};
+  uint4 vector = {};
   if (slot >= 0) {
-    chunk = DecodeChunk<F, kRotates>(pages, slot, memory.stages[row], index);
+    vector = DecodeVector<F, kRotates>(pages, slot, memory.stages[row], index);
     if constexpr (kRotates) {
-      if (index >= S::kFirstRopeChunk) chunk = RotateChunk<F>(chunk, memory.stages[row], index);
+      if (index >= S::kFirstRopeVector) vector = RotateVector<F>(vector, memory.stages[row], index);
     }
   }
-  reinterpret_cast<uint4*>(memory.rows[row])[index] = chunk;
+  reinterpret_cast<uint4*>(memory.rows[row])[index] = vector;
 }
 
 // Gathers the rows of `query` from `first` on that are this warp's.
@@ -126,7 +125,7 @@ __device__ __forceinline__ void GatherRows(const GatherLaunch& launch, int32_t q
 }
 
 template <RowFormat F, bool kRotates>
-__global__ void __launch_bounds__(kThreads, kBlocksPerSm)
+__global__ void __launch_bounds__(kThreads, kGatherCtasPerSm)
     GatherKernel(const __grid_constant__ GatherLaunch launch) {
   __shared__ WarpMemory<F, kRotates> memory[kWarps];
   const Selection& select = launch.params.select;
@@ -141,9 +140,9 @@ template <RowFormat F>
 int LaunchOf(const GatherParams& params, LaunchTarget target) {
   const Selection& select = params.select;
   const int64_t tiles = CeilDiv(select.rows_per_query, kTileRows<F>);
-  const GatherLaunch launch = {params, tiles * select.num_queries > kWarpsWanted ? kTiles : 1};
-  const LaunchShape shape = {.blocks_x = CeilDiv(tiles, kWarps * launch.tiles_per_warp),
-                             .blocks_y = min(int64_t{select.num_queries}, kMaxGridY),
+  const GatherLaunch launch = {params, tiles * select.num_queries > kGatherBusyWarps ? kTiles : 1};
+  const LaunchShape shape = {.ctas_x = CeilDiv(tiles, kWarps * launch.tiles_per_warp),
+                             .ctas_y = min(int64_t{select.num_queries}, kMaxGridY),
                              .threads = kThreads};
   return LaunchAwaiting(
       params.rope.data == nullptr ? GatherKernel<F, false> : GatherKernel<F, true>, shape, target,

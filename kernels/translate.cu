@@ -3,6 +3,7 @@
 // table before the first of those is used, and stores the run together. What Begin wrote (the
 // query's token row) is read before the kernel waits for the one before it.
 
+#include "kernels/common/config.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/common/warp.cuh"
 #include "kernels/translate.h"
@@ -14,10 +15,6 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWide = 4;  // slots of a run that is one 16-byte access
 
-// Up to so many slots a thread takes one run at a time: how short the way of a query is decides.
-// Beyond, the device is full, a group is one warp, and what decides is how much a thread has in
-// flight.
-constexpr int64_t kFewSlots = 1 << 20;
 constexpr int kManyRuns = 4;
 
 struct TranslateLaunch {
@@ -141,13 +138,12 @@ int LaunchTranslate(const TranslateParams& params, LaunchTarget target) {
   const bool wide = whole_runs(params.slots, params.slots_pitch, params.padded_rows) &&
                     (!ListsRows(select) ||
                      whole_runs(select.entries, select.entries_pitch, select.rows_per_query));
-  const bool few = int64_t{select.num_queries} * params.padded_rows <= kFewSlots;
+  const bool few = int64_t{select.num_queries} * params.padded_rows <= kTranslateFewSlots;
   const int64_t runs = CeilDiv(params.padded_rows, wide ? kWide : 1);
   TranslateLaunch launch = {params, 5};
   while (few && 1 << launch.log2_group < min(runs, int64_t{kThreads})) ++launch.log2_group;
-  const int64_t blocks = CeilDiv(select.num_queries, kThreads >> launch.log2_group);
-  return LaunchAwaiting(ChooseKernel(select.kind, wide, few), {blocks, 1, kThreads}, target,
-                        launch);
+  const int64_t ctas = CeilDiv(select.num_queries, kThreads >> launch.log2_group);
+  return LaunchAwaiting(ChooseKernel(select.kind, wide, few), {ctas, 1, kThreads}, target, launch);
 }
 
 }  // namespace terrace::internal

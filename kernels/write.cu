@@ -1,4 +1,4 @@
-// Write. Grid: the segments one after the other, kWarps warps a block; a lane holds a packet of 16
+// Write. Grid: the segments one after the other, kWarps warps a CTA; a lane holds a packet of 16
 // channels, so a warp takes one latent row or four indexer rows. A row is loaded, mended, rotated,
 // quantized and stored without leaving the registers; its group maxima and scale bytes travel
 // through shuffles. What can be done before the kernel before this one has ended is (launch.cuh).
@@ -15,24 +15,24 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarpLanes;
 
-TERRACE_HOST_DEVICE constexpr int RowsPerBlock(RowFormat format) {
+TERRACE_HOST_DEVICE constexpr int RowsPerCta(RowFormat format) {
   return kThreads / (LayoutOf(format).channels / kPacketChannels);
 }
 
 struct WriteLaunch {
   WriteParams params;
-  int32_t first_block[kMaxWriteSegments];
+  int32_t first_cta[kMaxWriteSegments];
 };
 
 template <RowFormat F>
-__device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t block,
+__device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t cta,
                                           Counters* counters) {
   using Shape = RowShape<F>;
   static_assert(kWarpLanes % Shape::kPackets == 0, "a row lies in one warp");
-  constexpr int kRowsPerBlock = RowsPerBlock(F);
+  constexpr int kRowsPerCta = RowsPerCta(F);
   const int index = threadIdx.x % Shape::kPackets;
   const int rope_packet = index - Shape::kFirstRopePacket;
-  const int32_t row = block * kRowsPerBlock + threadIdx.x / Shape::kPackets;
+  const int32_t row = cta * kRowsPerCta + threadIdx.x / Shape::kPackets;
   const bool rotates = segment.rope.data != nullptr;
 
   // The row is put on its way to the L2, and where it goes is read, while the kernel before this
@@ -90,15 +90,15 @@ template <RowFormat... kFormats>
 __global__ void __launch_bounds__(kThreads)
     WriteKernel(const __grid_constant__ WriteLaunch launch) {
   int index = 0;
-  const int32_t block = blockIdx.x;
+  const int32_t cta = blockIdx.x;
 #pragma unroll
   for (int i = 1; i < kMaxWriteSegments; ++i) {
-    if (i < launch.params.num_segments && block >= launch.first_block[i]) index = i;
+    if (i < launch.params.num_segments && cta >= launch.first_cta[i]) index = i;
   }
   const WriteSegment& segment = launch.params.segments[index];
-  const int32_t block_of_segment = block - launch.first_block[index];
+  const int32_t cta_of_segment = cta - launch.first_cta[index];
   ((segment.pages.format == kFormats
-        ? WriteRows<kFormats>(segment, block_of_segment, launch.params.counters)
+        ? WriteRows<kFormats>(segment, cta_of_segment, launch.params.counters)
         : void()),
    ...);
 }
@@ -151,14 +151,14 @@ Kernel ChooseKernel(const WriteParams& params) {
 }  // namespace
 
 int LaunchWrite(const WriteParams& params, LaunchTarget target) {
-  WriteLaunch launch = {.params = params, .first_block = {}};
-  int64_t blocks = 0;
+  WriteLaunch launch = {.params = params, .first_cta = {}};
+  int64_t ctas = 0;
   for (int i = 0; i < params.num_segments; ++i) {
     const WriteSegment& segment = params.segments[i];
-    launch.first_block[i] = static_cast<int32_t>(blocks);
-    blocks += CeilDiv(segment.max_rows, RowsPerBlock(segment.pages.format));
+    launch.first_cta[i] = static_cast<int32_t>(ctas);
+    ctas += CeilDiv(segment.max_rows, RowsPerCta(segment.pages.format));
   }
-  return LaunchAwaiting(ChooseKernel(params), {blocks, 1, kThreads}, target, launch);
+  return LaunchAwaiting(ChooseKernel(params), {ctas, 1, kThreads}, target, launch);
 }
 
 }  // namespace terrace::internal

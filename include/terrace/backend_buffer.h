@@ -7,8 +7,8 @@
 //
 // REQUIRES: the backend outlives the buffer.
 // Thread-safe: no.
-// Stream: memory goes back in the order of the buffer's stream: the one that it was made with, until
-// set_stream names another. What touches the memory on other streams must have run by then.
+// Stream: memory goes back in the order of the buffer's stream: the one that it was made with,
+// until set_stream names another. What touches the memory on other streams must have run by then.
 
 #ifndef TERRACE_BACKEND_BUFFER_H_
 #define TERRACE_BACKEND_BUFFER_H_

@@ -16,13 +16,13 @@ namespace terrace::internal {
 inline constexpr int64_t kMaxGridX = 0x7FFFFFFF;
 inline constexpr int64_t kMaxGridY = 65535;
 
-// Blocks in x and y. REQUIRES: blocks_y <= kMaxGridY.
+// CTAs in x and y. REQUIRES: ctas_y <= kMaxGridY.
 struct LaunchShape {
-  int64_t blocks_x;
-  int64_t blocks_y;
+  int64_t ctas_x;
+  int64_t ctas_y;
   int threads;
   int shared_bytes = 0;  // dynamic
-  int cluster = 1;  // blocks in x of a cluster, a divisor of blocks_x; more than 1 from SM90 on
+  int cluster = 1;       // CTAs in x of a cluster, a divisor of ctas_x; more than 1 from SM90 on
 };
 
 // Launches overlap by programmatic dependent launch (SM90 on): a kernel started by LaunchAwaiting
@@ -65,11 +65,10 @@ template <typename Params>
 int LaunchWith(cudaLaunchAttribute* attributes, unsigned num_attributes,
                void (*kernel)(const Params), const LaunchShape& shape, cudaStream_t stream,
                const Params& params) {
-  if (shape.blocks_x <= 0 || shape.blocks_y <= 0) return cudaSuccess;
-  if (shape.blocks_x > kMaxGridX || shape.blocks_y > kMaxGridY) return cudaErrorInvalidValue;
+  if (shape.ctas_x <= 0 || shape.ctas_y <= 0) return cudaSuccess;
+  if (shape.ctas_x > kMaxGridX || shape.ctas_y > kMaxGridY) return cudaErrorInvalidValue;
   cudaLaunchConfig_t config = {};
-  config.gridDim =
-      dim3(static_cast<unsigned>(shape.blocks_x), static_cast<unsigned>(shape.blocks_y));
+  config.gridDim = dim3(static_cast<unsigned>(shape.ctas_x), static_cast<unsigned>(shape.ctas_y));
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
   config.stream = stream;

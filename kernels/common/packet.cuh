@@ -39,16 +39,16 @@ __device__ __forceinline__ Packet Pack(const Channels& channels) {
   return packet;
 }
 
-__device__ __forceinline__ uint4 LoadChunk(const uint8_t* from) {
+__device__ __forceinline__ uint4 LoadVector(const uint8_t* from) {
   return *reinterpret_cast<const uint4*>(from);
 }
-__device__ __forceinline__ void StoreChunk(uint8_t* to, uint4 chunk) {
-  *reinterpret_cast<uint4*>(to) = chunk;
+__device__ __forceinline__ void StoreVector(uint8_t* to, uint4 vector) {
+  *reinterpret_cast<uint4*>(to) = vector;
 }
 
-// Lanes 2j and 2j+1 hold two 16-byte chunks each, 64 consecutive bytes. If a lane stored its own 32
-// bytes, each of its two stores would write half of every sector, so neighbours split the work: the
-// first store of the pair covers the first 32 bytes, the second the last.
+// Lanes 2j and 2j+1 hold two 16-byte vectors each, 64 consecutive bytes. If a lane stored its own
+// 32 bytes, each of its two stores would write half of every sector, so neighbours split the work:
+// the first store of the pair covers the first 32 bytes, the second the last.
 __device__ __forceinline__ Packet SwapHalves(const Packet& packet) {
   const bool odd = threadIdx.x % 2 != 0;
   uint4 sent = odd ? packet.first : packet.second;
@@ -59,7 +59,7 @@ __device__ __forceinline__ Packet SwapHalves(const Packet& packet) {
   return odd ? Packet{sent, packet.second} : Packet{packet.first, sent};
 }
 
-// First byte, in a bf16 row, of the chunk that the lane of packet `index` stores first; its second
+// First byte, in a bf16 row, of the vector that the lane of packet `index` stores first; its second
 // is 32 bytes on.
 __device__ __forceinline__ int SplitOffset(int index) {
   return (index / 2) * 64 + (index % 2) * 16;
@@ -71,7 +71,7 @@ __device__ __forceinline__ int SplitOffset(int index) {
 __device__ __forceinline__ Packet LoadBf16Packet(const uint8_t* row, int index, bool live) {
   if (!live) return {};
   const uint8_t* from = row + index * kPacketBf16Bytes;
-  return {LoadChunk(from), LoadChunk(from + 16)};
+  return {LoadVector(from), LoadVector(from + 16)};
 }
 
 __device__ __forceinline__ void StoreBf16Packet(uint8_t* row, int index, const Packet& packet,
@@ -79,8 +79,8 @@ __device__ __forceinline__ void StoreBf16Packet(uint8_t* row, int index, const P
   const Packet split = SwapHalves(packet);
   if (live) {
     uint8_t* to = row + SplitOffset(index);
-    StoreChunk(to, split.first);
-    StoreChunk(to + 32, split.second);
+    StoreVector(to, split.first);
+    StoreVector(to + 32, split.second);
   }
 }
 
@@ -154,8 +154,8 @@ __device__ __forceinline__ void StoreCodes(uint8_t* data, int index, const Packe
   if constexpr (Shape::kE2m1) {
     *reinterpret_cast<uint2*>(to) = make_uint2(codes.first.x, codes.first.y);
   } else {
-    StoreChunk(to, codes.first);
-    if (Shape::PacketBytes(index) == kPacketBf16Bytes) StoreChunk(to + 16, codes.second);
+    StoreVector(to, codes.first);
+    if (Shape::PacketBytes(index) == kPacketBf16Bytes) StoreVector(to + 16, codes.second);
   }
 }
 

@@ -1,13 +1,14 @@
 // Stages: a row on its way from its page to where bf16 rows go. Its bytes are copied to shared
-// memory asynchronously, so that rows under way take no registers. Lanes decode it by chunks of 8
-// channels, neighbouring lanes neighbouring chunks whatever the format, without shuffles, back into
-// shared memory, and the row goes out as a whole.
+// memory asynchronously, so that rows under way take no registers. Lanes decode it by vectors of 8
+// channels, neighbouring lanes neighbouring vectors whatever the format, without shuffles, back
+// into shared memory, and the row goes out as a whole.
 
 #ifndef TERRACE_KERNELS_COMMON_STAGE_CUH_
 #define TERRACE_KERNELS_COMMON_STAGE_CUH_
 
 #include <cstdint>
 #include <cstring>
+#include <cuda/ptx>
 
 #include "kernels/common/warp.cuh"
 #include "src/ops/pages.h"
@@ -15,8 +16,8 @@
 
 namespace terrace::internal {
 
-inline constexpr int kChunkChannels = 8;  // 16 bytes of bf16
-inline constexpr int kPieceBytes = 16;    // of one asynchronous copy
+inline constexpr int kVectorChannels = 8;  // 16 bytes of bf16
+inline constexpr int kPieceBytes = 16;     // of one asynchronous copy
 
 // What a stage holds: the data row, the pieces that the scale row lies in, and, if rows rotate, the
 // rope table's row of the position.
@@ -30,10 +31,10 @@ struct Stage {
       kRopeBegin + (kRotates ? kRopeChannels * static_cast<int>(sizeof(float)) : 0);
   static_assert(kLayout.data_bytes % kPieceBytes == 0);
 
-  static constexpr int kChunks = kLayout.channels / kChunkChannels;
-  static constexpr int kQuantizedChunks = RowShape<F>::kQuantizedChannels / kChunkChannels;
-  static constexpr int kFirstRopeChunk = RowShape<F>::kFirstRopeChannel / kChunkChannels;
-  static constexpr int kGroupChunks = RowShape<F>::kGroupChannels / kChunkChannels;
+  static constexpr int kVectors = kLayout.channels / kVectorChannels;
+  static constexpr int kQuantizedVectors = RowShape<F>::kQuantizedChannels / kVectorChannels;
+  static constexpr int kFirstRopeVector = RowShape<F>::kFirstRopeChannel / kVectorChannels;
+  static constexpr int kGroupVectors = RowShape<F>::kGroupChannels / kVectorChannels;
 };
 
 // Waits for all copies that the lanes of the warp have started.
@@ -70,49 +71,49 @@ __device__ __forceinline__ void StartRow(const PlanePages& pages, int32_t slot, 
   }
 }
 
-// The bf16 of chunk `index` of a staged row, as stored.
+// The bf16 of vector `index` of a staged row, as stored.
 template <RowFormat F, bool kRotates>
-__device__ __forceinline__ uint4 DecodeChunk(const PlanePages& pages, int32_t slot,
-                                             const uint8_t* stage, int index) {
+__device__ __forceinline__ uint4 DecodeVector(const PlanePages& pages, int32_t slot,
+                                              const uint8_t* stage, int index) {
   using S = Stage<F, kRotates>;
-  constexpr int kBytes = RowShape<F>::kE2m1 ? kChunkChannels / 2 : kChunkChannels;
-  uint4 chunk;
-  if (index >= S::kQuantizedChunks) {
-    std::memcpy(&chunk,
-                __builtin_assume_aligned(stage + S::kQuantizedChunks * kBytes +
-                                             (index - S::kQuantizedChunks) * sizeof(chunk),
-                                         sizeof(chunk)),
-                sizeof(chunk));
-    return chunk;
+  constexpr int kBytes = RowShape<F>::kE2m1 ? kVectorChannels / 2 : kVectorChannels;
+  uint4 vector;
+  if (index >= S::kQuantizedVectors) {
+    std::memcpy(&vector,
+                __builtin_assume_aligned(stage + S::kQuantizedVectors * kBytes +
+                                             (index - S::kQuantizedVectors) * sizeof(vector),
+                                         sizeof(vector)),
+                sizeof(vector));
+    return vector;
   }
   alignas(8) uint8_t codes[kBytes];
   std::memcpy(codes, __builtin_assume_aligned(stage + index * kBytes, kBytes), kBytes);
   const int scale_row = RowInPage(pages, slot) * S::kLayout.scale_bytes % kPieceBytes;
-  const uint32_t scale = LoadScale<F>(stage + S::kScaleBegin + scale_row, index / S::kGroupChunks);
-  float values[kChunkChannels];
-  alignas(16) uint16_t channels[kChunkChannels];
-  DecodeValues<F, kChunkChannels>(codes, values);
-  ScaleUp<F, kChunkChannels>(values, ScaleValue<F>(scale), pages.global_scale);
-  RoundToBf16<kChunkChannels>(values, channels);
-  std::memcpy(&chunk, channels, sizeof(chunk));
-  return chunk;
+  const uint32_t scale = LoadScale<F>(stage + S::kScaleBegin + scale_row, index / S::kGroupVectors);
+  float values[kVectorChannels];
+  alignas(16) uint16_t channels[kVectorChannels];
+  DecodeValues<F, kVectorChannels>(codes, values);
+  ScaleUp<F, kVectorChannels>(values, ScaleValue<F>(scale), pages.global_scale);
+  RoundToBf16<kVectorChannels>(values, channels);
+  std::memcpy(&vector, channels, sizeof(vector));
+  return vector;
 }
 
-// The chunk rotated by the staged row of the rope table. REQUIRES: index >= kFirstRopeChunk.
+// The vector rotated by the staged row of the rope table. REQUIRES: index >= kFirstRopeVector.
 template <RowFormat F>
-__device__ __forceinline__ uint4 RotateChunk(uint4 chunk, const uint8_t* stage, int index) {
+__device__ __forceinline__ uint4 RotateVector(uint4 vector, const uint8_t* stage, int index) {
   using S = Stage<F, true>;
-  constexpr int kPairs = kChunkChannels / 2;
-  const float* cosines =
-      reinterpret_cast<const float*>(stage + S::kRopeBegin) + (index - S::kFirstRopeChunk) * kPairs;
+  constexpr int kPairs = kVectorChannels / 2;
+  const float* cosines = reinterpret_cast<const float*>(stage + S::kRopeBegin) +
+                         (index - S::kFirstRopeVector) * kPairs;
   alignas(16) float rope[2][kPairs];
-  alignas(16) uint16_t channels[kChunkChannels];
+  alignas(16) uint16_t channels[kVectorChannels];
   std::memcpy(rope[0], __builtin_assume_aligned(cosines, 16), sizeof(rope[0]));
   std::memcpy(rope[1], __builtin_assume_aligned(cosines + kRopePairs, 16), sizeof(rope[1]));
-  std::memcpy(channels, &chunk, sizeof(chunk));
+  std::memcpy(channels, &vector, sizeof(vector));
   RotatePairs<kPairs>(channels, rope[0], rope[1]);
-  std::memcpy(&chunk, channels, sizeof(chunk));
-  return chunk;
+  std::memcpy(&vector, channels, sizeof(vector));
+  return vector;
 }
 
 // Stores `count` rows of bf16, at most kRows, that the warp has put one after the other into `rows`
@@ -124,14 +125,12 @@ __device__ __forceinline__ void StoreRows(const uint8_t* rows, int count, uint8_
                                           int64_t pitch) {
   const int lane = threadIdx.x % kWarpLanes;
 #if __CUDA_ARCH__ >= 900
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  cuda::ptx::fence_proxy_async(cuda::ptx::space_shared);
   __syncwarp();
   if (lane < kRows && lane < count) {
-    asm volatile(
-        "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(out + lane * pitch),
-        "r"(SharedAddress(rows + lane * kRowBytes)), "n"(kRowBytes)
-        : "memory");
-    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+    cuda::ptx::cp_async_bulk(cuda::ptx::space_global, cuda::ptx::space_shared, out + lane * pitch,
+                             rows + lane * kRowBytes, kRowBytes);
+    cuda::ptx::cp_async_bulk_commit_group();
   }
 #else
   __syncwarp();
@@ -146,7 +145,7 @@ __device__ __forceinline__ void StoreRows(const uint8_t* rows, int count, uint8_
 }
 __device__ __forceinline__ void AwaitStores() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  cuda::ptx::cp_async_bulk_wait_group_read(cuda::ptx::n32_t<0>());
 #endif
   __syncwarp();
 }

@@ -14,7 +14,7 @@ __device__ __forceinline__ uint32_t SharedAddress(const void* address) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(address));
 }
 
-// Waits for the kThreads threads of whole warps of the block that call it, and no others.
+// Waits for the kThreads threads of whole warps of the CTA that call it, and no others.
 // REQUIRES: kBarrier in 1..15; threads that wait at the same time for others have another.
 template <int kBarrier, int kThreads>
 __device__ __forceinline__ void SyncThreads() {

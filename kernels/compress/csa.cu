@@ -1,11 +1,12 @@
-// Compress, CSA. Grid: blocks for one or several lanes, then a block an entry. An entry's block has
+// Compress, CSA. Grid: CTAs for one or several sequences, then a CTA an entry. An entry's CTA has
 // a thread for two channels: 8 warps for the latent's, and two, where there is one, for the indexer
 // key's. All 8 rows of the entry are on their way at once.
 //
-// A lane's threads keep its rings, two warps a token. In a step of at most D + 1 tokens it
-// overwrites nothing that an entry of the step reads. In a longer one their block pools those that
+// A sequence's threads keep its rings, two warps a token. In a step of at most D + 1 tokens it
+// overwrites nothing that an entry of the step reads. In a longer one their CTA pools those that
 // reach back to the rings itself, before they are written: there are two at most.
 
+#include "kernels/common/config.h"
 #include "kernels/common/launch.cuh"
 #include "kernels/compress.h"
 #include "kernels/compress/csa_rings.cuh"
@@ -16,20 +17,16 @@
 namespace terrace::internal {
 namespace {
 
-// Entries whose rows are put on their way to the L2 while the kernel before this one runs: those of
-// a decode step, one for each multiprocessor of an H100. More would take the memory from the rows
-// that are wanted first.
-constexpr int32_t kEarlyEntries = 132;
-
-TERRACE_HOST_DEVICE int BlockThreads(const CompressParams& params) {
+TERRACE_HOST_DEVICE int CtaThreads(const CompressParams& params) {
   return kLatentThreads + (params.num_planes > 1 ? kIndexerThreads : 0);
 }
-// With a token for each lane a group of threads has a lane: the fewer blocks, the more room is
-// there for those of the next launch. With more tokens a lane has a block, whose groups take turns.
+// With a token for each sequence 64 threads have one: the fewer CTAs, the more room is
+// there for those of the next launch. With more tokens a sequence has a CTA, whose groups of
+// threads take turns.
 TERRACE_HOST_DEVICE int SequencesPerCta(const CompressParams& params) {
-  return params.max_token_rows > params.max_sequences ? 1 : BlockThreads(params) / kGroupThreads;
+  return params.max_token_rows > params.max_sequences ? 1 : CtaThreads(params) / kGroupThreads;
 }
-TERRACE_HOST_DEVICE int32_t SequenceBlocks(const CompressParams& params) {
+TERRACE_HOST_DEVICE int32_t SequenceCtas(const CompressParams& params) {
   const int32_t sequences = SequencesPerCta(params);
   return (params.max_sequences + sequences - 1) / sequences;
 }
@@ -53,13 +50,13 @@ __device__ __forceinline__ int32_t FindSequence(const CompressParams& params, in
 // Pools and stores a plane of an entry. Called by the plane's threads.
 template <int kPlane, bool kBf16>
 __device__ __forceinline__ void DoPlane(const Tokens<kBf16>& tokens, int32_t entry,
-                                        EntryPlace place, int thread, RowShared& shared) {
+                                        EntryDestination place, int thread, RowShared& shared) {
   constexpr int kChannels = ChannelsOf(kPlane);
   const CompressParams& params = tokens.params;
   const CompressPlane& plane = params.planes[kPlane];
   Pair kv[kCsaRows];
   Pair score[kCsaRows];
-  tokens.template LoadWindows<kPlane>((entry - 1) * kCsaRatio, 2 * thread, kv, score);
+  tokens.template LoadGroups<kPlane>((entry - 1) * kCsaRatio, 2 * thread, kv, score);
   const EntryFactors factors = LoadFactors<kChannels>(plane, place, thread);
   float kvs[2][kCsaRows];
   float scores[2][kCsaRows];
@@ -78,7 +75,7 @@ __device__ __forceinline__ void DoPlane(const Tokens<kBf16>& tokens, int32_t ent
   for (int i = 0; i < 2; ++i) {
     float sum;
     float weighted;
-    PoolWindow<kCsaRows>(scores[i], kvs[i], sum, weighted);
+    PoolGroup<kCsaRows>(scores[i], kvs[i], sum, weighted);
     pooled[i] = Pooled(sum, weighted, bad);
   }
   CountRare(bad, &params.step.counters->nonfinite_values);
@@ -89,7 +86,7 @@ __device__ __forceinline__ void DoPlane(const Tokens<kBf16>& tokens, int32_t ent
 // Called by all threads.
 template <bool kBf16>
 __device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t entry,
-                                        EntryPlace place, RowShared (&shared)[kMaxPlanes]) {
+                                        EntryDestination place, RowShared (&shared)[kMaxPlanes]) {
   const int thread = OpaqueThread();
   if (thread < kLatentThreads) {
     DoPlane<0>(tokens, entry, place, thread, shared[0]);
@@ -98,7 +95,7 @@ __device__ __forceinline__ void DoEntry(const Tokens<kBf16>& tokens, int32_t ent
   }
 }
 
-// Whether a lane's block may have to read its rings before it writes them.
+// Whether a sequence's CTA may have to read its rings before it writes them.
 __device__ __forceinline__ bool ReadsRings(const CompressParams& params, int32_t record) {
   const PlanHeader& header = *params.step.header;
   const StepCheckpoints checkpoints = CheckpointsOf(header, record);
@@ -106,7 +103,7 @@ __device__ __forceinline__ bool ReadsRings(const CompressParams& params, int32_t
          checkpoints.begin < checkpoints.end;
 }
 
-// Pools the entries of a lane that reach back to its rings. Called by all threads of the block.
+// Pools the entries of a sequence that reach back to its rings. Called by all threads of the CTA.
 template <bool kBf16>
 __device__ __forceinline__ void DoEntriesOfSequence(const CompressParams& params, int32_t record,
                                                     RowShared (&shared)[kMaxPlanes]) {
@@ -116,21 +113,21 @@ __device__ __forceinline__ void DoEntriesOfSequence(const CompressParams& params
   const int32_t first_row = tokens.sequence.entry_row;
   const int32_t end_row = first_row + tokens.EntriesOfSequence();
   for (int32_t row = first_row; row < end_row; ++row) {
-    const EntryPlace place = PlaceOfEntry(params, row);
+    const EntryDestination place = DestinationOf(params, row);
     if (place.slot != kNoSlot) DoEntry(tokens, tokens.EntryOfRow(row), place, shared);
     __syncthreads();  // before the warps share anything else
   }
 }
 
 template <bool kBf16>
-__device__ __forceinline__ void DoSequences(const CompressParams& params, int32_t block,
+__device__ __forceinline__ void DoSequences(const CompressParams& params, int32_t cta,
                                             RowShared (&shared)[kMaxPlanes]) {
   const PlanHeader& header = *params.step.header;
-  const int lanes = SequencesPerCta(params);
+  const int sequences = SequencesPerCta(params);
   const int groups = static_cast<int>(blockDim.x) / kGroupThreads;
   const int group = static_cast<int>(threadIdx.x) / kGroupThreads;
-  const bool is_shared = lanes == 1;
-  const int32_t first_record = block * lanes;
+  const bool is_shared = sequences == 1;
+  const int32_t first_record = cta * sequences;
   const int32_t record = first_record + (is_shared ? 0 : group);
   const bool has_sequence = record < header.num_sequences;
   const Share of_group = is_shared ? Share{group, groups} : Share{0, 1};
@@ -141,7 +138,8 @@ __device__ __forceinline__ void DoSequences(const CompressParams& params, int32_
   }
   if (__syncthreads_or(has_sequence && ReadsRings(params, record))) {
     AwaitPrecedingKernel();
-    for (int i = 0; i < lanes; ++i) DoEntriesOfSequence<kBf16>(params, first_record + i, shared);
+    for (int i = 0; i < sequences; ++i)
+      DoEntriesOfSequence<kBf16>(params, first_record + i, shared);
     if (has_sequence) {
       const Tokens<kBf16> tokens = TokensOf<kBf16>(params, record);
       if (tokens.state != nullptr) {
@@ -166,11 +164,11 @@ __device__ __forceinline__ void DoEntryOfRow(const CompressParams& params, int32
   if (row >= min(params.max_entry_rows, header.num_entry_rows[params.pool_index])) return;
   const Tokens<kBf16> tokens =
       TokensOf<kBf16>(params, FindSequence(params, header.num_sequences, row));
-  const EntryPlace place = PlaceOfEntry(params, row);
+  const EntryDestination place = DestinationOf(params, row);
   const bool of_sequence = row - tokens.sequence.entry_row < tokens.EntriesOfSequence();
   if (of_sequence || tokens.state == nullptr || place.slot == kNoSlot) return;
   const int32_t entry = tokens.EntryOfRow(row);
-  if (row < kEarlyEntries && threadIdx.x < kWarpLanes) PrefetchEntry(tokens, entry);
+  if (row < kCsaEarlyEntries && threadIdx.x < kWarpLanes) PrefetchEntry(tokens, entry);
   AwaitPrecedingKernel();
   DoEntry(tokens, entry, place, shared);
 }
@@ -179,11 +177,11 @@ template <bool kBf16>
 __global__ void __launch_bounds__(kLatentThreads + kIndexerThreads, 3)
     CompressCsaKernel(const __grid_constant__ CompressParams params) {
   __shared__ RowShared shared[kMaxPlanes];
-  const int32_t block = blockIdx.x;
-  if (block < SequenceBlocks(params)) {
-    DoSequences<kBf16>(params, block, shared);
+  const int32_t cta = blockIdx.x;
+  if (cta < SequenceCtas(params)) {
+    DoSequences<kBf16>(params, cta, shared);
   } else {
-    DoEntryOfRow<kBf16>(params, block - SequenceBlocks(params), shared);
+    DoEntryOfRow<kBf16>(params, cta - SequenceCtas(params), shared);
   }
   AwaitPrecedingKernel();
 }
@@ -191,10 +189,10 @@ __global__ void __launch_bounds__(kLatentThreads + kIndexerThreads, 3)
 }  // namespace
 
 int LaunchCompressCsa(const CompressParams& params, LaunchTarget target) {
-  const int64_t blocks = int64_t{SequenceBlocks(params)} + params.max_entry_rows;
+  const int64_t ctas = int64_t{SequenceCtas(params)} + params.max_entry_rows;
   return LaunchAwaiting(
       params.planes[0].bf16_rows ? CompressCsaKernel<true> : CompressCsaKernel<false>,
-      {blocks, 1, BlockThreads(params)}, target, params);
+      {ctas, 1, CtaThreads(params)}, target, params);
 }
 
 }  // namespace terrace::internal

@@ -1,5 +1,5 @@
-// How a lane's raw rows are kept: copied to the rings of its state, and to the overlap pages of its
-// checkpoints. A group of threads copies a row.
+// How a sequence's raw rows are kept: copied to the rings of its state, and to the overlap pages of
+// its checkpoints. A group of threads copies a row.
 
 #ifndef TERRACE_KERNELS_COMPRESS_CSA_RINGS_CUH_
 #define TERRACE_KERNELS_COMPRESS_CSA_RINGS_CUH_
@@ -18,7 +18,7 @@ namespace terrace::internal {
 
 inline constexpr int kGroupThreads = 2 * kWarpLanes;  // that copy a row
 
-// The part of a lane's work that a thread or a group of threads has: item `first`, and every
+// The part of a sequence's work that a thread or a group of threads has: item `first`, and every
 // `stride`-th.
 struct Share {
   int first;
@@ -26,7 +26,7 @@ struct Share {
 };
 
 // Puts the rows that the rings take over on their way to the L2. Called by all threads that share
-// the lane, `share` being this one's.
+// the sequence, `share` being this one's.
 template <bool kBf16>
 __device__ __forceinline__ void PrefetchRings(const Tokens<kBf16>& tokens, Share share) {
   const int32_t length = tokens.sequence.length();
@@ -131,7 +131,7 @@ __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share s
   }
 }
 
-// Takes a lane's checkpoints, by groups of threads.
+// Takes a sequence's checkpoints, by groups of threads.
 template <bool kBf16>
 __device__ __forceinline__ void CaptureCheckpoints(const Tokens<kBf16>& tokens,
                                                    const StepCheckpoints& checkpoints,

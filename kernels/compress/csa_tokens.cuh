@@ -1,5 +1,5 @@
-// Where the raw rows of CSA are: those of a lane's tokens before the step in the rings of its state
-// (src/model/state_pages.h), the others among the rows of the step.
+// Where the raw rows of CSA are: those of a sequence's tokens before the step in the rings of its
+// state (src/model/state_pages.h), the others among the rows of the step.
 
 #ifndef TERRACE_KERNELS_COMPRESS_CSA_TOKENS_CUH_
 #define TERRACE_KERNELS_COMPRESS_CSA_TOKENS_CUH_
@@ -27,7 +27,7 @@ struct Part {
   int channel;
 };
 
-// A lane's tokens: those before the step in the rings, the others among the rows of the step.
+// A sequence's tokens: those before the step in the rings, the others among the rows of the step.
 template <bool kBf16>
 struct Tokens {
   const CompressParams& params;
@@ -53,8 +53,8 @@ struct Tokens {
   // Two channels of the 8 tokens from `begin` on, half 0 of the first four and half 1 of the
   // others.
   template <int kPlane>
-  __device__ __forceinline__ void LoadWindows(int32_t begin, int channel, Pair (&kv)[kCsaRows],
-                                              Pair (&score)[kCsaRows]) const {
+  __device__ __forceinline__ void LoadGroups(int32_t begin, int channel, Pair (&kv)[kCsaRows],
+                                             Pair (&score)[kCsaRows]) const {
     constexpr int kChannels = ChannelsOf(kPlane);
     const CompressPlane& in = params.planes[kPlane];
     const int64_t kv_pitch = in.kv_pitch * kInputBytes;
@@ -89,7 +89,7 @@ struct Tokens {
             Kept(position, {.plane = kPlane, .is_score = false, .half = half, .channel = channel});
         left = layout.rows(half) - position % layout.rows(half);
       }
-      if (j < kCsaRatio && begin < 0) {  // nothing is before the first window
+      if (j < kCsaRatio && begin < 0) {  // nothing is before the first group
         kv[j] = {0.0f, 0.0f};
         score[j] = {-INFINITY, -INFINITY};
       } else if (kBf16 && begin + j >= sequence.first) {
@@ -112,8 +112,8 @@ struct Tokens {
   __device__ __forceinline__ int32_t EntryOfRow(int32_t row) const {
     return sequence.first / kCsaRatio + row - sequence.entry_row;
   }
-  // Of the entries that close in the step, those that the lane's block pools: they read rows of the
-  // rings that the step overwrites.
+  // Of the entries that close in the step, those that the sequence's CTA pools: they read rows of
+  // the rings that the step overwrites.
   __device__ __forceinline__ int32_t EntriesOfSequence() const {
     if (sequence.count <= params.max_drafts + 1 || sequence.first == 0) return 0;
     const int32_t reaching_back = sequence.first % kCsaRatio == 0 ? 1 : 2;
@@ -123,7 +123,7 @@ struct Tokens {
 
 template <bool kBf16>
 __device__ __forceinline__ Tokens<kBf16> TokensOf(const CompressParams& params, int32_t record) {
-  const CompressSequence sequence = LoadLane(params, record);
+  const CompressSequence sequence = LoadSequence(params, record);
   return {params, sequence, StateOf(params, sequence)};
 }
 

@@ -29,7 +29,7 @@ __device__ __forceinline__ int OpaqueThread() {
   return thread;
 }
 
-// What Compress needs of a lane record, in registers.
+// What Compress needs of a sequence step, in registers.
 struct CompressSequence {
   int32_t sequence_index;
   int32_t first;
@@ -44,13 +44,14 @@ struct CompressSequence {
   }
 };
 
-__device__ __forceinline__ CompressSequence LoadLane(const CompressParams& params, int32_t record) {
+__device__ __forceinline__ CompressSequence LoadSequence(const CompressParams& params,
+                                                         int32_t record) {
   const SequenceStep& sequence = StepsOf(*params.step.header)[record];
   return {sequence.sequence_index, sequence.first,     sequence.count,
           sequence.drafts,         sequence.token_row, sequence.entry_row[params.pool_index]};
 }
 
-// The lane's page of the state pool, or null.
+// The sequence's page of the state pool, or null.
 __device__ __forceinline__ float* StateOf(const CompressParams& params,
                                           const CompressSequence& sequence) {
   return PageOfBlock(params.state, params.state_table[sequence.sequence_index]);
@@ -91,11 +92,12 @@ __device__ __forceinline__ float4 LoadFour(const void* data, int64_t at) {
 }
 
 // Where an entry goes.
-struct EntryPlace {
+struct EntryDestination {
   int32_t slot;      // -1: nowhere
   int32_t position;  // of its rotation
 };
-__device__ __forceinline__ EntryPlace PlaceOfEntry(const CompressParams& params, int32_t row) {
+__device__ __forceinline__ EntryDestination DestinationOf(const CompressParams& params,
+                                                          int32_t row) {
   return {params.slots[row], params.positions[row]};
 }
 
@@ -231,14 +233,14 @@ struct EntryFactors {
 template <int kChannels>
 inline constexpr int kFirstRopeChannel = kChannels - kRopeChannels;
 
-__device__ __forceinline__ bool IsInTable(const CompressPlane& plane, EntryPlace place) {
+__device__ __forceinline__ bool IsInTable(const CompressPlane& plane, EntryDestination place) {
   return plane.rope.data == nullptr ||
          (place.position >= 0 && place.position < plane.rope.positions);
 }
 
 template <int kChannels>
-__device__ __forceinline__ EntryFactors LoadFactors(const CompressPlane& plane, EntryPlace place,
-                                                    int thread) {
+__device__ __forceinline__ EntryFactors LoadFactors(const CompressPlane& plane,
+                                                    EntryDestination place, int thread) {
   const int first = 2 * thread;
   EntryFactors factors = {};
   factors.weight = plane.bf16_weight ? LoadPair<true>(plane.norm_weight, first)
@@ -257,7 +259,7 @@ __device__ __forceinline__ EntryFactors LoadFactors(const CompressPlane& plane, 
 // counted.
 template <int kChannels>
 __device__ __forceinline__ void StoreEntry(const CompressPlane& plane, Pair pooled,
-                                           const EntryFactors& factors, EntryPlace place,
+                                           const EntryFactors& factors, EntryDestination place,
                                            int thread, RowShared& shared, Counters* counters) {
   const bool in_pool = place.slot >= 0 && place.slot < plane.pages.num_slots;
   const bool in_table = IsInTable(plane, place);

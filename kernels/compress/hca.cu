@@ -1,11 +1,11 @@
-// Compress, HCA. A thread has two channels. Grid: a block a lane, with a whole row, then the whole
-// windows: those whose tokens are all fed and final in the step, which need no state. A window is
-// folded by slices of 64 channels, a warp for each segment of its tokens. From SM90 on a window has
-// a cluster, a block for each slice; elsewhere one block folds them one after the other.
+// Compress, HCA. A thread has two channels. Grid: a CTA a sequence, with a whole row, then the
+// whole groups: those whose tokens are all fed and final in the step, which need no state. A group
+// is folded by slices of 64 channels, a warp for each segment of its tokens. From SM90 on a group
+// has a cluster, a CTA for each slice; elsewhere one CTA folds them one after the other.
 //
-// A lane's block folds the rest into its state, token after token: of a decoding lane its token, of
-// a chunk the end of the window that it finds open and the beginning of the one that it leaves
-// open.
+// A sequence's CTA folds the rest into its state, token after token: of a decoding one its token,
+// of a prefill piece the end of the group that it finds open and the beginning of the one that it
+// leaves open.
 
 #include "kernels/common/cluster.cuh"
 #include "kernels/common/launch.cuh"
@@ -34,8 +34,8 @@ __device__ __forceinline__ bool IsWhole(const CompressSequence& sequence, int32_
          (entry + 1) * kHcaRatio <= sequence.length() - sequence.drafts;
 }
 
-// A window as it fills, up to a position.
-struct Window {
+// A group as it fills, up to a position.
+struct Group {
   PairSums finished;  // its finished segments
   PairSums open;
 
@@ -47,7 +47,7 @@ struct Window {
   }
 };
 
-// What a lane's block goes through.
+// What a sequence's CTA goes through.
 template <bool kBf16>
 struct SequenceWork {
   const CompressParams& params;
@@ -62,34 +62,34 @@ struct SequenceWork {
     return state + HcaStateLayout{params.max_drafts}.row_offset(position) + channel();
   }
 
-  // Called when the tokens before `position` are in: finishes the segment and the window that end
-  // there. Windows that ended before the step have their entry already.
-  __device__ __forceinline__ void Finish(int32_t position, Window& window) const {
-    window.FinishSegment(position);
+  // Called when the tokens before `position` are in: finishes the segment and the group that end
+  // there. Groups that ended before the step have their entry already.
+  __device__ __forceinline__ void Finish(int32_t position, Group& group) const {
+    group.FinishSegment(position);
     if (position % kHcaRatio != 0) return;
     if (position > sequence.first) {
       const int32_t row =
           sequence.entry_row + position / kHcaRatio - 1 - sequence.first / kHcaRatio;
-      const EntryPlace place = PlaceOfEntry(params, row);
+      const EntryDestination place = DestinationOf(params, row);
       if (place.slot != kNoSlot) {
         const int thread = OpaqueThread();
         const EntryFactors factors = LoadFactors<kLatentChannels>(plane(), place, thread);
         int bad = 0;
-        const Pair pooled = window.finished.Pool(bad);
+        const Pair pooled = group.finished.Pool(bad);
         CountRare(bad, &params.step.counters->nonfinite_values);
         StoreEntry<kLatentChannels>(plane(), pooled, factors, place, thread, shared.row,
                                     params.step.counters);
         __syncthreads();  // before another entry shares anything
       }
     }
-    window = {};
+    group = {};
   }
 
-  // Keeps the window as it is before `end`, which is final. `ends_segment`: one has ended since the
+  // Keeps the group as it is before `end`, which is final. `ends_segment`: one has ended since the
   // state was kept last.
-  __device__ __forceinline__ void Save(const Window& window, int32_t end, bool ends_segment) const {
-    if (ends_segment) StoreSums(window.finished, page().group.finished, channel());
-    StoreSums(window.open, page().group.open, channel());
+  __device__ __forceinline__ void Save(const Group& group, int32_t end, bool ends_segment) const {
+    if (ends_segment) StoreSums(group.finished, page().group.finished, channel());
+    StoreSums(group.open, page().group.open, channel());
     __syncthreads();  // all threads have read it
     if (threadIdx.x == 0) page().folded = end;
   }
@@ -109,13 +109,13 @@ struct SequenceWork {
   }
 
   // The drafts of the step before, which are final by now; the step's tokens but those of whole
-  // windows; then its drafts.
+  // groups; then its drafts.
   __device__ __forceinline__ void Run() const {
     const int32_t length = sequence.length();
     const int32_t final_end = length - sequence.drafts;
     int32_t folded = page().folded;
     // Loaded whether it goes on from them or not, which is only known when `folded` is there.
-    Window window = {.finished = {}, .open = LoadSums(page().group.open, channel())};
+    Group group = {.finished = {}, .open = LoadSums(page().group.open, channel())};
     Batch<1> first;
     Inputs<kBf16> inputs(plane(), sequence, sequence.first, channel());
     inputs.Load(first);
@@ -128,15 +128,15 @@ struct SequenceWork {
       return end / kHcaSegmentTokens != folded / kHcaSegmentTokens;
     };
     if (!goes_on) {
-      window.open = {};
+      group.open = {};
     } else if (ends_segment(length)) {
-      window.finished = LoadSums(page().group.finished, channel());
+      group.finished = LoadSums(page().group.finished, channel());
     }
     for (int32_t t = folded;;) {
-      if (t == final_end) Save(window, t, !goes_on || ends_segment(t));
+      if (t == final_end) Save(group, t, !goes_on || ends_segment(t));
       if (t == length) break;
       if (t < sequence.first || t >= final_end) {
-        AddDraft(t, window.open);
+        AddDraft(t, group.open);
         ++t;
       } else if (t % kHcaRatio == 0 && IsWhole(sequence, t / kHcaRatio)) {
         t = final_end / kHcaRatio * kHcaRatio;  // so are all up to the last
@@ -144,28 +144,28 @@ struct SequenceWork {
       } else {
         const int32_t end = min(final_end, (t / kHcaSegmentTokens + 1) * kHcaSegmentTokens);
         if (t == sequence.first) {
-          first.AddTo(window.open);
+          first.AddTo(group.open);
           ++t;
         } else {
           inputs = Inputs<kBf16>(plane(), sequence, t, channel());
         }
-        AddTokens(inputs, end - t, window.open);
+        AddTokens(inputs, end - t, group.open);
         t = end;
       }
-      Finish(t, window);
+      Finish(t, group);
     }
   }
 };
 
-// Puts what the lane's block folds on its way to the L2: how far it is, its open segment, and its
-// tokens of no whole window.
+// Puts what the sequence's CTA folds on its way to the L2: how far it is, its open segment, and its
+// tokens of no whole group.
 template <bool kBf16>
 __device__ __forceinline__ void PrefetchSequence(const CompressParams& params,
                                                  const CompressSequence& sequence,
                                                  const float* state) {
   const int32_t length = sequence.length();
-  const int32_t window_end = (sequence.first + kHcaRatio - 1) / kHcaRatio * kHcaRatio;
-  const int32_t head_end = min(length, window_end);
+  const int32_t group_end = (sequence.first + kHcaRatio - 1) / kHcaRatio * kHcaRatio;
+  const int32_t head_end = min(length, group_end);
   const int32_t tail = max(head_end, (length - sequence.drafts) / kHcaRatio * kHcaRatio);
   const int32_t thread = threadIdx.x;
   if (thread == 0 && state != nullptr) {
@@ -194,7 +194,7 @@ __device__ __forceinline__ void DoSequence(const CompressParams& params,
   SequenceWork<kBf16>{params, sequence, state, shared}.Run();
 }
 
-// Pools channels of a slice of the whole window that begins at `begin`, one in each of the first
+// Pools channels of a slice of the whole group that begins at `begin`, one in each of the first
 // kSliceChannels threads. Called by all of them.
 template <bool kBf16>
 __device__ __forceinline__ float PoolSlice(const CompressParams& params,
@@ -223,8 +223,8 @@ __device__ __forceinline__ float PoolSlice(const CompressParams& params,
   return pooled;
 }
 
-// Pools all slices of the whole window that begins at `begin` into shared.pooled. With a cluster
-// each of its blocks does one; only the first has all of them in the end, and the others are done.
+// Pools all slices of the whole group that begins at `begin` into shared.pooled. With a cluster
+// each of its CTAs does one; only the first has all of them in the end, and the others are done.
 template <bool kBf16, bool kCluster>
 __device__ __forceinline__ bool PoolWhole(const CompressParams& params,
                                           const CompressSequence& sequence, int32_t begin,
@@ -242,7 +242,7 @@ __device__ __forceinline__ bool PoolWhole(const CompressParams& params,
   } else {
 #if __CUDA_ARCH__ >= 900
     shared.inbox.Open(sizeof(shared.pooled));
-    const int slice = Inbox::BlockRank();
+    const int slice = Inbox::CtaRank();
     AwaitPrecedingKernel();
     const float pooled = PoolSlice<kBf16>(params, sequence, begin, slice, shared);
     shared.inbox.AwaitOpening();
@@ -256,16 +256,16 @@ __device__ __forceinline__ bool PoolWhole(const CompressParams& params,
   }
 }
 
-// A whole window has 128 consecutive token rows, so just one whose number divides by 128.
+// A whole group has 128 consecutive token rows, so just one whose number divides by 128.
 template <bool kBf16, bool kCluster>
-__device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t token_row,
-                                         Shared& shared) {
+__device__ __forceinline__ void DoGroup(const CompressParams& params, int32_t token_row,
+                                        Shared& shared) {
   if (token_row >= min(params.max_token_rows, params.step.header->num_token_rows)) return;
-  const CompressSequence sequence = LoadLane(params, params.step.token_record[token_row]);
+  const CompressSequence sequence = LoadSequence(params, params.step.token_record[token_row]);
   const int32_t entry = (sequence.first + token_row - sequence.token_row) / kHcaRatio;
   if (!IsWhole(sequence, entry)) return;
-  const EntryPlace place =
-      PlaceOfEntry(params, sequence.entry_row + entry - sequence.first / kHcaRatio);
+  const EntryDestination place =
+      DestinationOf(params, sequence.entry_row + entry - sequence.first / kHcaRatio);
   if (place.slot == kNoSlot) return;
   if (!PoolWhole<kBf16, kCluster>(params, sequence, entry * kHcaRatio, shared)) return;
   const CompressPlane& plane = params.planes[0];
@@ -275,20 +275,20 @@ __device__ __forceinline__ void DoWindow(const CompressParams& params, int32_t t
                               thread, shared.row, params.step.counters);
 }
 
-// kCluster: blocks of whole windows come in clusters of kSlices, and so do all others.
+// kCluster: CTAs of whole groups come in clusters of kSlices, and so do all others.
 template <bool kBf16, bool kCluster>
 __global__ void __launch_bounds__(kThreads, 3)
     CompressHcaKernel(const __grid_constant__ CompressParams params) {
   __shared__ Shared shared;
   constexpr int32_t kCopies = kCluster ? kSlices : 1;
-  const int32_t block = blockIdx.x;
-  const int32_t lanes_end = (params.max_sequences + kCopies - 1) / kCopies * kCopies;
-  if (block < lanes_end) {
-    if (block < min(params.max_sequences, params.step.header->num_sequences)) {
-      DoSequence<kBf16>(params, LoadLane(params, block), shared);
+  const int32_t cta = blockIdx.x;
+  const int32_t sequences_end = (params.max_sequences + kCopies - 1) / kCopies * kCopies;
+  if (cta < sequences_end) {
+    if (cta < min(params.max_sequences, params.step.header->num_sequences)) {
+      DoSequence<kBf16>(params, LoadSequence(params, cta), shared);
     }
   } else {
-    DoWindow<kBf16, kCluster>(params, (block - lanes_end) / kCopies * kHcaRatio, shared);
+    DoGroup<kBf16, kCluster>(params, (cta - sequences_end) / kCopies * kHcaRatio, shared);
   }
   AwaitPrecedingKernel();
 }
@@ -296,13 +296,13 @@ __global__ void __launch_bounds__(kThreads, 3)
 template <bool kCluster>
 int LaunchAs(const CompressParams& params, LaunchTarget target) {
   constexpr int kCopies = kCluster ? kSlices : 1;
-  const int64_t blocks =
+  const int64_t ctas =
       (CeilDiv(params.max_sequences, kCopies) + CeilDiv(params.max_token_rows, kHcaRatio)) *
       kCopies;
-  return LaunchAwaiting(
-      params.planes[0].bf16_rows ? CompressHcaKernel<true, kCluster>
-                                 : CompressHcaKernel<false, kCluster>,
-      {.blocks_x = blocks, .blocks_y = 1, .threads = kThreads, .cluster = kCopies}, target, params);
+  return LaunchAwaiting(params.planes[0].bf16_rows ? CompressHcaKernel<true, kCluster>
+                                                   : CompressHcaKernel<false, kCluster>,
+                        {.ctas_x = ctas, .ctas_y = 1, .threads = kThreads, .cluster = kCopies},
+                        target, params);
 }
 
 }  // namespace

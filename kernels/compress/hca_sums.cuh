@@ -89,7 +89,7 @@ struct Batch {
   }
 };
 
-// The input tokens of a window from a position on.
+// The input tokens of a group from a position on.
 template <bool kBf16>
 struct Inputs {
   const uint8_t* kv;

@@ -1,4 +1,4 @@
-// CaptureOverlap and RestoreState. Grid: a block for each record (x) and each row of the state
+// CaptureOverlap and RestoreState. Grid: a CTA for each record (x) and each row of the state
 // pools (y): one layer's page. Rare: checkpoints and resumes.
 
 #include "kernels/common/launch.cuh"

@@ -1,7 +1,7 @@
 // What the compressor keeps of a sequence between steps: the pages of the state pools and of the
 // overlap pool (docs/formats.md section 5). All numbers are float32, unless said otherwise.
 //
-// CSA (ratio 4): an entry pools columns [:d] of the 4 tokens of the window before and columns [d:]
+// CSA (ratio 4): an entry pools columns [:d] of the 4 tokens of the group before and columns [d:]
 // of its own 4, so each half of a token's raw row has a ring of its own, for as long as it may be
 // read. With d = 512, and e = 128 or 0:
 //
@@ -13,7 +13,7 @@
 // An entry that closes at token t reaches back to t - 7 and t - 3, so of D + 1 tokens, as a step of
 // decoding feeds, none overwrites what an entry of the step reads, and D drafts can be taken back.
 //
-// HCA (ratio 128): the running softmax of the window's finished segments, and of the open one, over
+// HCA (ratio 128): the running softmax of the group's finished segments, and of the open one, over
 // the tokens before `folded`; and a ring of D raw rows of tokens that may be taken back, token t in
 // row t % D. Tokens below the first of a step are final: the step folds them before its own.
 //
@@ -34,7 +34,7 @@
 
 namespace terrace {
 
-inline constexpr int kCsaRows = 2 * kCsaRatio;  // of an entry: the window before, and its own
+inline constexpr int kCsaRows = 2 * kCsaRatio;  // of an entry: the group before, and its own
 inline constexpr int kHcaSegmentTokens = 16;
 inline constexpr int kHcaSegments = kHcaRatio / kHcaSegmentTokens;
 

@@ -38,7 +38,7 @@ TEST(PoolWindowTest, ATokenThatWeighsNothingChangesNothing) {
   for (const float score : {-INFINITY, NAN, -1e30f}) {
     float sum = 0;
     float weighted = 0;
-    PoolWindow<3>({score, 2.0f, score}, {5.0f, 3.0f, 5.0f}, sum, weighted);
+    PoolGroup<3>({score, 2.0f, score}, {5.0f, 3.0f, 5.0f}, sum, weighted);
     int bad = 0;
     EXPECT_EQ(Pooled(sum, weighted, bad), 3.0f) << score;
     EXPECT_EQ(bad, 0);
@@ -56,7 +56,7 @@ TEST(PoolWindowTest, EqualsAddingTokenByTokenUpToRounding) {
   }
   float sum = 0;
   float weighted = 0;
-  PoolWindow(scores, values, sum, weighted);
+  PoolGroup(scores, values, sum, weighted);
   EXPECT_NEAR(sum, one_by_one.sum, 1e-5 * sum);
   EXPECT_NEAR(weighted, one_by_one.weighted, 1e-5 * sum);
 }
@@ -145,7 +145,7 @@ struct Compression {
       Accumulate(open, total);
       open = kEmptySoftmaxSum;
     }
-    if (overlaps) PoolWindow(scores, values, total.sum, total.weighted);
+    if (overlaps) PoolGroup(scores, values, total.sum, total.weighted);
     int bad = 0;
     *magnitude = Pooled(magnitudes.sum, magnitudes.weighted, bad);
     return Pooled(total.sum, total.weighted, bad);

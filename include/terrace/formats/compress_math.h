@@ -2,9 +2,9 @@
 // give the same bits: every operation is rounded once, fused only where FmaRn says so, and the
 // order of every sum is fixed here.
 //
-//   Accumulate      tokens into a running softmax, segments into a window
-//   Pooled          the window's weighted mean
-//   PoolWindow      all tokens of a window into its softmax at once
+//   Accumulate      tokens into a running softmax, segments into a group
+//   Pooled          the group's weighted mean
+//   PoolGroup       all tokens of a group into its softmax at once
 //   RmsScale        from the squares of a row, added up by neighbours
 //   RotateRounded   the RoPE channels, from float32 to bf16
 //   HadamardSteps   and HadamardPair: the transform of an indexer key
@@ -74,10 +74,10 @@ TERRACE_HOST_DEVICE void Accumulate(const SoftmaxSum& part, SoftmaxSum& total) {
   Accumulate(part.max, part.sum, part.weighted, total.max, total.sum, total.weighted);
 }
 
-// The softmax of a channel's whole window, whose scores are all at hand: one pass for the largest
+// The softmax of a channel's whole group, whose scores are all at hand: one pass for the largest
 // score, one that adds up. A score of NaN or minus infinity weighs no more than e^-87.
 template <int kCount>
-TERRACE_HOST_DEVICE void PoolWindow(const float (&scores)[kCount], const float (&values)[kCount],
+TERRACE_HOST_DEVICE void PoolGroup(const float (&scores)[kCount], const float (&values)[kCount],
                                     float& sum, float& weighted) {
   float max = kEmptySoftmaxSum.max;
   for (int i = 0; i < kCount; ++i) max = LargerOf(scores[i], max);

@@ -1,6 +1,6 @@
 // The host backend: pages in ordinary memory, kernels as loops over a few threads. Memory that is
-// not a MemoryResource's is mapped zero-filled, with huge pages where the system gives them, and becomes resident page by
-// page as it is written, so a large pool costs what is used of it.
+// not a MemoryResource's is mapped zero-filled, with huge pages where the system gives them, and
+// becomes resident page by page as it is written, so a large pool costs what is used of it.
 //
 // Calls have run to their end when they return; the stream is ignored.
 

@@ -13,13 +13,13 @@
 namespace terrace::internal {
 namespace {
 
-// A window whose scores are all at hand (PoolWindow), channel by channel. Sets sum and weighted,
+// A group whose scores are all at hand (PoolGroup), channel by channel. Sets sum and weighted,
 // not max.
 // Shape: scores, values [kCount][kChannels].
 template <int kCount, int kChannels>
-TERRACE_MULTIVERSION void PoolWindows(const float (*scores)[kChannels],
-                                      const float (*values)[kChannels],
-                                      SoftmaxSums<kChannels>& sums) {
+TERRACE_MULTIVERSION void PoolGroups(const float (*scores)[kChannels],
+                                     const float (*values)[kChannels],
+                                     SoftmaxSums<kChannels>& sums) {
   for (int c = 0; c < kChannels; ++c) {
     float channel_scores[kCount];
     float channel_values[kCount];
@@ -27,7 +27,7 @@ TERRACE_MULTIVERSION void PoolWindows(const float (*scores)[kChannels],
       channel_scores[i] = scores[i][c];
       channel_values[i] = values[i][c];
     }
-    PoolWindow<kCount>(channel_scores, channel_values, sums.sum[c], sums.weighted[c]);
+    PoolGroup<kCount>(channel_scores, channel_values, sums.sum[c], sums.weighted[c]);
   }
 }
 
@@ -51,7 +51,7 @@ void CsaEntry(const CompressParams& params, int plane, const SequenceStep& seque
   TokenRoom<kChannels> room;
   for (int j = 0; j < kCsaRows; ++j) {
     const int32_t position = (entry - 1) * kCsaRatio + j;
-    if (position < 0) {  // nothing is before the first window
+    if (position < 0) {  // nothing is before the first group
       std::fill_n(scores[j], kChannels, -std::numeric_limits<float>::infinity());
       std::fill_n(values[j], kChannels, 0.0f);
       continue;
@@ -63,7 +63,7 @@ void CsaEntry(const CompressParams& params, int plane, const SequenceStep& seque
     std::memcpy(values[j], token.kv, sizeof(values[j]));
   }
   SoftmaxSums<kChannels> sums;
-  PoolWindows<kCsaRows, kChannels>(scores, values, sums);
+  PoolGroups<kCsaRows, kChannels>(scores, values, sums);
   WriteEntry(params, params.planes[plane], sums, entry_row);
 }
 
