@@ -76,11 +76,12 @@ class Rows {
   }
 
   absl::Status Write() {
-    return store_->WriteSlots(0, PoolKind::kFull, plane_, {.data = in_.data()}, slots_.data(),
-                              positions_.data(), kRows, Stream{});
+    return store_->WriteSlots(
+        0, PoolKind::kFull, plane_, {.data = in_.data()},
+        {.slots = slots_.data(), .positions = positions_.data(), .count = kRows}, Stream{});
   }
   absl::Status Gather() {
-    return store_->ReadSlots(0, PoolKind::kFull, plane_, slots_.data(), nullptr, kRows,
+    return store_->ReadSlots(0, PoolKind::kFull, plane_, {.slots = slots_.data(), .count = kRows},
                              {.data = out_.data()}, Stream{});
   }
   int64_t bytes() const {

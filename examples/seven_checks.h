@@ -191,11 +191,11 @@ inline absl::StatusOr<CheckResult> CheckPagedSlots(const BackendOptions& options
   if (!all.ok()) return all.status();
 
   absl::Status status = store.WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent,
-                                         {.data = in->data(), .rotated = true}, mapping->data(),
-                                         nullptr, count, Stream{});
+                                         {.data = in->data(), .rotated = true},
+                                         {.slots = mapping->data(), .count = count}, Stream{});
   if (!status.ok()) return status;
-  status = store.ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent, all->data(), nullptr, end,
-                           {.data = out->data()}, Stream{});
+  status = store.ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent,
+                           {.slots = all->data(), .count = end}, {.data = out->data()}, Stream{});
   if (!status.ok()) return status;
   auto rows = out->Download(int64_t{end} * kLatentChannels, Stream{});
   if (!rows.ok()) return rows.status();

@@ -150,15 +150,13 @@ absl::Status Cache::GatherWindow(int layer, const Queries& queries, const RowsOu
 }
 
 absl::Status Cache::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
-                               const int32_t* slots, const int32_t* positions, int32_t count,
-                               Stream stream) {
-  return impl_->store->WriteSlots(layer, pool, plane, rows, slots, positions, count, stream);
+                               const SlotList& slots, Stream stream) {
+  return impl_->store->WriteSlots(layer, pool, plane, rows, slots, stream);
 }
 
-absl::Status Cache::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
-                              const int32_t* positions, int32_t count, const RowsOut& out,
-                              Stream stream) {
-  return impl_->store->ReadSlots(layer, pool, plane, slots, positions, count, out, stream);
+absl::Status Cache::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const SlotList& slots,
+                              const RowsOut& out, Stream stream) {
+  return impl_->store->ReadSlots(layer, pool, plane, slots, out, stream);
 }
 
 absl::Status Cache::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {

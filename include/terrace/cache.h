@@ -94,11 +94,9 @@ class Cache {
                              PlaneKind plane = PlaneKind::kLatent);
   absl::Status GatherWindow(int layer, const Queries& queries, const RowsOut& out, Stream stream);
   absl::Status WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
-                          const int32_t* slots, const int32_t* positions, int32_t count,
-                          Stream stream);
-  absl::Status ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
-                         const int32_t* positions, int32_t count, const RowsOut& out,
-                         Stream stream);
+                          const SlotList& slots, Stream stream);
+  absl::Status ReadSlots(int layer, PoolKind pool, PlaneKind plane, const SlotList& slots,
+                         const RowsOut& out, Stream stream);
   absl::Status CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream);
   absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);
   absl::StatusOr<PageView> Pages(int layer, PoolKind pool,

@@ -102,6 +102,13 @@ struct TopK {
   int32_t k = 0;
 };
 
+// Raw slots of one plane, for callers with slot mappings of their own. Memory of the backend.
+struct SlotList {
+  const int32_t* slots = nullptr;      // [count]; -1: nothing is stored or read
+  const int32_t* positions = nullptr;  // [count]; needed only where rows rotate
+  int32_t count = 0;
+};
+
 // Shape: slots [queries, pitch], lengths [queries]. Slots beyond a query's rows are -1 up to a
 // multiple of 64.
 struct SlotsOut {
@@ -176,15 +183,11 @@ class Store {
                              PlaneKind plane = PlaneKind::kLatent);
   absl::Status GatherWindow(int layer, const Queries& queries, const RowsOut& out, Stream stream);
 
-  // Rows by raw slot, outside any plan: for callers with slot mappings of their own. `slots` and
-  // `positions` (needed only where rows rotate) are [count] in the backend's memory; slots past the
-  // end are skipped and counted.
+  // Rows by raw slot, outside any plan. Slots past the end are skipped and counted.
   absl::Status WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
-                          const int32_t* slots, const int32_t* positions, int32_t count,
-                          Stream stream);
-  absl::Status ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
-                         const int32_t* positions, int32_t count, const RowsOut& out,
-                         Stream stream);
+                          const SlotList& slots, Stream stream);
+  absl::Status ReadSlots(int layer, PoolKind pool, PlaneKind plane, const SlotList& slots,
+                         const RowsOut& out, Stream stream);
 
   // Copies whole blocks, all layers and planes. No block may be both a source and a destination.
   absl::Status CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream);

@@ -69,15 +69,13 @@ absl::Status Store::GatherWindow(int layer, const Queries& queries, const RowsOu
 }
 
 absl::Status Store::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
-                               const int32_t* slots, const int32_t* positions, int32_t count,
-                               Stream stream) {
-  return impl_->WriteSlots(layer, pool, plane, rows, slots, positions, count, stream);
+                               const SlotList& slots, Stream stream) {
+  return impl_->WriteSlots(layer, pool, plane, rows, slots, stream);
 }
 
-absl::Status Store::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
-                              const int32_t* positions, int32_t count, const RowsOut& out,
-                              Stream stream) {
-  return impl_->ReadSlots(layer, pool, plane, slots, positions, count, out, stream);
+absl::Status Store::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const SlotList& slots,
+                              const RowsOut& out, Stream stream) {
+  return impl_->ReadSlots(layer, pool, plane, slots, out, stream);
 }
 
 absl::Status Store::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {

@@ -57,11 +57,9 @@ class StoreImpl {
                              const RowsOut& out, Stream stream, PlaneKind plane);
   absl::Status GatherWindow(int layer, const Queries& queries, const RowsOut& out, Stream stream);
   absl::Status WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
-                          const int32_t* slots, const int32_t* positions, int32_t count,
-                          Stream stream);
-  absl::Status ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
-                         const int32_t* positions, int32_t count, const RowsOut& out,
-                         Stream stream);
+                          const SlotList& slots, Stream stream);
+  absl::Status ReadSlots(int layer, PoolKind pool, PlaneKind plane, const SlotList& slots,
+                         const RowsOut& out, Stream stream);
   absl::Status CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream);
   absl::StatusOr<PageView> Pages(int layer, PoolKind pool, PlaneKind plane) const;
   const PlanHeader& step() const { return step_; }

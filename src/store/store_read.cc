@@ -177,27 +177,26 @@ absl::Status StoreImpl::GatherWindow(int layer, const Queries& queries, const Ro
   return Gather(layer, *row, 0, *select, out, stream);
 }
 
-absl::Status StoreImpl::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const int32_t* slots,
-                                  const int32_t* positions, int32_t count, const RowsOut& out,
-                                  Stream stream) {
+absl::Status StoreImpl::ReadSlots(int layer, PoolKind pool, PlaneKind plane, const SlotList& slots,
+                                  const RowsOut& out, Stream stream) {
   if (!torn_.ok()) return torn_;
   absl::StatusOr<LayerPages> row = FindRow(layer, pool);
   if (!row.ok()) return row.status();
-  if (count < 0 || count > kMaxRowsPerQuery) {
-    return Invalid("count is ", count, ", not in 0..", kMaxRowsPerQuery);
+  if (slots.count < 0 || slots.count > kMaxRowsPerQuery) {
+    return Invalid("count is ", slots.count, ", not in 0..", kMaxRowsPerQuery);
   }
-  if (count > 0 && slots == nullptr) return Invalid("the slots are null");
-  if (!IsAligned(slots, 4) || !IsAligned(positions, 4)) {
+  if (slots.count > 0 && slots.slots == nullptr) return Invalid("the slots are null");
+  if (!IsAligned(slots.slots, 4) || !IsAligned(slots.positions, 4)) {
     return Invalid("the slots or positions are not 4-byte aligned");
   }
-  Selection select{};  // one query that reads `count` rows
+  Selection select{};  // one query that reads all of them
   select.kind = SelectKind::kSlots;
   SelectFromStep(geometry_, view_, row->pool, select);
   select.num_queries = 1;
-  select.rows_per_query = count;
-  select.entries = slots;
-  select.entries_pitch = count;
-  select.positions = positions;
+  select.rows_per_query = slots.count;
+  select.entries = slots.slots;
+  select.entries_pitch = slots.count;
+  select.positions = slots.positions;
   return Gather(layer, *row, static_cast<int>(plane), select, out, stream);
 }
 

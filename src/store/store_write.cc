@@ -119,26 +119,25 @@ absl::Status StoreImpl::Write(int layer, const LayerRows& rows, Stream stream) {
 }
 
 absl::Status StoreImpl::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
-                                   const int32_t* slots, const int32_t* positions, int32_t count,
-                                   Stream stream) {
+                                   const SlotList& slots, Stream stream) {
   if (!torn_.ok()) return torn_;
   absl::StatusOr<LayerPages> row = FindRow(layer, pool);
   if (!row.ok()) return row.status();
-  if (count < 0) return Invalid("count is ", count, ", negative");
-  if (count > 0 && (rows.data == nullptr || slots == nullptr)) {
+  if (slots.count < 0) return Invalid("count is ", slots.count, ", negative");
+  if (slots.count > 0 && (rows.data == nullptr || slots.slots == nullptr)) {
     return Invalid("the rows or their slots are null");
   }
-  if (!IsAligned(slots, 4) || !IsAligned(positions, 4)) {
+  if (!IsAligned(slots.slots, 4) || !IsAligned(slots.positions, 4)) {
     return Invalid("the slots or positions are not 4-byte aligned");
   }
   WriteParams params{};
   params.counters = view_.counters;
-  absl::Status status =
-      AddSegment(layer, *row, static_cast<int>(plane), rows,
-                 {.max_rows = count, .slots = slots, .positions = positions}, &params);
+  absl::Status status = AddSegment(
+      layer, *row, static_cast<int>(plane), rows,
+      {.max_rows = slots.count, .slots = slots.slots, .positions = slots.positions}, &params);
   if (!status.ok()) return status;
   status = EnqueueWrite(params, stream);
-  if (status.ok() && plane == PlaneKind::kLatent && count > 0) MarkWritten(*row);
+  if (status.ok() && plane == PlaneKind::kLatent && slots.count > 0) MarkWritten(*row);
   return status;
 }
 

@@ -26,7 +26,7 @@ void ExpectTorn(CompressDriver& driver, const Plan& plan) {
       store.Write(0, {.swa = {.data = rows.data()}}, Stream{}),
       store.TranslateWindow(0, {}, out, Stream{}),
       store.Compress(CompressDriver::kCsaLayer, driver.Inputs(CompressDriver::kCsaLayer), Stream{}),
-      store.ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent, slots.data(), nullptr, 1,
+      store.ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent, {.slots = slots.data(), .count = 1},
                       {.data = rows.data()}, Stream{}),
       store.CopyBlocks({}, Stream{})};
   for (const absl::Status& status : refused) {

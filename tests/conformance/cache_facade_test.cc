@@ -97,15 +97,16 @@ TEST_F(CacheFacadeTest, RawSlotsAreWrittenReadCopiedAndCounted) {
   const int32_t slots[] = {3, 1 << 30};
   ASSERT_TRUE(cache_
                   ->WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent,
-                               {.data = row.data(), .rotated = true}, slots, nullptr, 1, Stream{})
+                               {.data = row.data(), .rotated = true}, {.slots = slots, .count = 1},
+                               Stream{})
                   .ok());
   const int32_t per_block = cache_->geometry().pools[0].entries_per_block;
   ASSERT_TRUE(cache_->CopyBlocks({{0, 0, 9, 0}}, Stream{}).ok());
   const int32_t copied[] = {9 * per_block + 3, 1 << 30};
   std::vector<uint16_t> out(2 * kLatentChannels, 1);
   ASSERT_TRUE(cache_
-                  ->ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent, copied, nullptr, 2,
-                              {.data = out.data()}, Stream{})
+                  ->ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent,
+                              {.slots = copied, .count = 2}, {.data = out.data()}, Stream{})
                   .ok());
   EXPECT_EQ(out[0], 0x4000);
   EXPECT_EQ(out[kLatentChannels], 0);

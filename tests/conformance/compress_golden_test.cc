@@ -65,8 +65,9 @@ class GoldenLayer {
     constexpr int kFullPool = 1;
     BackendArray<uint16_t> rows(*backend_, int64_t{entries} * channels);
     const absl::Status status =
-        store_->ReadSlots(0, PoolKind::kFull, plane, store_->step_view().slots[kFullPool], nullptr,
-                          entries, {.data = rows.data()}, Stream{});
+        store_->ReadSlots(0, PoolKind::kFull, plane,
+                          {.slots = store_->step_view().slots[kFullPool], .count = entries},
+                          {.data = rows.data()}, Stream{});
     EXPECT_TRUE(status.ok()) << status;
     return rows.Read();
   }

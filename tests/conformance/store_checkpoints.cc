@@ -77,7 +77,7 @@ std::vector<uint16_t> ReadFirstChannels(SmallDeployment& small, int layer, PoolK
   BackendArray<int32_t> at(small.backend(), slots);
   BackendArray<uint16_t> out(small.backend(), count * 512);
   EXPECT_TRUE(small.store()
-                  .ReadSlots(layer, pool, PlaneKind::kLatent, at.data(), nullptr, count,
+                  .ReadSlots(layer, pool, PlaneKind::kLatent, {.slots = at.data(), .count = count},
                              {.data = out.data()}, Stream{})
                   .ok());
   const std::vector<uint16_t> rows = out.Read();
@@ -206,8 +206,8 @@ TEST_P(StoreTest, APlanLargerThanTheRoomForAStepIsUploadedInPieces) {
     BackendArray<uint16_t> in(*backend_, std::vector<uint16_t>(entries * 512, value));
     ASSERT_TRUE(small.store()
                     .WriteSlots(layer, pool, PlaneKind::kLatent,
-                                {.data = in.data(), .rotated = true}, at.data(), nullptr, entries,
-                                Stream{})
+                                {.data = in.data(), .rotated = true},
+                                {.slots = at.data(), .count = entries}, Stream{})
                     .ok());
   };
   fill(0, PoolKind::kWindow, 0, 32, kOne);

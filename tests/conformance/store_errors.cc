@@ -198,10 +198,10 @@ TEST_P(StoreTest, BadArgumentsAreErrorsAndChangeNothing) {
   bad(store.Pages(2, PoolKind::kOverlap).status());
   bad(store.Pages(1, PoolKind::kOverlap, PlaneKind::kIndexer).status());
   bad(store.SetGlobalScale(1, PoolKind::kOverlap, 1));
-  bad(store.WriteSlots(1, PoolKind::kOverlap, PlaneKind::kLatent, {.data = data}, slots, slots, 1,
-                       {}));
-  bad(store.ReadSlots(1, PoolKind::kOverlap, PlaneKind::kLatent, slots, nullptr, 1, {.data = data},
-                      {}));
+  bad(store.WriteSlots(1, PoolKind::kOverlap, PlaneKind::kLatent, {.data = data},
+                       {.slots = slots, .positions = slots, .count = 1}, {}));
+  bad(store.ReadSlots(1, PoolKind::kOverlap, PlaneKind::kLatent, {.slots = slots, .count = 1},
+                      {.data = data}, {}));
   for (const RowsIn& rows :
        {RowsIn{.data = data + 1}, RowsIn{.data = data, .pitch = 504},
         RowsIn{.data = data, .pitch = 513}, RowsIn{.data = data, .pitch = -8},
@@ -238,14 +238,16 @@ TEST_P(StoreTest, BadArgumentsAreErrorsAndChangeNothing) {
 
   const auto write = [&](const RowsIn& rows, const int32_t* at, const int32_t* positions,
                          int32_t n) {
-    return store.WriteSlots(1, PoolKind::kFull, PlaneKind::kLatent, rows, at, positions, n, {});
+    return store.WriteSlots(1, PoolKind::kFull, PlaneKind::kLatent, rows,
+                            {.slots = at, .positions = positions, .count = n}, {});
   };
   bad(write({.data = data}, slots, nullptr, 1));  // rotates, but where?
   bad(write({.data = data}, nullptr, slots, 1));
   bad(write({}, slots, slots, 1));
   bad(write({.data = data}, slots, slots, -1));
   const auto read = [&](const RowsOut& out, const int32_t* at, int32_t n) {
-    return store.ReadSlots(1, PoolKind::kFull, PlaneKind::kLatent, at, nullptr, n, out, {});
+    return store.ReadSlots(1, PoolKind::kFull, PlaneKind::kLatent, {.slots = at, .count = n}, out,
+                           {});
   };
   bad(read({.data = data}, nullptr, 1));
   bad(read({}, slots, 1));
@@ -277,10 +279,11 @@ TEST_P(StoreTest, NothingToDoIsNoError) {
   ExpectCode(
       store.Write(1, {.entries = {.data = rows.data()}, .indexer = {.data = rows.data()}}, {}), ok);
   ExpectCode(store.CopyBlocks({}, {}), ok);
-  ExpectCode(store.WriteSlots(1, PoolKind::kFull, PlaneKind::kLatent, {.rotated = true}, nullptr,
-                              nullptr, 0, {}),
+  ExpectCode(store.WriteSlots(1, PoolKind::kFull, PlaneKind::kLatent, {.rotated = true},
+                              {.slots = nullptr, .count = 0}, {}),
              ok);
-  ExpectCode(store.ReadSlots(1, PoolKind::kFull, PlaneKind::kLatent, nullptr, nullptr, 0, {}, {}),
+  ExpectCode(store.ReadSlots(1, PoolKind::kFull, PlaneKind::kLatent, {.slots = nullptr, .count = 0},
+                             {}, {}),
              ok);
   BackendArray<int32_t> none(*backend_, 1);
   ExpectCode(store.GatherWindow(0, {.token_rows = none.data(), .count = 0}, {}, {}), ok);

@@ -67,8 +67,8 @@ TEST_P(StoreTest, EveryRowOfEveryBlockKeepsItsOwnPattern) {
       BackendArray<uint16_t> in(*backend_, Flatten(rows));
       BackendArray<int32_t> in_slots(*backend_, slots);
       const absl::Status status = small.store().WriteSlots(
-          at.layer, at.kind, static_cast<PlaneKind>(at.plane), {.data = in.data()}, in_slots.data(),
-          nullptr, at.num_slots, Stream{});
+          at.layer, at.kind, static_cast<PlaneKind>(at.plane), {.data = in.data()},
+          {.slots = in_slots.data(), .count = at.num_slots}, Stream{});
       ASSERT_TRUE(status.ok()) << status;
     }
     for (const auto& at : small.Planes()) {
@@ -99,9 +99,9 @@ TEST_P(StoreTest, EveryRowOfEveryBlockKeepsItsOwnPattern) {
       }
       BackendArray<int32_t> in_slots(*backend_, slots);
       BackendArray<uint16_t> out(*backend_, int64_t{at.num_slots} * layout.channels);
-      const absl::Status status =
-          small.store().ReadSlots(at.layer, at.kind, plane, in_slots.data(), nullptr, at.num_slots,
-                                  {.data = out.data()}, Stream{});
+      const absl::Status status = small.store().ReadSlots(
+          at.layer, at.kind, plane, {.slots = in_slots.data(), .count = at.num_slots},
+          {.data = out.data()}, Stream{});
       ASSERT_TRUE(status.ok()) << status;
       ASSERT_TRUE(out.Read() == Flatten(expected)) << "layer " << at.layer << " plane " << at.plane;
     }
@@ -128,12 +128,17 @@ TEST_P(StoreTest, SlotsPastTheEndAreSkippedAndCounted) {
   std::vector<uint8_t> bytes = small.PoolBytes();
   ASSERT_TRUE(small.store()
                   .WriteSlots(1, PoolKind::kFull, PlaneKind::kLatent, {.data = in.data()},
-                              in_slots.data(), positions.data(), slots.size(), Stream{})
+                              {.slots = in_slots.data(),
+                               .positions = positions.data(),
+                               .count = static_cast<int32_t>(slots.size())},
+                              Stream{})
                   .ok());
-  ASSERT_TRUE(small.store()
-                  .ReadSlots(1, PoolKind::kFull, PlaneKind::kLatent, in_slots.data(), nullptr,
-                             slots.size(), {.data = out.data()}, Stream{})
-                  .ok());
+  ASSERT_TRUE(
+      small.store()
+          .ReadSlots(1, PoolKind::kFull, PlaneKind::kLatent,
+                     {.slots = in_slots.data(), .count = static_cast<int32_t>(slots.size())},
+                     {.data = out.data()}, Stream{})
+          .ok());
   const std::vector<uint16_t> found = out.Read();
   for (size_t i = 0; i < slots.size(); ++i) {
     RowBits expected(512, 0);
@@ -164,13 +169,15 @@ TEST_P(StoreTest, PositionsBeyondTheRopeTableAreSkippedAndCounted) {
   BackendArray<int32_t> in_positions(*backend_, positions);
   BackendArray<uint16_t> out(*backend_, 3 * 512);
   const auto write = [&](SmallDeployment& small) {
-    return small.store().WriteSlots(1, PoolKind::kFull, PlaneKind::kLatent, {.data = in.data()},
-                                    in_slots.data(), in_positions.data(), 3, Stream{});
+    return small.store().WriteSlots(
+        1, PoolKind::kFull, PlaneKind::kLatent, {.data = in.data()},
+        {.slots = in_slots.data(), .positions = in_positions.data(), .count = 3}, Stream{});
   };
   const auto read = [&](SmallDeployment& small, bool rotate) {
-    return small.store().ReadSlots(1, PoolKind::kFull, PlaneKind::kLatent, in_slots.data(),
-                                   in_positions.data(), 3, {.data = out.data(), .rotate = rotate},
-                                   Stream{});
+    return small.store().ReadSlots(
+        1, PoolKind::kFull, PlaneKind::kLatent,
+        {.slots = in_slots.data(), .positions = in_positions.data(), .count = 3},
+        {.data = out.data(), .rotate = rotate}, Stream{});
   };
   const auto is_zero = [&](const std::vector<uint16_t>& rows, int row) {
     return std::all_of(rows.begin() + row * 512, rows.begin() + (row + 1) * 512,
@@ -211,12 +218,14 @@ TEST_P(StoreTest, BadValuesAreMendedAndCountedAndSpoilNoNeighbour) {
       BackendArray<int32_t> positions(*backend_, std::vector<int32_t>{8, 8});
       BackendArray<uint16_t> out(*backend_, 2 * layout.channels);
       const PlaneKind plane = static_cast<PlaneKind>(at.plane);
+      ASSERT_TRUE(
+          small.store()
+              .WriteSlots(at.layer, at.kind, plane, {.data = in.data()},
+                          {.slots = slots.data(), .positions = positions.data(), .count = 2},
+                          Stream{})
+              .ok());
       ASSERT_TRUE(small.store()
-                      .WriteSlots(at.layer, at.kind, plane, {.data = in.data()}, slots.data(),
-                                  positions.data(), 2, Stream{})
-                      .ok());
-      ASSERT_TRUE(small.store()
-                      .ReadSlots(at.layer, at.kind, plane, slots.data(), nullptr, 2,
+                      .ReadSlots(at.layer, at.kind, plane, {.slots = slots.data(), .count = 2},
                                  {.data = out.data()}, Stream{})
                       .ok());
       const std::vector<uint16_t> rows = out.Read();
@@ -258,8 +267,8 @@ TEST_P(StoreTest, CopiesMoveWholeBlocksAndNothingElse) {
       BackendArray<int32_t> in_slots(*backend_, slots);
       ASSERT_TRUE(small.store()
                       .WriteSlots(at.layer, at.kind, static_cast<PlaneKind>(at.plane),
-                                  {.data = in.data(), .rotated = true}, in_slots.data(), nullptr,
-                                  at.num_slots, Stream{})
+                                  {.data = in.data(), .rotated = true},
+                                  {.slots = in_slots.data(), .count = at.num_slots}, Stream{})
                       .ok());
     }
     const std::vector<BlockCopy> direct = {

@@ -85,7 +85,10 @@ TEST_P(ReplayFaultsTest, OneRowOverwrittenInTheWindowIsFound) {
     if (!zeros.ok()) return zeros.status();
     absl::Status status =
         store.WriteSlots(2, PoolKind::kWindow, PlaneKind::kLatent, {.data = *zeros},
-                         store.step_view().slots[0], store.step_view().token_position, 1, {});
+                         {.slots = store.step_view().slots[0],
+                          .positions = store.step_view().token_position,
+                          .count = 1},
+                         {});
     status.Update(backend.Synchronize({}));
     backend.Free(*zeros, Stream{});
     return status;

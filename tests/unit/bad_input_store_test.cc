@@ -113,23 +113,23 @@ TEST_F(BadInputTest, OfRawSlotsIsRefusedOrSkippedAndCounted) {
   ExpectErrors({
       {"a negative count", kInvalidArgument, "count is -1",
        [&] {
-         return store.WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent, rows, ints_.data(),
-                                 nullptr, -1, {});
+         return store.WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent, rows,
+                                 {.slots = ints_.data(), .count = -1}, {});
        }},
       {"a negative count to read", kInvalidArgument, "count is -1",
        [&] {
-         return store.ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent, ints_.data(), nullptr, -1,
-                                {.data = memory_.data()}, {});
+         return store.ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent,
+                                {.slots = ints_.data(), .count = -1}, {.data = memory_.data()}, {});
        }},
       {"no slots", kInvalidArgument, "slots",
        [&] {
-         return store.WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent, rows, nullptr, nullptr,
-                                 1, {});
+         return store.WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent, rows,
+                                 {.slots = nullptr, .count = 1}, {});
        }},
       {"no positions where rows rotate", kInvalidArgument, "positions",
        [&] {
          return store.WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent, {.data = memory_.data()},
-                                 ints_.data(), nullptr, 1, {});
+                                 {.slots = ints_.data(), .count = 1}, {});
        }},
       {"a copy in no pool", kInvalidArgument, "pool is 9",
        [&] {
@@ -158,15 +158,15 @@ TEST_F(BadInputTest, OfRawSlotsIsRefusedOrSkippedAndCounted) {
   const int32_t end = view.num_blocks * view.entries_per_block;
   const std::vector<int32_t> outside = {end, kMost, kLeast, -2, -1};  // -1 is not counted
   ASSERT_TRUE(store
-                  .WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent, rows, outside.data(),
-                              nullptr, 5, {})
+                  .WriteSlots(0, PoolKind::kWindow, PlaneKind::kLatent, rows,
+                              {.slots = outside.data(), .count = 5}, {})
                   .ok());
   EXPECT_TRUE(before.pages == Look().pages);
   EXPECT_EQ(store.ReadCounters().skipped_slots, before.counters.skipped_slots + 4);
   std::vector<uint16_t> out(5 * kLatentChannels, 1);
   ASSERT_TRUE(store
-                  .ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent, outside.data(), nullptr, 5,
-                             {.data = out.data()}, {})
+                  .ReadSlots(0, PoolKind::kWindow, PlaneKind::kLatent,
+                             {.slots = outside.data(), .count = 5}, {.data = out.data()}, {})
                   .ok());
   EXPECT_EQ(out, std::vector<uint16_t>(out.size(), 0));
   EXPECT_EQ(store.ReadCounters().skipped_slots, before.counters.skipped_slots + 8);

@@ -78,7 +78,7 @@ TERRACE_HOST_DEVICE void Accumulate(const SoftmaxSum& part, SoftmaxSum& total) {
 // score, one that adds up. A score of NaN or minus infinity weighs no more than e^-87.
 template <int kCount>
 TERRACE_HOST_DEVICE void PoolGroup(const float (&scores)[kCount], const float (&values)[kCount],
-                                    float& sum, float& weighted) {
+                                   float& sum, float& weighted) {
   float max = kEmptySoftmaxSum.max;
   for (int i = 0; i < kCount; ++i) max = LargerOf(scores[i], max);
   sum = weighted = 0.0f;
