@@ -1,4 +1,4 @@
-// Compress on a GPU: prefill chunks of one sequence, with checkpoints and without, and decode steps
+// Compress on a GPU: prefill pieces of one sequence, with checkpoints and without, and decode steps
 // of 256, with drafts and without; see kHelp. Calls rotate through the model's layers, whose states
 // are pages of their own, and through more input than any L2 holds.
 

@@ -31,9 +31,9 @@ struct CapacityRequest {
   ModelSpec model;
   int64_t memory_bytes = 0;
   Limits limits = {};
-  // Sequences whose last step may be a prefill chunk, each charged the old and the new window (or,
-  // with store_whole_chunk, the chunk): they keep both until they are appended to again. 0 =
-  // max_sequences.
+  // Sequences whose last step may be a prefill piece. Each is charged the old and the new window
+  // (or, with store_whole_chunk, the piece): it keeps both until it is appended to again.
+  // 0 = max_sequences.
   int32_t prefill_sequences = 0;
   // Charge for checkpoints. Ignored where a model can have none: without a full pool, without a
   // window pool, or with window blocks that do not divide a chunk.

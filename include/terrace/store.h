@@ -45,9 +45,9 @@ struct RowsIn {
   const void* data = nullptr;
   int64_t pitch = 0;     // elements between rows, a multiple of 8; 0 = channels
   bool rotated = false;  // already rotated by the caller
-  // Rows to launch for. 0: the current plan's. More: a capacity, for a CUDA graph that is captured
-  // once and replayed with plans of up to so many rows; `data` then holds so many, whatever they
-  // are beyond the plan's.
+  // Rows to launch for. 0: the current plan's. Larger, for a CUDA graph that is captured once and
+  // replayed with plans of up to `capacity` rows: `data` must have room for `capacity` rows, and
+  // rows past the plan's count are ignored.
   int32_t capacity = 0;
 };
 
