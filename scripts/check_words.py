@@ -170,6 +170,8 @@ PLANTED = [  # path, line, and what is found in it
      ["IsSnapshotNext", "LaunchTakeOverlap"]),
     ("docs/capacity.md", "`terrace plan` divides a byte budget", ["terrace plan"]),
     ("docs/capacity.md", "`terrace capacity` divides a byte budget over a prefill piece", []),
+    ("bench/row_codec_bench.cc", "terrace/row_codec.h in src/cli", ["terrace/row_codec.h", "src/cli"]),
+    ("kernels/compress/hca.cu", "// an HCA window is no group", ["HCA window"]),
     ("CHANGELOG.md", "| LaneRecord | SequenceStep |", []),
     ("src/base/README.md", "`README.md` and [itself](README.md)", []),
 ]
