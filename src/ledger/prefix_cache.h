@@ -1,8 +1,9 @@
 // PrefixCache is what sequences leave to each other: the index of published chunks, the checkpoints
 // behind them, when both go, and the events and figures of all that.
 //
-//   Admit -> { Publish.. -> Extend }* -> Leave   of one sequence: prefix_cache_match.cc, _publish.cc
-//   Evict, SetTime, Clear                        of all of them: prefix_cache_evict.cc
+//   Admit -> { Publish.. -> Extend }* -> Leave   of one sequence: prefix_cache_match.cc,
+//                                                prefix_cache_publish.cc, prefix_cache_checkpoint.cc
+//   Evict, SetTime, Clear                        of all: prefix_cache_evict.cc
 //
 // It owns no block. It marks the blocks of chunks and checkpoints as reusable in their pools, so
 // that they are cached when nobody holds them. A pool under pressure evicts only what frees that
