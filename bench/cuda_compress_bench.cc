@@ -1,4 +1,4 @@
-// Compress on a GPU: prefill chunks of one sequence, with checkpoints and without, and decode steps
+// Compress on a GPU: prefill pieces of one sequence, with checkpoints and without, and decode steps
 // of 256, with drafts and without; see kHelp. Calls rotate through the model's layers, whose states
 // are pages of their own, and through more input than any L2 holds.
 
@@ -34,9 +34,9 @@ the device's own copy bandwidth; none where the state is most of what moves.
 
   an empty kernel in a graph   the least that a launch costs
   prefill of N tokens          one sequence, from its first token on
-    , from token 64 on         64 tokens came before: an HCA window is open
+    , from token 64 on         64 tokens came before: an HCA group is open
     , K checkpoints            prefix reuse is on: overlap rows are stored at K boundaries
-  decode of 256 sequences      a token each: 64 CSA windows close, and 2 HCA ones
+  decode of 256 sequences      a token each: 64 CSA groups close, and 2 HCA ones
     , 4 drafts each            5 tokens each, of which the state keeps 4 to be taken back
 )";
 

@@ -2,8 +2,10 @@
 """Finds retired words: one word is to mean one thing (docs/glossary.md).
 
 What is retired, where, and what to say instead is in scripts/retired_words.txt, which explains its
-own format. Reads the files that git knows, or all of them where there is no git. Files that the
-glossary and the folders' READMEs name must exist, too.
+own format. Reads the files that git knows, or all of them where there is no git.
+
+Files that the documents and the folders' READMEs name must exist, too. The section of
+docs/design.md that follows one token names a file a station, and none twice.
 
 Needs Python 3.9 and nothing else. Exits 0 iff nothing was found; each finding is one line that
 begins with file:line.
@@ -23,9 +25,13 @@ KEYS = {"word", "where", "except", "allow", "say"}
 NEEDED = {"word", "where", "say"}
 GLOSSARY = "docs/glossary.md"
 # Pages whose `file.h` and [links](file.md) must exist.
-MAPS = re.compile(r"docs/glossary\.md|CONTRIBUTING\.md|(src|kernels|tools|tests)/(.*/)?README\.md")
+MAPS = re.compile(r"docs/(glossary|design|guide|formats|capacity|replay)\.md|docs/decisions/.*\.md|"
+                  r"(README|CONTRIBUTING)\.md|(src|kernels|tools|tests|examples)/(.*/)?README\.md")
 NAMED = re.compile(r"`([\w./-]+\.(?:h|cc|cu|cuh|cmake|py|sh|md))`")
 LINKED = re.compile(r"\]\(([^):#]+)\)")
+# The page and the heading of its section whose stations are one file each.
+ROUTE = ("docs/design.md", "## One token's way")
+MIN_STATIONS = 9
 TEXTS = (".h", ".cc", ".cu", ".cuh", ".md", ".py", ".sh", ".txt", ".cmake", ".json")
 # They name old words.
 UNREAD = {RULES, GLOSSARY, "CHANGELOG.md", "scripts/check_words.py"}
@@ -106,7 +112,7 @@ def check(root, rules):
                 for rule in wanted:
                     findings += [f"{path}:{number}: '{word}' is retired; say {rule.say}"
                                  for word in rule.find(line)]
-    findings += check_names(root)
+    findings += check_names(root) + check_route(root)
     return findings, f"{len(paths)} files read, {len(rules)} rules, no retired word"
 
 
@@ -121,6 +127,31 @@ def check_names(root):
                 lost += [link for link in LINKED.findall(line)
                          if not os.path.exists(os.path.join(root, os.path.dirname(page), link))]
                 findings += [f"{page}:{number}: '{name}' does not exist" for name in lost]
+    return findings
+
+
+def check_route(root):
+    """The section of ROUTE names a file a row of its tables, and no file twice."""
+    page, heading = ROUTE
+    if not os.path.isfile(os.path.join(root, page)):
+        return []  # another tree, as the self-test's
+    findings, seen, stations, inside = [], set(), 0, False
+    with open(os.path.join(root, page), encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith("#"):
+                inside = line.strip() == heading
+            if not inside:
+                continue
+            names = NAMED.findall(line)
+            findings += [f"{page}:{number}: '{name}' is named twice on the token's way"
+                         for name in names if name in seen]
+            seen.update(names)
+            if re.match(r"\| *\d", line):
+                stations += 1
+                if len(names) != 1:
+                    findings.append(f"{page}:{number}: a station names {len(names)} files, not one")
+    if stations < MIN_STATIONS:
+        findings.append(f"{page}:1: '{heading}' has {stations} stations, fewer than {MIN_STATIONS}")
     return findings
 
 
@@ -139,6 +170,8 @@ PLANTED = [  # path, line, and what is found in it
      ["IsSnapshotNext", "LaunchTakeOverlap"]),
     ("docs/capacity.md", "`terrace plan` divides a byte budget", ["terrace plan"]),
     ("docs/capacity.md", "`terrace capacity` divides a byte budget over a prefill piece", []),
+    ("bench/row_codec_bench.cc", "terrace/row_codec.h in src/cli", ["terrace/row_codec.h", "src/cli"]),
+    ("kernels/compress/hca.cu", "// an HCA window is no group", ["HCA window"]),
     ("CHANGELOG.md", "| LaneRecord | SequenceStep |", []),
     ("src/base/README.md", "`README.md` and [itself](README.md)", []),
 ]
@@ -162,7 +195,23 @@ def self_test(rules):
         lost = check_names(root)
     if [finding.split(" ")[1] for finding in lost] != ["'no/such.h'", "'lost.md'"]:
         failures.append(f"names of files that do not exist: found {lost}")
-    return failures, f"{len(PLANTED)} planted lines were told apart"
+    return failures + self_test_route(), f"{len(PLANTED)} planted lines were told apart"
+
+
+def self_test_route():
+    """A way through nine files is fine; one file twice, a station of none or a short way is not."""
+    rows = [f"| {i} | `src/{i}.cc` | on |\n" for i in range(MIN_STATIONS)]
+    failures = []
+    for lines, faults in [(rows, []), (rows + ["| 10 | `src/3.cc` | back |\n"], [12]),
+                          (rows + ["| 10 | nowhere | lost |\n"], [12]), (rows[1:], [1])]:
+        with tempfile.TemporaryDirectory() as root:
+            os.makedirs(os.path.join(root, "docs"))
+            with open(os.path.join(root, ROUTE[0]), "w", encoding="utf-8") as file:
+                file.write("".join(["# Title\n", ROUTE[1] + "\n"] + lines + ["## 1. Words\n"]))
+            found = check_route(root)
+        if [int(finding.split(":")[1]) for finding in found] != faults:
+            failures.append(f"planted a way with faults in lines {faults}, found {found}")
+    return failures
 
 
 def main():

@@ -31,9 +31,9 @@ struct CapacityRequest {
   ModelSpec model;
   int64_t memory_bytes = 0;
   Limits limits = {};
-  // Sequences whose last step may be a prefill chunk, each charged the old and the new window (or,
-  // with store_whole_chunk, the chunk): they keep both until they are appended to again. 0 =
-  // max_sequences.
+  // Sequences whose last step may be a prefill piece. Each is charged the old and the new window
+  // (or, with store_whole_chunk, the piece): it keeps both until it is appended to again.
+  // 0 = max_sequences.
   int32_t prefill_sequences = 0;
   // Charge for checkpoints. Ignored where a model can have none: without a full pool, without a
   // window pool, or with window blocks that do not divide a chunk.
@@ -41,9 +41,9 @@ struct CapacityRequest {
   // Of prefixes that no live sequence uses, to make room for. -1: an eighth of the memory that is
   // left for them and the chunks, and at least one a sequence.
   int32_t checkpoints = -1;
-  // LedgerOptions::in_flight_plans. Every sequence is charged the window blocks that so many decode
-  // steps can release, which drain until their plans are retired. What a sequence that is freed
-  // leaves draining is not charged: the one after it may have to wait for Retire.
+  // LedgerOptions::in_flight_plans. Every sequence is charged the window blocks that this many
+  // decode steps can release: they drain until their plans are retired. What a freed sequence
+  // leaves draining is not charged, so a new one may have to wait for Retire.
   int32_t in_flight_plans = 0;
 };
 

@@ -77,12 +77,12 @@ int64_t MaxCheckpoints(const Geometry& geometry);
 int64_t MaxPatches(const Geometry& geometry);
 
 // Most blocks of the window pool that one sequence takes in `steps` decode steps, drafts taken back
-// and fed again included: what it may leave draining while so many plans run.
+// and fed again included: what it may leave draining while `steps` plans run.
 int64_t WindowBlocksOfDecodeSteps(const PoolGeometry& pool, const Limits& limits, int32_t steps);
 
 // Most window blocks one sequence can hold while a step runs: `steady` after a decode step with
 // max_drafts (ceil((window - 1 + D) / B) + 1), `prefill_extra` more while a prefill step holds the
-// old window and the new one (or, with store_whole_chunk, the whole chunk; they are released when
+// old window and the new one (or, with store_whole_chunk, the whole piece; they are released when
 // the sequence is appended to again). Blocks of B = tokens_per_block rows. Exact for every step
 // that fits the limits.
 struct WindowBlocks {

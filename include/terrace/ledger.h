@@ -13,8 +13,8 @@
 // again each must be settled by Commit or taken back by Truncate. With k of d drafts accepted:
 // Truncate(length - (d - k)), then Commit the accepted ids and the one sampled after them.
 //
-// Thread-safe: no; one scheduler thread owns a ledger. Concurrent Probe calls with no other call are
-// safe.
+// Thread-safe: no; one scheduler thread owns a ledger. Concurrent Probe calls with no other call
+// are safe.
 
 #ifndef TERRACE_LEDGER_H_
 #define TERRACE_LEDGER_H_
@@ -132,7 +132,7 @@ class Ledger {
 
   // Attaches what others published since, beyond what the sequence has: call it before a step of a
   // prompt that is still being fed. The answer counts from the rows it had; go on at Info().length.
-  // Limits of refeed do not bind it: it never asks for more tokens than were to be fed anyway.
+  // RefeedLimits do not apply: extending a match never adds tokens to feed.
   // Errors: NotFound; FailedPrecondition for undecided drafts.
   absl::StatusOr<PrefixMatch> ExtendMatch(SequenceId id);
 
@@ -143,7 +143,7 @@ class Ledger {
   // Cost: O(blocks).
   absl::StatusOr<SequenceId> Fork(SequenceId id);
 
-  // Feeds a batch of any mix of prefill chunks, decodes and decodes with drafts. Releases what the
+  // Feeds a batch of any mix of prefill pieces, decodes and decodes with drafts. Releases what the
   // windows left, takes the blocks that the new rows need, and says so in the plan. All or nothing
   // over all sequences and pools. The batch's order is the order of the plan's sequences and rows.
   // Errors: ResourceExhausted (wait and retry) or OutOfRange (never fits), both with a Shortage;

@@ -14,8 +14,8 @@ struct Limits {
   int32_t max_step_tokens = 8192;  // of one Append, drafts included
   int32_t max_drafts = 0;          // D: speculative tokens of one sequence in one step
   int32_t max_context_tokens = 0;  // of one sequence; 0 = the model's
-  // Store every row of a prefill chunk in the window pool, for consumers that read the chunk back
-  // from the cache; the surplus is released at the next step. Otherwise only rows that a later step
+  // Store every row of a prefill piece in the window pool, for consumers that read the piece back
+  // from the cache. The surplus is released at the next step. Otherwise only rows that a later step
   // can see are stored.
   bool store_whole_chunk = false;
 };

@@ -123,8 +123,8 @@ struct LayeredModelOptions {
 
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then
 // "overlap" with a row for each layer of ratio 4, if their entries are pooled, and with `state`
-// "csa_state" and "hca_state" (docs/formats.md section 5 has what lies in them). Layers with a full pool use
-// ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000).
+// "csa_state" and "hca_state" (docs/formats.md section 5 has what lies in them). Layers with a full
+// pool use ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000).
 // Errors: InvalidArgument that names the field, as ValidateModel.
 absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options);
 

@@ -89,8 +89,9 @@ struct CheckpointRecord {
   int32_t sequence_index;
   int32_t position;
   int32_t overlap_block;  // -1: the model has no overlap pool
-  // Of positions that earlier steps reached: where the sequence had its CSA state, whosever the
-  // sequence is by now. -1 inside the step, or without a state pool.
+  // For a position that an earlier step reached: the block that held the CSA state at that step.
+  // The sequence index may be another sequence's by now. -1 inside the step, or without a state
+  // pool.
   int32_t state_block;
 };
 static_assert(std::is_trivially_copyable_v<CheckpointRecord> && sizeof(CheckpointRecord) == 16);

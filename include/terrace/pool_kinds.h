@@ -15,9 +15,8 @@ enum class PoolKind : int32_t {
   kWindow = 0,
   // One entry per `ratio` tokens, kept for the sequence's life; one block a chunk.
   kFull = 1,
-  // The compressor's rows at a checkpoint, one block each. No sequence has a table of it, and no
-  // layer
-  // writes it but through plans.
+  // The compressor's rows at a checkpoint, one block each. It has no block table; only plan records
+  // write it.
   kOverlap = 2,
   // What the compressor keeps of a live sequence between steps, one block each: index 0 of its
   // sequence's table. One pool for each ratio of the full pools that it fills.
@@ -36,8 +35,8 @@ enum class EntryRule : int32_t {
   kStrided = 1,  // entry i is the row of token i*r, written when that token arrives
 };
 
-// Tokens per entry of DeepSeek-V4's two compressors. An entry of CSA overlaps the 4 tokens before its
-// own; one of HCA does not.
+// Tokens per entry of DeepSeek-V4's two compressors. An entry of CSA overlaps the 4 tokens before
+// its own; one of HCA does not.
 inline constexpr int kCsaRatio = 4;
 inline constexpr int kHcaRatio = 128;
 

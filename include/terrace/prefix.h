@@ -46,8 +46,8 @@ struct RefeedLimits {
   static constexpr int32_t kUnlimited = std::numeric_limits<int32_t>::max();
   // Most tokens to feed again for a match; beyond, the match falls back to the last checkpoint.
   int32_t max_tokens = kUnlimited;
-  // 0: exact refeed. Above: feed only so many tokens again where exact refeed would take more. What
-  // such a sequence computes is approximate: it is never published and leaves no checkpoint.
+  // 0: exact refeed. Above: feed at most this many tokens again where exact refeed would take more.
+  // What such a sequence computes is approximate: it is never published and leaves no checkpoint.
   int32_t approximate_tokens = 0;
 };
 

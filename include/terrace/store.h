@@ -48,9 +48,9 @@ struct RowsIn {
   const void* data = nullptr;
   int64_t pitch = 0;     // elements between rows, a multiple of 8; 0 = channels
   bool rotated = false;  // already rotated by the caller
-  // Rows to launch for. 0: the current plan's. More: a capacity, for a CUDA graph that is captured
-  // once and replayed with plans of up to so many rows; `data` then holds so many, whatever they
-  // are beyond the plan's.
+  // Rows to launch for. 0: the current plan's. Larger, for a CUDA graph that is captured once and
+  // replayed with plans of up to `capacity` rows: `data` must have room for `capacity` rows, and
+  // rows past the plan's count are ignored.
   int32_t capacity = 0;
 };
 
@@ -69,7 +69,7 @@ enum class FloatType : int32_t { kFloat32 = 0, kBf16 = 1 };
 // key 128), w is 2d where entries overlap (ratio 4), else d.
 struct CompressPlaneIn {
   const void* kv = nullptr;           // [token rows, w] CompressInputs::rows
-  const void* score = nullptr;        // [token rows, w] alike
+  const void* score = nullptr;        // [token rows, w] of the same type
   int64_t kv_pitch = 0;               // elements between rows, whole 16 bytes; 0 = w
   int64_t score_pitch = 0;            // the same
   const float* ape = nullptr;         // [ratio, w], added to the scores
@@ -167,11 +167,11 @@ class Store {
   absl::Status TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
                                Stream stream);
 
-  // From the model's kv and scores to the entries that close in the step, in one launch: pools,
-  // norms, rotates, quantizes and stores them in the layer's full pool, and brings the sequences'
-  // state to where the next step goes on from. Once a layer and step, for models with state pools
-  // (docs/formats.md section 5); others write finished entries. Whatever the chunks, drafts and
-  // rejections on the way, one backend makes the same bytes.
+  // Makes the entries that close in the step of the model's kv and scores, in one launch: pools,
+  // norms, rotates, quantizes and stores them in the layer's full pool. Brings the sequences' state
+  // up to date for the next step. Once a layer and step, for models with state pools
+  // (docs/formats.md section 5); others write finished entries. Prefill pieces, drafts and
+  // rejections never change a bit of the result.
   // Errors: InvalidArgument too for a layer without a state pool; nothing was enqueued then.
   absl::Status Compress(int layer, const CompressInputs& inputs, Stream stream);
 

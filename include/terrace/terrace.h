@@ -1,5 +1,5 @@
-// Everything that an engine sees of Terrace. The codecs of rows and the arithmetic of the compressor
-// are a second tier, for authors of kernels and of format checkers: terrace/formats/.
+// Everything that an engine sees of Terrace. The codecs of rows and the arithmetic of the
+// compressor are a second tier, for authors of kernels and of format checkers: terrace/formats/.
 //
 //   one process        cache.h
 //   a scheduler        ledger.h, prefix.h, capacity.h, limits.h

@@ -70,7 +70,7 @@ class BlockPool {
   // Drops one reference of each. Blocks that lost their last are cached if they are reusable;
   // otherwise they are free, or drain until `plan` is retired. All or nothing.
   // Errors: InvalidArgument for a block that is not of this pool or not live (freed twice).
-  // REQUIRES: `plan` is none that an earlier call was past.
+  // REQUIRES: `plan` is not lower than the plan of any earlier call.
   absl::Status Free(absl::Span<const BlockId> blocks,
                     std::optional<PlanNumber> plan = std::nullopt);
 

@@ -59,7 +59,7 @@ constexpr Figure kFigures[] = {
     Of<&F::resumed_tokens>("resumed_tokens", kCounter,
                            "matched tokens before a checkpoint, never fed again"),
     Of<&F::skipped_tokens>("skipped_tokens", kCounter,
-                           "matched tokens before a replay without checkpoint, never fed again"),
+                           "matched tokens before a refeed without checkpoint, never fed again"),
     Of<&F::refed_tokens>("replayed_tokens", kCounter,
                          "matched tokens fed again for their window rows"),
     Of<&F::saved_tokens>("saved_tokens", kCounter,

@@ -138,7 +138,7 @@ class PrefixIndex {
   // One user less of `tip` and of all above it. What nobody uses any more waits for eviction, `tip`
   // first; `stamp` is the last plan that may name its blocks. A chunk expires at the latest
   // `expires` of all that released it.
-  // REQUIRES: stamp is none below an earlier one's.
+  // REQUIRES: stamps never decrease from call to call.
   void Release(ChunkId tip, uint64_t stamp, int64_t expires = kNever);
 
   struct Published {

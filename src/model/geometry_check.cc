@@ -52,7 +52,7 @@ absl::Status ValidatePool(const Geometry& geometry, int index) {
   const int64_t blocks_per_sequence =
       HoldsRows(pool.kind) ? CeilDiv(geometry.max_context_tokens, tokens) : (state ? 1 : 0);
   if (pool.blocks_per_sequence != blocks_per_sequence) {
-    return Wrong("blocks_per_lane", pool.blocks_per_sequence);
+    return Wrong("blocks_per_sequence", pool.blocks_per_sequence);
   }
   return absl::OkStatus();
 }

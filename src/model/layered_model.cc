@@ -37,7 +37,7 @@ PlaneSpec MakePlane(RowFormat format) {
   return {format, format != RowFormat::kFp8PerToken && format != RowFormat::kNvfp4};
 }
 
-// What the compressor keeps of a ratio-4 layer with so many drafts.
+// What the compressor keeps of a ratio-4 layer.
 CsaStateLayout CsaLayout(const PoolSpec& compressed, int32_t max_drafts) {
   return {compressed.planes.size() > 1 ? kIndexerChannels : 0, max_drafts};
 }

@@ -28,7 +28,7 @@ class PlanChecker {
     if (header_.version != kPlanVersion) return Wrong("header", "version", header_.version);
     const int64_t size = static_cast<int64_t>(plan_.bytes().size());
     if (header_.total_bytes != size) return Wrong("header", "total_bytes", header_.total_bytes);
-    if (header_.num_sequences < 0) return Wrong("header", "num_lanes", header_.num_sequences);
+    if (header_.num_sequences < 0) return Wrong("header", "num_sequences", header_.num_sequences);
     if (header_.num_checkpoints < 0) {
       return Wrong("header", "num_checkpoints", header_.num_checkpoints);
     }

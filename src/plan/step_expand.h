@@ -24,7 +24,7 @@ TERRACE_HOST_DEVICE int32_t FirstStoredPosition(const Geometry& geometry,
 }
 
 // Whether a query of this step finds the row of `position`, one of its window, in the window pool:
-// the rows of earlier steps are kept, and of a prefill chunk its end. Rows that the step stores for
+// the rows of earlier steps are kept, and of a prefill piece its end. Rows that the step stores for
 // a checkpoint alone do not count: what a query reads does not depend on checkpoints.
 TERRACE_HOST_DEVICE bool WindowRowStored(int32_t first, int32_t first_stored, int32_t position) {
   return position < first || position >= first_stored;

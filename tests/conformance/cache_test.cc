@@ -102,7 +102,7 @@ std::vector<uint16_t> RowAt(const std::vector<uint16_t>& rows, int index) {
   return {rows.begin() + int64_t{index} * kChannels, rows.begin() + int64_t{index + 1} * kChannels};
 }
 
-// DESIGN section 3: a prefill chunk, a decode and a decode with drafts in one step.
+// docs/design.md section 3: a prefill piece, a decode and a decode with drafts in one step.
 class DesignStep : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -149,7 +149,7 @@ TEST_F(DesignStep, EveryQueryFindsItsWindowAndItsChosenEntries) {
       const auto [sequence, position] = who[q];
       for (const int row : {0, 1, 63, 64, 126, 127}) {
         const int token = position - 127 + row;
-        // Of a prefill chunk only what later steps can see is stored: not token 384.
+        // Of a prefill piece only what later steps can see is stored: not token 384.
         const bool stored = sequence != 0 || token >= 512 - 127;
         EXPECT_EQ(RowAt(window, static_cast<int>(q) * 128 + row),
                   stored ? Rotated(RowOf(sequence, layer, token, 0), layer, token)

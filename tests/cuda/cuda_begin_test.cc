@@ -92,7 +92,7 @@ TEST_F(CudaBeginTest, PlansOfEverySizeAreBegunAsTheHostDoes) {
   };
   begin(0, 1000, 1, 0);   // one sequence, one token
   begin(1, 4, 1, 7);      // a decode step
-  begin(2, 500, 390, 0);  // prefill chunks
+  begin(2, 500, 390, 0);  // prefill pieces
   begin(0, 1, 1, 100);    // a plan that is not staged
   begin(3, 4, 30, 0);     // more rows than one block expands
   begin(0, 1, 35, 0);

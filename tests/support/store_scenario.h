@@ -141,7 +141,7 @@ struct TrafficStep {
   std::vector<StepSequence> sequences;
 };
 
-// Continuous batching at random: prefill chunks, decodes, drafts taken back, arrivals, departures,
+// Continuous batching at random: prefill pieces, decodes, drafts taken back, arrivals, departures,
 // preemption where a pool is short.
 class Traffic {
  public:

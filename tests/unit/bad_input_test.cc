@@ -213,7 +213,7 @@ TEST_F(BadInputTest, OfTheMakersIsRefused) {
        [&] { return ledger([](Geometry& g) { g.pools[1].capacity_blocks = -1; }); }},
       {"blocks of no power of two", kInvalidArgument, "entries_per_block",
        [&] { return ledger([](Geometry& g) { g.pools[1].entries_per_block = 48; }); }},
-      {"a table that is too short", kInvalidArgument, "blocks_per_lane",
+      {"a table that is too short", kInvalidArgument, "blocks_per_sequence",
        [&] { return ledger([](Geometry& g) { g.pools[0].blocks_per_sequence = 1; }); }},
       {"negative plans in flight", kInvalidArgument, "in_flight_plans",
        [&] { return Ledger::Create({.geometry = good, .in_flight_plans = -1}).status(); }},

@@ -144,7 +144,7 @@ TEST(CapacityTest, TheCompressorsStateOfFlashIsChargedToEverySequence) {
   }
 }
 
-// Pools are not sized by the step: a prefill chunk of any length stores a window, and its state and
+// Pools are not sized by the step: a prefill piece of any length stores a window, and its state and
 // entries are where they are anyhow. What grows are the rows of the step itself, in the tables.
 TEST(CapacityTest, ALargerStepReservesItsRowsInTheTablesAndNothingElse) {
   LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();

@@ -85,7 +85,7 @@ TEST(GeometryTest, AGeometryThatNobodyMadeIsAnErrorThatNamesTheField) {
   });
   expect("tokens_per_block is 1", [](Geometry& g) { g.pools[3].tokens_per_block = 1; });
   expect("tokens_per_block is 0", [](Geometry& g) { g.pools[1].tokens_per_block = 0; });
-  expect("blocks_per_lane is 4096", [](Geometry& g) { g.pools[3].blocks_per_sequence = 4096; });
+  expect("blocks_per_sequence is 4096", [](Geometry& g) { g.pools[3].blocks_per_sequence = 4096; });
   expect("capacity_blocks is 0", [](Geometry& g) { g.pools[2].capacity_blocks = 0; });
   expect("capacity_blocks is -1", [](Geometry& g) { g.pools[3].capacity_blocks = -1; });
 }

@@ -262,7 +262,7 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
       {"header: version", [](P p) { HeaderOf(p).version = 1; }},
       {"header: kind", [](P p) { HeaderOf(p).kind = static_cast<PlanKind>(2); }},
       {"header: number", [](P p) { HeaderOf(p).number = 0; }},
-      {"header: num_lanes", [](P p) { HeaderOf(p).num_sequences = -1; }},
+      {"header: num_sequences", [](P p) { HeaderOf(p).num_sequences = -1; }},
       {"header: num_checkpoints", [](P p) { HeaderOf(p).num_checkpoints = -1; }},
       {"header: num_restores", [](P p) { HeaderOf(p).num_restores = -1; }},
       {"header: num_patches", [](P p) { HeaderOf(p).num_patches = -1; }},
