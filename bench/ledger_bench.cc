@@ -23,6 +23,8 @@
 namespace terrace {
 namespace {
 
+using internal::MakeGeometry;
+
 constexpr int kSequences = 256;
 constexpr int kPromptTokens = 4096;
 

@@ -31,6 +31,8 @@
 namespace terrace {
 namespace {
 
+using internal::MakeGeometry;
+
 constexpr int kSequences = 256;
 constexpr int32_t kLongPrompt = (128 << 10) + 1;
 constexpr int32_t kChunkTokens = 256;

@@ -20,6 +20,8 @@
 namespace terrace {
 namespace {
 
+using internal::MakeGeometry;
+
 constexpr int32_t kRows = 65'536;
 constexpr int32_t kPositions = 4'096;
 

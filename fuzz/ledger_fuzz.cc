@@ -21,6 +21,8 @@
 namespace terrace {
 namespace {
 
+using internal::MakeGeometry;
+
 using Kind = PrefixInstruction::Kind;
 
 // Reads an input; beyond its end everything is 0.

@@ -10,6 +10,8 @@
 
 namespace terrace {
 
+using internal::ThreadPool;
+
 class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}

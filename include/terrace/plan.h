@@ -16,6 +16,12 @@
 
 namespace terrace {
 
+namespace internal {
+class PlanBuilder;
+}
+
+using internal::PlanBuilder;
+
 // Thread-safe: const calls are.
 class Plan {
  public:
@@ -47,7 +53,7 @@ class Plan {
   absl::Span<const BlockCopy> copies() const;
 
  private:
-  friend class PlanBuilder;
+  friend class internal::PlanBuilder;
   explicit Plan(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
 
   std::vector<std::byte> bytes_;

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 std::string WithCommas(int64_t number) {
   std::string text = absl::StrCat(number);
@@ -32,4 +32,4 @@ std::string Align(const std::vector<Cells>& lines, size_t left) {
   return text;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

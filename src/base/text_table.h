@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace terrace {
+namespace terrace::internal {
 
 // The cells of one line.
 using Cells = std::vector<std::string>;
@@ -20,6 +20,6 @@ std::string WithCommas(int64_t number);
 // columns are flush left, the others flush right.
 std::string Align(const std::vector<Cells>& lines, size_t left);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BASE_TEXT_TABLE_H_

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <system_error>
 
-namespace terrace {
+namespace terrace::internal {
 
 ThreadPool::ThreadPool(int threads) {
   workers_.reserve(threads - 1);
@@ -68,4 +68,4 @@ void ThreadPool::WorkerLoop() {
   }
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

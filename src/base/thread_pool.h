@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-namespace terrace {
+namespace terrace::internal {
 
 class ThreadPool {
  public:
@@ -68,6 +68,6 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BASE_THREAD_POOL_H_

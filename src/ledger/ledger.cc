@@ -20,6 +20,8 @@
 namespace terrace {
 namespace {
 
+using internal::PlanBuilder;
+
 using internal::BlocksOf;
 using internal::ChunksOf;
 using internal::PoolSet;

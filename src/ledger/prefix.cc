@@ -14,6 +14,10 @@
 namespace terrace {
 namespace {
 
+using internal::Align;
+using internal::Cells;
+using internal::WithCommas;
+
 enum class Type { kCounter, kGauge };
 
 struct Figure {

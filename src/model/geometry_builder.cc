@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
@@ -83,4 +83,4 @@ absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limi
   return geometry;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

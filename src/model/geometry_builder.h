@@ -10,7 +10,7 @@
 #include "terrace/geometry.h"
 #include "terrace/model.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // `capacity_blocks` has one number per pool of `model`.
 // Errors: InvalidArgument for a model that ValidateModel refuses, or limits or capacities that are
@@ -18,6 +18,6 @@ namespace terrace {
 absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limits,
                                       absl::Span<const int32_t> capacity_blocks);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_MODEL_GEOMETRY_BUILDER_H_

@@ -7,7 +7,7 @@
 #include "src/model/state_pages.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 absl::Status Wrong(const char* field, int64_t value) {
@@ -98,4 +98,4 @@ absl::Status ValidateGeometry(const Geometry& geometry) {
   return absl::OkStatus();
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

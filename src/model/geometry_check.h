@@ -7,11 +7,11 @@
 #include "absl/status/status.h"
 #include "terrace/geometry.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Errors: InvalidArgument that names the field.   Cost: O(pools).
 absl::Status ValidateGeometry(const Geometry& geometry);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_MODEL_GEOMETRY_CHECK_H_

@@ -16,6 +16,9 @@
 namespace terrace {
 namespace {
 
+using internal::CsaStateLayout;
+using internal::HcaStateLayout;
+
 constexpr std::array<int32_t, 4> kRatios = {1, 2, 4, 128};  // of full pools
 constexpr int64_t kMaxPageAlign = int64_t{1} << 20;
 

@@ -4,7 +4,7 @@
 #include "terrace/model.h"
 #include "terrace/units.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 PoolPages PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts) {
   PoolPages place;
@@ -48,4 +48,4 @@ PoolPages PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t
   return place;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -8,13 +8,13 @@
 #include "terrace/model.h"
 #include "terrace/page_view.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // `rows` layers of `pool` in `blocks` blocks; `max_drafts` of Limits says how large pages of a
 // state pool are.
 // REQUIRES: a pool that ValidateModel accepts; rows, blocks, max_drafts >= 0.
 PoolPages PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t max_drafts = 0);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_MODEL_PAGE_LAYOUT_H_

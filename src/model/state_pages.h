@@ -32,7 +32,7 @@
 #include "terrace/formats/row_format.h"
 #include "terrace/pool_kinds.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 inline constexpr int kCsaRows = 2 * kCsaRatio;  // of an entry: the group before, and its own
 inline constexpr int kHcaSegmentTokens = 16;
@@ -104,6 +104,6 @@ struct HcaStateLayout {
   }
 };
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_MODEL_STATE_PAGES_H_

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 namespace {
 
 // A block of any pool, for sorting.
@@ -56,4 +56,4 @@ absl::Status ValidateCopies(absl::Span<const BlockCopy> copies, const Geometry& 
   return absl::OkStatus();
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

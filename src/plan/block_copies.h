@@ -8,13 +8,13 @@
 #include "terrace/geometry.h"
 #include "terrace/plan_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Every block exists, none is the destination of two copies, and none is both a source and a
 // destination: the copies may run in any order.
 // Errors: InvalidArgument that names the copy and the field.   Cost: O(n log n).
 absl::Status ValidateCopies(absl::Span<const BlockCopy> copies, const Geometry& geometry);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_PLAN_BLOCK_COPIES_H_

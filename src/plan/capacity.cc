@@ -14,6 +14,9 @@
 namespace terrace {
 namespace {
 
+using internal::MakeGeometry;
+using internal::PlacePages;
+
 // What the parts of a plan take, in the order in which they are served.
 struct Parts {
   int64_t tables = 0;

@@ -13,6 +13,10 @@
 namespace terrace {
 namespace {
 
+using internal::Align;
+using internal::Cells;
+using internal::WithCommas;
+
 std::string PoolTable(const CapacityPlan& plan) {
   std::vector<Cells> rows = {{"pool", "kind", "rows of", "layers", "tokens/row", "rows/block",
                               "bytes/block", "blocks", "size"}};

@@ -16,6 +16,10 @@
 namespace terrace {
 namespace {
 
+using internal::PlanChecksum;
+using internal::ValidateCopies;
+using internal::ValidateGeometry;
+
 // Checks one plan against one geometry; the first thing that is wrong is the status.
 class PlanChecker {
  public:

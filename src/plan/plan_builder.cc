@@ -6,7 +6,7 @@
 #include "src/base/check.h"
 #include "src/plan/plan_checksum.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 PlanBuilder::PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCounts& counts)
     : geometry_(geometry) {
@@ -52,4 +52,4 @@ Plan PlanBuilder::Build(uint64_t epoch, PlanNumber number) && {
   return Plan(std::move(bytes_));
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

@@ -13,7 +13,7 @@
 #include "terrace/plan.h"
 #include "terrace/plan_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 class PlanBuilder {
  public:
@@ -67,6 +67,6 @@ inline void PlanBuilder::AddRestore(const RestoreRecord& restore) { *next_restor
 inline void PlanBuilder::AddPatch(const BlockPatch& patch) { *next_patch_++ = patch; }
 inline void PlanBuilder::AddCopy(const BlockCopy& copy) { *next_copy_++ = copy; }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_PLAN_PLAN_BUILDER_H_

@@ -7,7 +7,7 @@
 
 #include "terrace/plan_format.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 uint64_t PlanChecksum(absl::Span<std::byte> bytes) {
   PlanHeader* const header = reinterpret_cast<PlanHeader*>(bytes.data());
@@ -17,4 +17,4 @@ uint64_t PlanChecksum(absl::Span<std::byte> bytes) {
   return checksum;
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal

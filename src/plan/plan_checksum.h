@@ -8,12 +8,12 @@
 
 #include "absl/types/span.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // Clears the field for as long as it reads, so that one pass over the bytes is enough.
 // REQUIRES: at least a header, writable.   Cost: O(bytes).
 uint64_t PlanChecksum(absl::Span<std::byte> bytes);
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_PLAN_PLAN_CHECKSUM_H_

@@ -12,7 +12,7 @@
 #include "terrace/plan_format.h"
 #include "terrace/step.h"
 
-namespace terrace {
+namespace terrace::internal {
 
 // First position of the step from which on the window pool holds every row. Rows before it can be
 // seen by no later step, not even after all drafts are taken back.
@@ -90,6 +90,6 @@ TERRACE_HOST_DEVICE int32_t EntrySlot(const PoolGeometry& pool, const SequenceSt
   return entry * pool.ratio < step.write_from ? kNoSlot : SlotOf(pool, sequence_blocks, entry);
 }
 
-}  // namespace terrace
+}  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_PLAN_STEP_EXPAND_H_

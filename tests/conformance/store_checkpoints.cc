@@ -14,6 +14,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::PlanBuilder;
+
 // One step of sequence 0, and whatever else the test adds to it.
 struct SequencePart {
   int32_t first = 0;

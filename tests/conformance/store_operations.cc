@@ -12,6 +12,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::PlanBuilder;
+
 std::vector<SmallOptions> EveryFormat() {
   std::vector<SmallOptions> all;
   for (const RowFormat latent : {RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,

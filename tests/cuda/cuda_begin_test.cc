@@ -15,6 +15,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::MakeGeometry;
+
 // A store and a ledger of `sequences` sequences, one layer of ratio 4.
 struct Deployment {
   Deployment(std::shared_ptr<Backend> shared, int32_t sequences, int32_t max_step_tokens)

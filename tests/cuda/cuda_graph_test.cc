@@ -20,6 +20,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::MakeGeometry;
+
 constexpr int32_t kTokens = 64;   // of a step at most, and the size that is captured
 constexpr int32_t kVisible = 64;  // entries that a query may gather; some see more
 constexpr int32_t kContext = 900;

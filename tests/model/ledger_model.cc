@@ -7,6 +7,9 @@
 namespace terrace::testing {
 namespace {
 
+using internal::SlotOf;
+using internal::WindowRowStored;
+
 std::pair<int32_t, uint32_t> Key(SequenceId id) { return {id.index, id.generation}; }
 
 Outcome Code(absl::StatusCode code) { return {code, std::nullopt}; }

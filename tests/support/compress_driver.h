@@ -28,6 +28,8 @@
 
 namespace terrace::testing {
 
+using internal::SlotOf;
+
 inline constexpr int kCompressDrafts = 5;
 inline constexpr int kCompressTokens = 1100;  // of one sequence, and of one step
 

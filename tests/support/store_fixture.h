@@ -20,6 +20,8 @@
 
 namespace terrace::testing {
 
+using internal::MakeGeometry;
+
 using BackendFactory = std::function<absl::StatusOr<std::shared_ptr<Backend>>()>;
 
 inline void ExpectCode(const absl::Status& status, absl::StatusCode code) {

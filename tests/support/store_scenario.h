@@ -20,6 +20,8 @@
 
 namespace terrace::testing {
 
+using internal::MakeGeometry;
+
 using Random = std::mt19937_64;
 
 // Uniform in low .. high.

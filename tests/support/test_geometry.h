@@ -14,6 +14,8 @@
 
 namespace terrace::testing {
 
+using internal::MakeGeometry;
+
 struct TestGeometryOptions {
   std::vector<int32_t> ratios = {4, 128};  // full pools 1 and 2; the window is pool 0
   EntryRule rule = EntryRule::kPooled;

@@ -25,6 +25,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::CsaStateLayout;
+
 using ::testing::HasSubstr;
 
 class ReplayCompressFaultsTest : public ReplayCompressFixture {

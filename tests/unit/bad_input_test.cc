@@ -13,6 +13,9 @@
 namespace terrace::testing {
 namespace {
 
+using internal::MakeGeometry;
+using internal::PlanBuilder;
+
 TEST_F(BadInputTest, OfTheSchedulerChangesNothing) {
   const std::vector<int32_t> long_prompt(2049, 1);
   const std::vector<int32_t> many(1749, 1);

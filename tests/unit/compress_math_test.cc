@@ -14,6 +14,11 @@
 namespace terrace::testing {
 namespace {
 
+using internal::CsaStateLayout;
+using internal::HcaStateLayout;
+using internal::kCsaRows;
+using internal::kHcaSegmentTokens;
+
 using CompressMathTest = GoldenTest;
 
 TEST(ExpNonPositiveTest, IsWithinTwoUnitsInTheLastPlaceAndWhatTheExponentMagnifies) {

@@ -17,6 +17,9 @@
 namespace terrace::testing {
 namespace {
 
+using internal::MakeGeometry;
+using internal::ValidateGeometry;
+
 using ::testing::HasSubstr;
 
 TEST(GeometryTest, FlashIsLaidOutByItsModelAndLimits) {

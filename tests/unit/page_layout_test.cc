@@ -11,6 +11,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::PlacePages;
+
 PoolSpec Pool(const ModelSpec& model, const char* name) {
   return *std::find_if(model.pools.begin(), model.pools.end(),
                        [&](const PoolSpec& pool) { return pool.name == name; });

@@ -16,6 +16,10 @@
 namespace terrace::testing {
 namespace {
 
+using internal::CheckpointsOf;
+using internal::PlanBuilder;
+using internal::PlanChecksum;
+
 using ::testing::HasSubstr;
 
 // Pools: 0 window, 1 of ratio 4, 2 of ratio 128, 3 overlap.

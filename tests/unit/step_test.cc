@@ -9,6 +9,15 @@
 namespace terrace::testing {
 namespace {
 
+using internal::CheckpointsOf;
+using internal::EntrySlot;
+using internal::FirstStoredPosition;
+using internal::PlanBuilder;
+using internal::SlotOf;
+using internal::StepCheckpoints;
+using internal::WindowRowStored;
+using internal::WindowRowWritten;
+
 PoolGeometry Pool(int32_t ratio, EntryRule rule) {
   const Geometry geometry = MakeTestGeometry({.ratios = {ratio}, .rule = rule});
   return geometry.pools[1];

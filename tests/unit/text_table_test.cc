@@ -8,6 +8,9 @@
 namespace terrace::testing {
 namespace {
 
+using internal::Align;
+using internal::WithCommas;
+
 TEST(TextTableTest, NumbersHaveACommaBeforeEveryThreeDigits) {
   EXPECT_EQ(WithCommas(0), "0");
   EXPECT_EQ(WithCommas(999), "999");

@@ -12,6 +12,8 @@
 namespace terrace::testing {
 namespace {
 
+using internal::ThreadPool;
+
 TEST(ThreadPoolTest, EveryIndexIsCoveredOnce) {
   for (const int threads : {1, 2, 4}) {
     ThreadPool pool(threads);

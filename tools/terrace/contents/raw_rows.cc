@@ -13,6 +13,8 @@
 namespace terrace::tools {
 namespace {
 
+using internal::ThreadPool;
+
 constexpr int64_t kPieceTokens = 32;  // that one thread takes at a time: some tens of microseconds
 
 }  // namespace

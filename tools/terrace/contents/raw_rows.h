@@ -22,6 +22,8 @@
 
 namespace terrace::tools {
 
+using internal::ThreadPool;
+
 class RawRows {
  public:
   // All are borrowed; `weights` for this call.   Errors: ResourceExhausted from the backend.

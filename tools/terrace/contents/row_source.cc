@@ -12,6 +12,8 @@
 namespace terrace::tools {
 namespace {
 
+using internal::ThreadPool;
+
 // What one thread takes at a time: some tens of microseconds of work.
 constexpr int64_t kPieceRows = 128;
 

@@ -23,6 +23,8 @@
 
 namespace terrace::tools {
 
+using internal::ThreadPool;
+
 class RowSource {
  public:
   // All are borrowed; `weights` for this call.   Errors: ResourceExhausted from the backend.

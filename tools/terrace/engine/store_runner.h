@@ -31,6 +31,8 @@
 
 namespace terrace::tools {
 
+using internal::ThreadPool;
+
 class StoreRunner final : public StepRunner {
  public:
   // `options` is borrowed.

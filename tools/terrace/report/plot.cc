@@ -19,6 +19,8 @@
 namespace terrace::tools {
 namespace {
 
+using internal::WithCommas;
+
 constexpr int kWidth = 1100;  // pixels
 constexpr int kHeader = 70;   // above the panels
 constexpr int kPanelHeight = 190;

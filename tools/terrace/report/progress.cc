@@ -10,6 +10,8 @@
 namespace terrace::tools {
 namespace {
 
+using internal::WithCommas;
+
 constexpr std::chrono::milliseconds kRedraw(100);
 constexpr std::chrono::milliseconds kPlainLine(5000);
 constexpr int kBarCells = 30;

@@ -10,6 +10,8 @@
 namespace terrace::tools {
 namespace {
 
+using internal::WithCommas;
+
 double Ratio(double value, double of) { return of > 0 ? value / of : 0; }
 
 // Lines of a label and what belongs to it, the labels in one column.

@@ -11,6 +11,8 @@
 namespace terrace::tools {
 namespace {
 
+using internal::ThreadPool;
+
 // What one thread compares at a time: some tens of microseconds, for references a millisecond.
 constexpr int64_t kPieceRows = 64;
 constexpr int64_t kPieceReferences = 2;

@@ -28,6 +28,8 @@
 
 namespace terrace::tools {
 
+using internal::ThreadPool;
+
 struct VerifierOptions {
   double rate = 0.1;  // share of the steps that are sampled
   uint64_t seed = 1;
