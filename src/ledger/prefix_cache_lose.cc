@@ -64,7 +64,11 @@ void PrefixCache::CloseLost(const std::vector<bool>& overlaps, LostPrefixes& los
 
 void PrefixCache::Detach(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
-  if (!prefix.publishes) return Leave(sequence);  // it keeps no ids
+  if (!prefix.publishes) {  // it keeps no ids
+    Leave(sequence);
+    prefix.chunks = 0;
+    return;
+  }
   const int32_t chunk_tokens = geometry_.chunk_tokens;
   std::vector<int32_t> ids(int64_t{prefix.chunks} * chunk_tokens);
   ChunkId root = prefix.tip;
