@@ -209,7 +209,8 @@ class Ledger {
   // Generation and plans go on, and no store begins a snapshot.
   //
   // A copy leaves no trace: forks made beyond `from` are to be named too, and after ClearPrefixes all
-  // that attached what goes.
+  // that attached what goes. What a fork published that is freed by now goes only where it is below
+  // a chunk of the named; ClearPrefixes forgets the rest.
   // Errors: NotFound; InvalidArgument for `from` outside 0..length. Nothing has changed then.
   // Cost: as Abandon.
   absl::StatusOr<Abandoned> Distrust(absl::Span<const Distrusted> sequences);
