@@ -21,6 +21,11 @@
 namespace terrace {
 namespace {
 
+using testing::kNumTexts;
+using testing::PrefixInstruction;
+using testing::PrefixModel;
+using testing::PrefixSequence;
+using testing::PrefixTrial;
 using Kind = PrefixInstruction::Kind;
 
 // Reads an input; beyond its end everything is 0.

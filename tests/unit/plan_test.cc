@@ -280,8 +280,7 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
       {"header: generation", [](P p) { HeaderOf(p).generation = 0; }},
       {"a snapshot has patches", [](P p) { HeaderOf(p).kind = PlanKind::kSnapshot; }},
       {"sequence record 0: sequence_index", [](P p) { StepsOf(p)[0].sequence_index = 8; }},
-      {"sequence record 1: sequence_index",
-       [](P p) { StepsOf(p)[1].sequence_index = 2; }},  // twice
+      {"sequence record 1: sequence_index", [](P p) { StepsOf(p)[1].sequence_index = 2; }},
       {"sequence record 2: first", [](P p) { StepsOf(p)[2].first = -1; }},
       {"sequence record 2: first", [](P p) { StepsOf(p)[2].first = 8192; }},
       {"sequence record 2: count", [](P p) { StepsOf(p)[2].count = 0; }},

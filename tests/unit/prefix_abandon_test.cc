@@ -204,6 +204,40 @@ TEST(PrefixAbandonTest, ACheckpointIsAsLateAsItsCapture) {
   EXPECT_EQ(f.Info(c).length, 257);
 }
 
+// Who attached the checkpoint restores what the next plan captures, whatever becomes of the index.
+TEST(PrefixAbandonTest, ACaptureThatASequenceRestoresIsMadeAlsoAfterClearPrefixes) {
+  PrefixFixture f(kWithStates);
+  const SequenceId a = f.Start(Text(1, 254));
+  f.Feed(a);
+  f.Commit(a, {7});
+  f.Draft(a, {8, 9});
+  f.Commit(a, {8, 9});
+  const SequenceId b = f.Start(Text(1, 254) + Tokens{7, 8, 9});
+  EXPECT_EQ(f.Info(b).length, 256);
+  f.ClearPrefixes();
+  const Plan plan = f.Append({{b, 1}});
+  ASSERT_EQ(plan.checkpoints().size(), 1u);
+  ASSERT_EQ(plan.restores().size(), 1u);
+  EXPECT_EQ(plan.checkpoints()[0].overlap_block, plan.restores()[0].overlap_block);
+  f.Free(a);
+  f.Free(b);
+  EXPECT_EQ(f.Use(kOverlapPool).free, 8);
+}
+
+TEST(PrefixAbandonTest, ACaptureThatASequenceRestoresGoesWithItsSource) {
+  PrefixFixture f(kWithStates);
+  const SequenceId a = f.Start(Text(1, 254));
+  f.Feed(a);
+  f.Commit(a, {7});
+  f.Draft(a, {8, 9});
+  f.Commit(a, {8, 9});
+  const SequenceId b = f.Start(Text(1, 254) + Tokens{7, 8, 9});
+  EXPECT_EQ(IdsOf(f.Distrust({{a, 257}})), (std::vector{a, b}));
+  EXPECT_EQ(f.Use(kOverlapPool).free, 8);
+  EXPECT_EQ(f.Use(kCsaState).live, 0);
+  f.Feed(b);
+}
+
 TEST(PrefixAbandonTest, DraftsAndIdsThatComeLater) {
   PrefixFixture f({});
   const SequenceId a = f.Start(Text(1, 254));
