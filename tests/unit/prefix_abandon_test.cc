@@ -139,6 +139,18 @@ TEST(PrefixAbandonTest, WhatWasAttachedBeforeClearPrefixesIsStillKnown) {
   EXPECT_EQ(f.Info(b).published, 0);
 }
 
+TEST(PrefixAbandonTest, AChunkThatWasAttachedWithoutACheckpointIsKnownToo) {
+  LedgerOptions options{.geometry = MakeTestGeometry()};
+  options.prefix.checkpoints = CheckpointPolicy::None();
+  PrefixFixture f(options.geometry, options);
+  const SequenceId a = f.Start(Text(1, 1000));
+  f.Feed(a);
+  const SequenceId b = f.Start(Text(1, 1000));
+  EXPECT_EQ(f.Info(b).write_from, 768);
+  f.ClearPrefixes();
+  EXPECT_EQ(IdsOf(f.Abandon(1)), (std::vector{a, b}));
+}
+
 TEST(PrefixAbandonTest, AForkInheritsThePlanThatFedIt) {
   PrefixFixture f({});
   const SequenceId a = f.Start(Text(1, 300));
@@ -222,6 +234,20 @@ TEST(PrefixAbandonTest, ACaptureThatASequenceRestoresIsMadeAlsoAfterClearPrefixe
   f.Free(a);
   f.Free(b);
   EXPECT_EQ(f.Use(kOverlapPool).free, 8);
+}
+
+TEST(PrefixAbandonTest, ACaptureWithoutACheckpointGoesToo) {
+  PrefixFixture f(kWithStates);
+  const SequenceId a = f.Start(Text(1, 254));
+  f.Feed(a);
+  f.Commit(a, {7});
+  f.Draft(a, {8, 9});
+  f.Commit(a, {8, 9});
+  f.Start(Text(1, 254) + Tokens{7, 8, 9});
+  f.ClearPrefixes();
+  EXPECT_EQ(f.Abandon(2).sequences.size(), 2u);
+  EXPECT_EQ(f.Use(kOverlapPool).free, 8);
+  EXPECT_EQ(f.Use(kCsaState).live, 0);
 }
 
 TEST(PrefixAbandonTest, ACaptureThatASequenceRestoresGoesWithItsSource) {
