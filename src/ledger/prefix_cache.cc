@@ -49,20 +49,14 @@ void PrefixCache::Fork(Sequence& child) {
 void PrefixCache::Leave(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
   if (!prefix.in_index) return;
-  LeavePath(sequence);
-  prefix.in_index = false;
-  prefix.publishes = false;
-  prefix.tail.Clear();
-}
-
-// Its last checkpoint stays for who goes on.
-void PrefixCache::LeavePath(Sequence& sequence) {
-  const SequencePrefix& prefix = sequence.prefix;
   if (prefix.rolling.has_value()) index_.Keep(*prefix.rolling);
   SetRolling(sequence, std::nullopt, /*keep=*/false);
   const bool expires = prefix.time_to_live_ms > 0;
   index_.Release(prefix.tip, pools_.last_plan(),
                  expires ? now_ms_ + prefix.time_to_live_ms : PrefixIndex::kNever);
+  prefix.in_index = false;
+  prefix.publishes = false;
+  prefix.tail.Clear();
 }
 
 // ---- Events and figures

@@ -194,7 +194,6 @@ class PrefixCache {
   bool IsWindowTaken(const Sequence& sequence, int32_t position) const;
   std::optional<BlockId> TakeOverlapBlock();
   bool IsKept(const Sequence& sequence, int32_t position) const;
-  void LeavePath(Sequence& sequence);
   void SetRolling(Sequence& sequence, std::optional<CheckpointId> checkpoint, bool keep);
 
   // prefix_cache_evict.cc

@@ -64,24 +64,23 @@ void PrefixCache::CloseLost(const std::vector<bool>& overlaps, LostPrefixes& los
 
 void PrefixCache::Detach(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
-  if (!prefix.publishes) {  // it keeps no ids
-    Leave(sequence);
-    prefix.chunks = 0;
-    return;
-  }
   const int32_t chunk_tokens = geometry_.chunk_tokens;
-  std::vector<int32_t> ids(int64_t{prefix.chunks} * chunk_tokens);
+  const int32_t chunks = std::exchange(prefix.chunks, 0);
+  if (!prefix.publishes) return Leave(sequence);  // it keeps no ids
+  std::vector<int32_t> ids(int64_t{chunks} * chunk_tokens);
   ChunkId root = prefix.tip;
   for (auto end = ids.end(); !PrefixIndex::IsRoot(root); root = index_.parent(root)) {
     const absl::Span<const int32_t> tokens = index_.tokens(root);
     end -= chunk_tokens;
     std::copy(tokens.begin(), tokens.end(), end);
   }
-  prefix.tail.Prepend(ids);
+  const absl::Span<const int32_t> tail = prefix.tail.Part(0, prefix.tail.size());
+  ids.insert(ids.end(), tail.begin(), tail.end());
   index_.AcquirePath(root, prefix.priority);  // it may be the last to use it
-  LeavePath(sequence);
+  Leave(sequence);
+  prefix.in_index = prefix.publishes = true;
   prefix.tip = root;
-  prefix.chunks = 0;
+  prefix.tail.Append(ids);
 }
 
 PrefixMatch PrefixCache::Readmit(Sequence& sequence) {

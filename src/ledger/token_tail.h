@@ -23,13 +23,6 @@ class TokenTail {
 
   void Append(absl::Span<const int32_t> ids) { ids_.insert(ids_.end(), ids.begin(), ids.end()); }
 
-  // `ids` come before what is there.
-  void Prepend(absl::Span<const int32_t> ids) {
-    ids_.erase(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(head_));
-    ids_.insert(ids_.begin(), ids.begin(), ids.end());
-    head_ = 0;
-  }
-
   // Cost: amortized O(count): what is left moves to the front only when it is the smaller half.
   void DropFront(int64_t count) {
     head_ += static_cast<size_t>(count);
