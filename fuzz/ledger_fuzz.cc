@@ -22,7 +22,11 @@ namespace terrace {
 namespace {
 
 using internal::MakeGeometry;
-
+using testing::kNumTexts;
+using testing::PrefixInstruction;
+using testing::PrefixModel;
+using testing::PrefixSequence;
+using testing::PrefixTrial;
 using Kind = PrefixInstruction::Kind;
 
 // Reads an input; beyond its end everything is 0.
@@ -90,6 +94,11 @@ class Decoder {
     PrefixInstruction in{.kind = kKinds[byte % 16]};
     in.inject = byte >= 224;
     if (byte == 255) return {.kind = Kind::kClear};
+    if (byte == 253) {
+      return {.kind = Kind::kAbandon,
+              .number = static_cast<int64_t>(model_.last_plan()) - bytes_.Below(8)};
+    }
+    if (byte == 252) in.kind = Kind::kDistrust;
     if (byte == 254) return {.kind = Kind::kSetTime, .number = now_ms_ += bytes_.Amount()};
     switch (in.kind) {
       case Kind::kAppend:
@@ -112,6 +121,7 @@ class Decoder {
     const PrefixSequence* const sequence = model_.Find(in.id);
     if (sequence == nullptr) return in;
     if (in.kind == Kind::kTruncate) in.number = sequence->length - bytes_.Below(6);
+    if (in.kind == Kind::kDistrust) in.number = bytes_.Next() * sequence->length / 255;
     if (in.kind == Kind::kCommit) {
       const int32_t open = std::max(0, sequence->length - sequence->known) + 1;
       in.number = bytes_.Below(3) == 0 ? bytes_.Amount() : open;

@@ -99,6 +99,12 @@ absl::Status Cache::FreeSequence(SequenceId id) { return impl_->ledger->FreeSequ
 
 absl::Status Cache::Retire(PlanNumber plan) { return impl_->ledger->Retire(plan); }
 
+absl::StatusOr<Abandoned> Cache::Abandon(PlanNumber first) { return impl_->ledger->Abandon(first); }
+
+absl::StatusOr<Abandoned> Cache::Distrust(absl::Span<const Distrusted> sequences) {
+  return impl_->ledger->Distrust(sequences);
+}
+
 absl::Status Cache::SetTime(int64_t now_ms) { return impl_->ledger->SetTime(now_ms); }
 void Cache::ClearPrefixes() { impl_->ledger->ClearPrefixes(); }
 std::vector<PrefixEvent> Cache::TakeEvents() { return impl_->ledger->TakeEvents(); }

@@ -66,6 +66,8 @@ class Cache {
   absl::Status Truncate(SequenceId id, int32_t length);
   absl::Status FreeSequence(SequenceId id);
   absl::Status Retire(PlanNumber plan);
+  absl::StatusOr<Abandoned> Abandon(PlanNumber first);
+  absl::StatusOr<Abandoned> Distrust(absl::Span<const Distrusted> sequences);
   absl::Status SetTime(int64_t now_ms);
   void ClearPrefixes();
   std::vector<PrefixEvent> TakeEvents();

@@ -43,7 +43,8 @@ struct LedgerOptions {
   // Tells this ledger's plans from those of another run; any number.
   uint64_t epoch = 1;
   // Most plans that may be unretired. 0: all stores run stream-ordered on one stream, Retire is not
-  // called, and a block is free for reuse as soon as nobody owns it. Above 0: a block that an
+  // called (but for MatchPolicy::kRetired), and a block is free for reuse as soon as nobody owns it.
+  // Above 0: a block that an
   // unretired plan may name drains until Retire, whatever made it unused.
   int32_t in_flight_plans = 0;
   PrefixOptions prefix = {};
@@ -75,6 +76,18 @@ struct StepRequest {
   SequenceId id;
   int32_t tokens = 1;  // rows to add, drafts included
   int32_t drafts = 0;  // of them, the last ones
+};
+
+// The sequences that an Abandon or a Distrust sent back, by index, and where each goes on: as if it
+// had been allocated now with the ids that it knows.
+struct Abandoned {
+  std::vector<Admission> sequences;
+};
+
+// Rows of a sequence that are wrong.
+struct Distrusted {
+  SequenceId id;
+  int32_t from = 0;  // all rows from here on
 };
 
 struct SequenceInfo {
@@ -164,10 +177,43 @@ class Ledger {
   // Errors: NotFound for a handle that is stale (freed before) or was never given.
   absl::Status FreeSequence(SequenceId id);
 
-  // Every plan up to `plan` has run to its end on every store.
+  // Every plan up to `plan` has run to its end on every store, or was stopped and abandoned: no store
+  // touches its blocks any more. Under MatchPolicy::kRetired what these plans computed may be
+  // matched from now on; with in_flight_plans 0 that is all: no block waits for it, and no Append.
   // Errors: InvalidArgument for a plan not made yet or retired before; FailedPrecondition if
-  // in_flight_plans is 0.
+  // in_flight_plans is 0 and matching does not wait for it.
   absl::Status Retire(PlanNumber plan);
+
+  // The plans `first` to last_plan() count as not run, on any store, retired or not. For a store that
+  // came back with nothing, `first` is 1. What they were to compute is forgotten: chunks and all
+  // below them, checkpoints, and all that the next plan was to capture. Affected is each live
+  // sequence that one of them fed, or that has something that goes. It gives back its drafts and all
+  // its blocks, and is admitted again under its handle: with the salt, priority, time to live,
+  // limits of refeed and ids that it had, its length and match are what AllocateSequence of these
+  // ids would find. One that publishes nothing goes on at 0. Others keep every row.
+  //
+  // The caller promises that no store begins a plan made before this call. Work that is enqueued
+  // may still run. Every store begins a Snapshot() next, also one that ran everything: the plans of
+  // before are of another generation. It retires nothing, and is never short of blocks.
+  //
+  // The price: a decode step that is lost sends each sequence of its batch back to its rolling
+  // checkpoint, or to exact refeed if the step ended a chunk.
+  //
+  // Errors: InvalidArgument for `first` outside 1..last_plan().
+  // Cost: O(index + blocks and ids of the affected + sequences).
+  absl::StatusOr<Abandoned> Abandon(PlanNumber first);
+
+  // The same for rows of single sequences that are wrong, as where an output was NaN. Forgotten are
+  // the chunks of their paths that end beyond `from`, all below them, and captures of theirs that
+  // the next plan was to make. Affected are the named and all that have something that goes.
+  // Generation and plans go on, and no store begins a snapshot.
+  //
+  // A copy leaves no trace: forks made beyond `from` are to be named too, and after ClearPrefixes all
+  // that attached what goes. What a fork published that is freed by now goes only where it is below
+  // a chunk of the named; ClearPrefixes forgets the rest.
+  // Errors: NotFound; InvalidArgument for `from` outside 0..length. Nothing has changed then.
+  // Cost: as Abandon.
+  absl::StatusOr<Abandoned> Distrust(absl::Span<const Distrusted> sequences);
 
   // Tells the time, in ms from any start; it never goes back. Drops what outlived its time to live.
   // Errors: InvalidArgument for an earlier time.   Cost: O(log n) a chunk dropped.
@@ -181,7 +227,8 @@ class Ledger {
   std::vector<PrefixEvent> TakeEvents();
   PrefixFigures prefix_figures() const;
 
-  // All block tables as one plan, for a store that missed a plan. Does not count as a step.
+  // All block tables as one plan, for a store that missed a plan, and for every store after Abandon.
+  // Does not count as a step.
   absl::StatusOr<Plan> Snapshot() const;
 
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;

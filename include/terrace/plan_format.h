@@ -24,7 +24,7 @@
 namespace terrace {
 
 inline constexpr uint32_t kPlanMagic = 0x52524554;  // "TERR"
-inline constexpr uint32_t kPlanVersion = 2;
+inline constexpr uint32_t kPlanVersion = 3;
 
 inline constexpr int32_t kNoBlock = -1;
 
@@ -53,7 +53,10 @@ struct PlanHeader {
   int32_t checkpoints_offset;
   int32_t num_restores;
   int32_t restores_offset;
-  uint32_t reserved[2];  // zero
+  // 1, and one more for each time that the ledger abandoned plans (Ledger::Abandon): numbers go on,
+  // and a store takes no step of another generation than its own.
+  uint32_t generation;
+  uint32_t reserved;  // zero
 };
 static_assert(std::is_trivially_copyable_v<PlanHeader> && sizeof(PlanHeader) == 128);
 

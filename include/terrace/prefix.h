@@ -33,8 +33,19 @@ struct CheckpointPolicy {
   friend bool operator==(const CheckpointPolicy&, const CheckpointPolicy&) = default;
 };
 
+// Which of what was published a prompt may match.
+enum class MatchPolicy : int32_t {
+  // As soon as the step that computes it is appended: stream order keeps reads behind writes. A step
+  // that is lost must be told (Ledger::Abandon).
+  kAppended,
+  // Only what plans computed that Retire named. With in_flight_plans 0 Retire is legal then, and
+  // moves nothing but matching on.
+  kRetired,
+};
+
 struct PrefixOptions {
   bool enabled = true;  // false: nothing is matched and nothing published
+  MatchPolicy match = MatchPolicy::kAppended;
   CheckpointPolicy checkpoints = {};
   bool record_events = false;
   // For tests: what chunks are hashed with.
@@ -91,11 +102,12 @@ struct PrefixFigures {
   int64_t refed_tokens = 0;
   int64_t saved_tokens() const { return matched_tokens - refed_tokens; }
 
-  int64_t stored_chunks = 0;     // = indexed_chunks + evicted + expired + cleared
+  int64_t stored_chunks = 0;     // = indexed_chunks + evicted + expired + cleared + lost
   int64_t duplicate_chunks = 0;  // settled when an equal one was stored already
   int64_t evicted_chunks = 0;    // under pressure
   int64_t expired_chunks = 0;
   int64_t cleared_chunks = 0;
+  int64_t lost_chunks = 0;     // by Abandon or Distrust
   int64_t indexed_chunks = 0;  // now
   int64_t unused_chunks = 0;   // now, of them those that may be evicted
 
@@ -104,6 +116,7 @@ struct PrefixFigures {
   int64_t rolled_checkpoints = 0;   // dropped as their sequence moved on
   int64_t dropped_checkpoints = 0;  // with their chunk
   int64_t cleared_checkpoints = 0;
+  int64_t lost_checkpoints = 0;        // by Abandon or Distrust
   int64_t held_checkpoints = 0;        // now
   int64_t missed_checkpoints = 0;      // wanted, but there was no room for their blocks
   int64_t peak_checkpoint_blocks = 0;  // most window blocks that checkpoints alone kept

@@ -150,9 +150,11 @@ class Store {
   // batches padded to a captured size.
   // Errors: InvalidArgument for a plan of another geometry or one seen before; FailedPrecondition
   // for another epoch or where plans are missing in between: ask the ledger for a Snapshot(), begin
-  // that, then the step that it was taken at or the next. Nothing was enqueued then. Any other
-  // error is the backend's, in the middle of the work: from then on every call that would enqueue
-  // something is a FailedPrecondition, until a Snapshot() is begun.
+  // that, then the step that it was taken at or the next. FailedPrecondition too for a step of
+  // another generation, and for an older one's snapshot: plans were abandoned (Ledger::Abandon), so
+  // the next to begin is a newer snapshot. Nothing was enqueued then. Any other error is the
+  // backend's, in the middle of the work: from then on every call that would enqueue something is a
+  // FailedPrecondition, until a Snapshot() is begun.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
   // Rotates, quantizes and scatters the rows of one layer in one launch.

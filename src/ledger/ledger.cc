@@ -185,7 +185,7 @@ absl::StatusOr<Plan> Ledger::Snapshot() const {
   }
   PlanBuilder plan(geometry(), PlanKind::kSnapshot, {.patches = patches});
   for_each_block([&](const BlockPatch& patch) { plan.AddPatch(patch); });
-  return std::move(plan).Build(impl_->options.epoch, last_plan());
+  return std::move(plan).Build(impl_->options.epoch, last_plan(), pools.generation());
 }
 
 absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {

@@ -49,6 +49,11 @@ absl::Status CheckOptions(const LedgerOptions& options) {
     }
     TERRACE_RETURN_IF_ERROR(CheckPolicy(options.prefix.checkpoints, options.geometry));
   }
+  const MatchPolicy match = options.prefix.match;
+  if (match != MatchPolicy::kAppended && match != MatchPolicy::kRetired) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("no match policy has the number %d", static_cast<int>(match)));
+  }
   if (options.in_flight_plans < 0) {
     return absl::InvalidArgumentError(
         absl::StrFormat("in_flight_plans is %d, not 0 or more", options.in_flight_plans));

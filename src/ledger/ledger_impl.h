@@ -15,6 +15,8 @@
 #ifndef TERRACE_SRC_LEDGER_LEDGER_IMPL_H_
 #define TERRACE_SRC_LEDGER_LEDGER_IMPL_H_
 
+#include <vector>
+
 #include "src/ledger/pool_set.h"
 #include "src/ledger/prefix_cache.h"
 #include "src/ledger/sequence_table.h"
@@ -31,6 +33,11 @@ class Ledger::Impl {
         pools(this->options),
         prefixes(this->options, sequences, pools),
         step_memory(options.geometry.max_sequences) {}
+
+  // The affected sequences begin anew, with what their ids find when all that is lost is gone.
+  // ledger_abandon.cc
+  Abandoned StartOver(const std::vector<internal::Sequence*>& affected,
+                      const internal::LostPrefixes& lost);
 
   void CheckSequence(const internal::Sequence& sequence) const;
 

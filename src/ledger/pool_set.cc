@@ -39,15 +39,17 @@ void PoolSet::CountPlan() {
 }
 
 absl::Status PoolSet::Retire(PlanNumber plan) {
-  if (options_.in_flight_plans == 0) {
+  if (options_.in_flight_plans == 0 && options_.prefix.match == MatchPolicy::kAppended) {
     return absl::FailedPreconditionError(
         "in_flight_plans is 0: nothing waits for a plan to retire");
   }
-  if (plan.value() <= retired_ || plan.value() > last_plan_) {
+  if (plan.value() <= named_retired_ || plan.value() > last_plan_) {
     return absl::InvalidArgumentError(
         absl::StrFormat("plan %d is not in flight: %d were made and %d of them are retired",
-                        plan.value(), last_plan_, retired_));
+                        plan.value(), last_plan_, named_retired_));
   }
+  named_retired_ = plan.value();
+  if (options_.in_flight_plans == 0) return absl::OkStatus();
   retired_ = plan.value();
   for (BlockPool& pool : pools_) pool.Retire(plan);
   return absl::OkStatus();

@@ -70,8 +70,13 @@ class PoolSet {
 
   uint64_t last_plan() const { return last_plan_; }
   uint64_t retired() const { return retired_; }
+  // The last plan that Retire named: what plans up to it computed is there.
+  uint64_t named_retired() const { return named_retired_; }
   // Whether every plan made so far has run to its end, as far as blocks must care.
   bool idle() const { return retired_ == last_plan_; }
+  // Of plans: one more for each time that plans were abandoned.
+  uint32_t generation() const { return generation_; }
+  void BeginGeneration() { ++generation_; }
   // One more plan is made: what is freed from now on may be named by it.
   void CountPlan();
   // Whether one more plan may be made before any is retired.
@@ -118,10 +123,18 @@ class PoolSet {
 
   // ---- Captures of the next plan.
 
+  // Whether `capture` reads the state of `sequence`, and not of one that had its index before.
+  bool IsCaptureOf(const Sequence& sequence, const CheckpointRecord& capture) const {
+    if (capture.sequence_index != sequence.index) return false;
+    if (csa_state_pool_ < 0) return true;
+    return sequence.has_state &&
+           tables_[csa_state_pool_].Of(sequence.index)[0].value() == capture.state_block;
+  }
   // Takes over one reference of the capture's overlap block.
   void AddCapture(const CheckpointRecord& capture) { captures_.push_back(capture); }
   absl::Span<const CheckpointRecord> captures() const { return captures_; }
-  // The checkpoint that has this overlap block is gone, and its capture with it, if it had one.
+  // The checkpoint that has this overlap block is gone, and its capture with it, if it had one that
+  // no sequence restores from.
   void CancelCapture(BlockId overlap);
   // Frees held states until the CSA state pool has `count` free blocks: the plan at hand captures
   // before anything else, so it may hand them out itself.   REQUIRES: idle(), or there are so many.
@@ -133,6 +146,8 @@ class PoolSet {
   void FinishCaptures() {
     if (!captures_.empty()) FreeCaptures();
   }
+  // None of them is made: frees what was held for them.
+  void CancelCaptures() { FinishCaptures(); }
 
   // CHECKs the invariants above.   Cost: O(blocks + sequences).
   void CheckInvariants(const SequenceTable& sequences) const;
@@ -157,6 +172,8 @@ class PoolSet {
   const int csa_state_pool_;
   uint64_t last_plan_ = 0;
   uint64_t retired_ = 0;  // the last plan known to have run; last_plan_ if in_flight_plans is 0
+  uint64_t named_retired_ = 0;
+  uint32_t generation_ = 1;
   std::vector<CheckpointRecord> captures_;  // one reference to each overlap block
   std::vector<BlockId> held_states_;        // of no sequence any more
 };

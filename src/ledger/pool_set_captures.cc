@@ -27,6 +27,7 @@ bool PoolSet::IsCaptureSource(BlockId csa_state) const {
 }
 
 void PoolSet::CancelCapture(BlockId overlap) {
+  if (captures_.empty() || pools_[overlap_pool()].references(overlap) > 1) return;
   const auto of_this = [&](const CheckpointRecord& capture) {
     return capture.overlap_block == overlap.value();
   };

@@ -4,6 +4,7 @@
 //   Admit -> { Publish.. -> Extend }* -> Leave   of one sequence: prefix_cache_match.cc,
 //                                                prefix_cache_publish.cc, prefix_cache_checkpoint.cc
 //   Evict, SetTime, Clear                        of all: prefix_cache_evict.cc
+//   FindLost -> Detach.. -> RemoveLost -> Readmit..  of what failed: prefix_cache_lose.cc
 //
 // It owns no block. It marks the blocks of chunks and checkpoints as reusable in their pools, so
 // that they are cached when nobody holds them. A pool under pressure evicts only what frees that
@@ -51,6 +52,16 @@ enum class EvictionReach {
   kInUse,
 };
 
+// What goes because it was not computed, or is wrong. By chunk of the index.
+struct LostPrefixes {
+  std::vector<bool> chunks;       // they and all below them
+  std::vector<bool> checkpoints;  // the chunk's own; also of chunks that go
+
+  bool LosesChunk(ChunkId chunk) const {
+    return !PrefixIndex::IsRoot(chunk) && chunks[chunk.value()];
+  }
+};
+
 class PrefixCache {
  public:
   // All three must outlive it.
@@ -92,6 +103,25 @@ class PrefixCache {
   absl::Status SetTime(int64_t now_ms);
   void Clear();
 
+  // ---- What is lost. In this order; between Detach and Readmit the sequence gives back its blocks.
+
+  // Of all plans from `first` on: chunks and checkpoints that one of them computed.
+  LostPrefixes FindLost(uint64_t first) const;
+  // Adds the sequence's chunks that end beyond `from`. CloseLost is due.
+  void AddLost(const Sequence& sequence, int32_t from, LostPrefixes& lost) const;
+  // An empty set.
+  LostPrefixes NoneLost() const;
+  // All below what is lost is lost, and the checkpoints there, and those that have one of the
+  // overlap blocks.   Shape: overlaps [overlap blocks], or empty.
+  void CloseLost(const std::vector<bool>& overlaps, LostPrefixes& lost) const;
+  // The sequence uses nothing any more. If it publishes it has all its ids, from its root on;
+  // otherwise it is no part of any prefix.
+  void Detach(Sequence& sequence);
+  // REQUIRES: no sequence uses a chunk that is lost.
+  void RemoveLost(const LostPrefixes& lost);
+  // As Admit, for a detached sequence without rows. Nothing is counted.
+  PrefixMatch Readmit(Sequence& sequence);
+
   // ---- Events and figures.
 
   std::vector<PrefixEvent> TakeEvents();
@@ -116,7 +146,7 @@ class PrefixCache {
     std::optional<CheckpointId> checkpoint = std::nullopt;  // that gives the window there
   };
   // Why a chunk or checkpoint goes.
-  enum class Removal { kEvicted, kExpired, kCleared, kRolled, kWithChunk };
+  enum class Removal { kEvicted, kExpired, kCleared, kLost, kRolled, kWithChunk };
   // A chunk in use whose blocks nobody holds, because every user settled an equal copy of its own:
   // the copy of `owner`, at `index` of its tables, serves as well.
   struct Replacement {
@@ -138,6 +168,8 @@ class PrefixCache {
   // prefix_cache_match.cc
   Path FindPath(ChunkId from, absl::Span<const int32_t> tokens,
                 absl::Span<const ChunkDigest> digests) const;
+  uint64_t last_matched_plan() const;
+  std::optional<CheckpointId> MatchedCheckpoint(ChunkId chunk) const;
   Resume FindPrompt(const SequenceRequest& request) const;
   Resume ResumeAt(int32_t length, int32_t chunks_before, Path path,
                   const RefeedLimits& limits) const;
@@ -155,9 +187,9 @@ class PrefixCache {
                             std::vector<PlannedCheckpoint>* planned) const;
   void LeaveSettledCheckpoint(Sequence& sequence, int32_t position);
   void LeaveCheckpoint(Sequence& sequence, int32_t position, BlockRange extra_window,
-                       std::optional<BlockId> overlap);
+                       std::optional<BlockId> overlap, uint64_t plan);
   std::optional<CheckpointId> StoreCheckpoint(const Sequence& sequence, int32_t position,
-                                              std::optional<BlockId> overlap);
+                                              std::optional<BlockId> overlap, uint64_t plan);
   bool CanLookBack(const Sequence& sequence, int32_t position) const;
   bool IsWindowTaken(const Sequence& sequence, int32_t position) const;
   std::optional<BlockId> TakeOverlapBlock();

@@ -71,10 +71,10 @@ void PrefixCache::CheckPaths() const {
 void PrefixCache::CheckFigures() const {
   const PrefixFigures f = figures();
   TERRACE_CHECK_EQ(f.stored_chunks, f.indexed_chunks + f.evicted_chunks + f.expired_chunks +
-                                        f.cleared_chunks);  // (5)
+                                        f.cleared_chunks + f.lost_chunks);  // (5)
   TERRACE_CHECK_EQ(f.stored_checkpoints,
                    f.held_checkpoints + f.evicted_checkpoints + f.rolled_checkpoints +
-                       f.dropped_checkpoints + f.cleared_checkpoints);  // (5)
+                       f.dropped_checkpoints + f.cleared_checkpoints + f.lost_checkpoints);  // (5)
 }
 
 }  // namespace terrace::internal

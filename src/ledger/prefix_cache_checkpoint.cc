@@ -65,7 +65,9 @@ void PrefixCache::LeaveSettledCheckpoint(Sequence& sequence, int32_t position) {
     const int32_t state = p < 0 ? kNoBlock : pools_.table(p).Of(sequence.index)[0].value();
     pools_.AddCapture({sequence.index, position, overlap->value(), state});
   }
-  LeaveCheckpoint(sequence, position, /*extra_window=*/{}, overlap);
+  // The next plan completes it where it captures the overlap.
+  const uint64_t plan = overlap.has_value() ? pools_.last_plan() + 1 : sequence.plan;
+  LeaveCheckpoint(sequence, position, /*extra_window=*/{}, overlap, plan);
 }
 
 // Whether what a checkpoint at `position` needs is still there after later rows: its window rows,
@@ -100,11 +102,11 @@ std::optional<BlockId> PrefixCache::TakeOverlapBlock() {
 // At `position`, the end of the path. `extra_window` and `overlap` become the checkpoint's, or free
 // where the chunk has one already.
 void PrefixCache::LeaveCheckpoint(Sequence& sequence, int32_t position, BlockRange extra_window,
-                                  std::optional<BlockId> overlap) {
+                                  std::optional<BlockId> overlap, uint64_t plan) {
   TERRACE_CHECK_EQ(sequence.prefix.chunks * geometry_.chunk_tokens, position);
   std::optional<CheckpointId> checkpoint = index_.checkpoint(sequence.prefix.tip);
   const bool exists = checkpoint.has_value();
-  if (!exists) checkpoint = StoreCheckpoint(sequence, position, overlap);
+  if (!exists) checkpoint = StoreCheckpoint(sequence, position, overlap, plan);
   // The sequence itself has no use for these.
   pools_.Free(pools_.window_pool(), sequence, extra_window);
   if (overlap.has_value()) pools_.Free(pools_.overlap_pool(), *overlap);
@@ -116,7 +118,8 @@ void PrefixCache::LeaveCheckpoint(Sequence& sequence, int32_t position, BlockRan
 
 // Pinned once. None if another one has some of its window blocks.
 std::optional<CheckpointId> PrefixCache::StoreCheckpoint(const Sequence& sequence, int32_t position,
-                                                         std::optional<BlockId> overlap) {
+                                                         std::optional<BlockId> overlap,
+                                                         uint64_t plan) {
   if (IsWindowTaken(sequence, position)) {
     ++figures_.missed_checkpoints;
     return std::nullopt;
@@ -128,7 +131,7 @@ std::optional<CheckpointId> PrefixCache::StoreCheckpoint(const Sequence& sequenc
   if (overlap.has_value()) pools_.pool(pools_.overlap_pool()).MarkReusable(*overlap);
   const ChunkId tip = sequence.prefix.tip;
   const CheckpointId checkpoint =
-      index_.AddCheckpoint(tip, blocks, overlap.value_or(BlockId(kNoBlock)));
+      index_.AddCheckpoint(tip, blocks, overlap.value_or(BlockId(kNoBlock)), plan);
   ++figures_.stored_checkpoints;
   Record(PrefixEvent::Kind::kCheckpointStored, tip);
   return checkpoint;

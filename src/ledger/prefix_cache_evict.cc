@@ -113,7 +113,8 @@ void PrefixCache::Replace(const Replacement& replacement) {
     after[i] = pools_.table(p).Of(replacement.owner->index)[replacement.index];
     pools_.pool(p).MarkReusable(after[i]);
   }
-  index_.SetBlocks(replacement.chunk, absl::MakeConstSpan(after, full_pools.size()));
+  index_.SetBlocks(replacement.chunk, absl::MakeConstSpan(after, full_pools.size()),
+                   replacement.owner->plan);
 }
 
 // No sequence rolls on from `checkpoint` any more.
@@ -128,7 +129,8 @@ void PrefixCache::UnpinAll(CheckpointId checkpoint) {
 
 void PrefixCache::RemoveChunk(ChunkId chunk, Removal why) {
   if (const std::optional<CheckpointId> checkpoint = index_.checkpoint(chunk)) {
-    RemoveCheckpoint(*checkpoint, why == Removal::kCleared ? why : Removal::kWithChunk);
+    const bool same = why == Removal::kCleared || why == Removal::kLost;
+    RemoveCheckpoint(*checkpoint, same ? why : Removal::kWithChunk);
   }
   const absl::Span<const BlockId> blocks = index_.blocks(chunk);
   for (size_t i = 0; i < blocks.size(); ++i) {
@@ -140,6 +142,9 @@ void PrefixCache::RemoveChunk(ChunkId chunk, Removal why) {
       break;
     case Removal::kCleared:
       ++figures_.cleared_chunks;
+      break;
+    case Removal::kLost:
+      ++figures_.lost_chunks;
       break;
     default:
       ++figures_.evicted_chunks;
@@ -167,6 +172,9 @@ void PrefixCache::RemoveCheckpoint(CheckpointId checkpoint, Removal why) {
       break;
     case Removal::kCleared:
       ++figures_.cleared_checkpoints;
+      break;
+    case Removal::kLost:
+      ++figures_.lost_checkpoints;
       break;
     case Removal::kEvicted:
       ++figures_.evicted_checkpoints;

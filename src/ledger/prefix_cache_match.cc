@@ -2,6 +2,7 @@
 // what it found.
 
 #include <algorithm>
+#include <limits>
 
 #include "src/base/check.h"
 #include "src/ledger/prefix_cache.h"
@@ -20,6 +21,7 @@ PrefixMatch PrefixCache::Admit(Sequence& sequence, const SequenceRequest& reques
   prefix.in_index = true;
   prefix.priority = request.priority;
   prefix.time_to_live_ms = request.time_to_live_ms;
+  prefix.refeed = request.refeed;
   prefix.prompt_tokens = sequence.known;
   const Resume resume = FindPrompt(request);
   prefix.tip = index_.AcquireRoot(request.salt);
@@ -49,6 +51,18 @@ PrefixMatch PrefixCache::Extend(Sequence& sequence) {
 
 // ---- Looking
 
+// What later plans computed is not matched.
+uint64_t PrefixCache::last_matched_plan() const {
+  const bool all = options_.prefix.match == MatchPolicy::kAppended;
+  return all ? std::numeric_limits<uint64_t>::max() : pools_.named_retired();
+}
+
+std::optional<CheckpointId> PrefixCache::MatchedCheckpoint(ChunkId chunk) const {
+  const std::optional<CheckpointId> checkpoint = index_.checkpoint(chunk);
+  if (checkpoint.has_value() && index_.plan(*checkpoint) > last_matched_plan()) return std::nullopt;
+  return checkpoint;
+}
+
 // The chunks from `from` on down that `tokens` spell.
 PrefixCache::Path PrefixCache::FindPath(ChunkId from, absl::Span<const int32_t> tokens,
                                         absl::Span<const ChunkDigest> digests) const {
@@ -60,7 +74,7 @@ PrefixCache::Path PrefixCache::FindPath(ChunkId from, absl::Span<const int32_t> 
     const absl::Span<const int32_t> chunk = tokens.subspan(i * chunk_tokens, chunk_tokens);
     const ChunkDigest digest = digests.empty() ? index_.Hash(path.tip, chunk) : digests[i];
     const std::optional<ChunkId> child = index_.FindChild(path.tip, digest, chunk);
-    if (!child.has_value()) break;
+    if (!child.has_value() || index_.plan(*child) > last_matched_plan()) break;
     path.tip = *child;
     ++path.chunks;
   }
@@ -90,7 +104,7 @@ PrefixCache::Resume PrefixCache::ResumeAt(int32_t length, int32_t chunks_before,
   Path to_checkpoint = path;
   for (; to_checkpoint.chunks > 0; --to_checkpoint.chunks) {
     if ((chunks_before + to_checkpoint.chunks) * chunk_tokens <= length) break;
-    resume.checkpoint = index_.checkpoint(to_checkpoint.tip);
+    resume.checkpoint = MatchedCheckpoint(to_checkpoint.tip);
     if (resume.checkpoint.has_value()) break;
     to_checkpoint.tip = index_.parent(to_checkpoint.tip);
   }
@@ -154,6 +168,7 @@ void PrefixCache::AttachChunks(Sequence& sequence, const Path& path) {
       pools_.table(p).Of(sequence.index)[i] = blocks[k];
       pools_.AddReference(p, blocks[k]);
     }
+    sequence.plan = std::max(sequence.plan, index_.plan(chunk));
     chunk = index_.parent(chunk);
   }
   prefix.tip = path.tip;
@@ -182,6 +197,7 @@ void PrefixCache::AttachWindow(Sequence& sequence, const Resume& resume) {
     pools_.AddReference(window, blocks[i]);
   }
   sequence.window.current = range;
+  sequence.plan = std::max(sequence.plan, index_.plan(*resume.checkpoint));
   sequence.rows_from = WindowBegin(geometry_, resume.length);
   if (pools_.has_overlap()) {
     sequence.restore_block = index_.overlap_block(*resume.checkpoint);

@@ -16,7 +16,7 @@ void PrefixCache::PublishStep(absl::Span<const StepRequest> batch,
     if (!sequence.prefix.publishes) continue;
     for (; next != end && next->sequence == &sequence; ++next) {
       PublishUpTo(sequence, next->position);
-      LeaveCheckpoint(sequence, next->position, next->extra_window, next->overlap);
+      LeaveCheckpoint(sequence, next->position, next->extra_window, next->overlap, sequence.plan);
     }
     PublishUpTo(sequence, sequence.settled());
   }
@@ -54,9 +54,9 @@ void PrefixCache::PublishUpTo(Sequence& sequence, int32_t length) {
     for (size_t i = 0; i < full_pools.size(); ++i) {
       blocks[i] = pools_.table(full_pools[i]).Of(sequence.index)[prefix.chunks];
     }
-    const PrefixIndex::Published published =
-        index_.Publish(prefix.tip, prefix.tail.Part(0, chunk_tokens),
-                       absl::MakeConstSpan(blocks, full_pools.size()), prefix.priority);
+    const PrefixIndex::Published published = index_.Publish(
+        prefix.tip, prefix.tail.Part(0, chunk_tokens),
+        absl::MakeConstSpan(blocks, full_pools.size()), prefix.priority, sequence.plan);
     prefix.tip = published.chunk;
     ++prefix.chunks;
     prefix.tail.DropFront(chunk_tokens);

@@ -140,7 +140,8 @@ void PrefixIndex::RemoveRootIfDone(ChunkId id) {
 }
 
 PrefixIndex::Published PrefixIndex::Publish(ChunkId parent, absl::Span<const int32_t> tokens,
-                                            absl::Span<const BlockId> blocks, Priority priority) {
+                                            absl::Span<const BlockId> blocks, Priority priority,
+                                            uint64_t plan) {
   const ChunkDigest digest = Hash(parent, tokens);
   if (const std::optional<ChunkId> found = FindChild(parent, digest, tokens)) {
     Acquire(*found, priority);
@@ -152,7 +153,7 @@ PrefixIndex::Published PrefixIndex::Publish(ChunkId parent, absl::Span<const int
   int32_t& bucket = Bucket(digest);
   keys_[id] = {digest, parent.value(), bucket};
   bucket = id;
-  chunks_[id] = {.use = {.users = 1}, .priority = priority};
+  chunks_[id] = {.use = {.users = 1}, .priority = priority, .plan = plan};
   std::copy(tokens.begin(), tokens.end(), tokens_.begin() + id * tokens.size());
   std::copy(blocks.begin(), blocks.end(), blocks_.begin() + id * blocks.size());
   ++use(parent).children;
@@ -212,15 +213,17 @@ void PrefixIndex::Remove(ChunkId chunk) {
   if (IsRoot(above)) RemoveRootIfDone(above);
 }
 
-void PrefixIndex::SetBlocks(ChunkId chunk, absl::Span<const BlockId> blocks) {
+void PrefixIndex::SetBlocks(ChunkId chunk, absl::Span<const BlockId> blocks, uint64_t plan) {
   TERRACE_CHECK_EQ(blocks.size(), options_.blocks_per_chunk);
   std::copy(blocks.begin(), blocks.end(), blocks_.begin() + chunk.value() * blocks.size());
+  uint64_t& before = chunks_[chunk.value()].plan;
+  before = std::max(before, plan);
 }
 
 // ---- Checkpoints
 
 CheckpointId PrefixIndex::AddCheckpoint(ChunkId chunk, absl::Span<const BlockId> window,
-                                        BlockId overlap) {
+                                        BlockId overlap, uint64_t plan) {
   TERRACE_CHECK_EQ(chunks_[chunk.value()].checkpoint, kNone);
   TERRACE_CHECK_LE(window.size(), options_.blocks_per_checkpoint);
   if (free_checkpoints_.empty()) {
@@ -234,7 +237,8 @@ CheckpointId PrefixIndex::AddCheckpoint(ChunkId chunk, absl::Span<const BlockId>
   checkpoints_[id] = {.chunk = chunk.value(),
                       .pins = 1,
                       .num_window_blocks = static_cast<int32_t>(window.size()),
-                      .overlap = overlap};
+                      .overlap = overlap,
+                      .plan = plan};
   std::copy(window.begin(), window.end(),
             window_blocks_.begin() + int64_t{id} * options_.blocks_per_checkpoint);
   chunks_[chunk.value()].checkpoint = id;

@@ -109,6 +109,10 @@ class PrefixIndex {
     return {blocks_.data() + chunk.value() * count, count};
   }
   int32_t users(ChunkId id) const { return use(id).users; }
+  int32_t children(ChunkId id) const { return use(id).children; }
+  // The last plan that computed some of it.   REQUIRES: !IsRoot(chunk).
+  uint64_t plan(ChunkId chunk) const { return chunks_[chunk.value()].plan; }
+  uint64_t plan(CheckpointId checkpoint) const { return checkpoints_[checkpoint.value()].plan; }
   // Of a root: none.
   std::optional<CheckpointId> checkpoint(ChunkId id) const {
     if (IsRoot(id) || chunks_[id.value()].checkpoint == kNone) return std::nullopt;
@@ -145,12 +149,13 @@ class PrefixIndex {
     ChunkId chunk;
     bool created;  // false: an equal chunk was there, and its blocks stay as they are
   };
-  // The child of `parent` with these tokens, stored now if there is none, with one more user.
+  // The child of `parent` with these tokens, stored now if there is none, with one more user. `plan`
+  // computed it.
   // Shape: tokens [chunk_tokens], blocks [blocks_per_chunk].
   // REQUIRES: the caller uses `parent`, which was acquired with no lower priority; num_chunks() <
   // max_chunks or the chunk exists.
   Published Publish(ChunkId parent, absl::Span<const int32_t> tokens,
-                    absl::Span<const BlockId> blocks, Priority priority);
+                    absl::Span<const BlockId> blocks, Priority priority, uint64_t plan = 0);
 
   // ---- Eviction of chunks.
 
@@ -169,15 +174,18 @@ class PrefixIndex {
   std::optional<ChunkId> NextExpired(int64_t now);
   // REQUIRES: nobody uses it, it has no child and no checkpoint.
   void Remove(ChunkId chunk);
-  // The chunk has an equal copy from here on.   Shape: blocks [blocks_per_chunk].
-  void SetBlocks(ChunkId chunk, absl::Span<const BlockId> blocks);
+  // The chunk has an equal copy from here on, which `plan` computed: it counts as the later one's.
+  // Shape: blocks [blocks_per_chunk].
+  void SetBlocks(ChunkId chunk, absl::Span<const BlockId> blocks, uint64_t plan = 0);
 
   // ---- Checkpoints.
 
-  // A checkpoint right behind `chunk`, pinned once. `overlap` is kept as it is.
+  // A checkpoint right behind `chunk`, pinned once, which `plan` completes. `overlap` is kept as it
+  // is.
   // Shape: window [up to blocks_per_checkpoint].
   // REQUIRES: `chunk` has none; num_checkpoints() < max_checkpoints.
-  CheckpointId AddCheckpoint(ChunkId chunk, absl::Span<const BlockId> window, BlockId overlap);
+  CheckpointId AddCheckpoint(ChunkId chunk, absl::Span<const BlockId> window, BlockId overlap,
+                             uint64_t plan = 0);
   void Pin(CheckpointId checkpoint);
   // It is to stay when nobody pins it any more.
   void Keep(CheckpointId checkpoint) { checkpoints_[checkpoint.value()].keep = true; }
@@ -213,6 +221,10 @@ class PrefixIndex {
     }
   }
 
+  // Above every chunk's id.
+  size_t chunk_limit() const { return keys_.size(); }
+  bool Exists(ChunkId chunk) const { return keys_[chunk.value()].parent != kFree; }
+
   // CHECKs the invariants above.   Cost: O(chunks * chunk_tokens).
   void CheckInvariants() const;
 
@@ -237,6 +249,7 @@ class PrefixIndex {
     Priority priority = Priority::kLow;
     int64_t expires = INT64_MIN;  // latest of its releases; INT64_MIN: none was yet
     uint64_t expiring = 0;        // number of its entry among the expiring; 0: none that counts
+    uint64_t plan = 0;            // that fed its last row, or a later one
   };
   struct Root {
     ChunkDigest digest;
@@ -250,6 +263,7 @@ class PrefixIndex {
     int32_t num_window_blocks = 0;
     BlockId overlap;
     bool keep = false;
+    uint64_t plan = 0;  // the later of those that stored its rows and captured its overlap
   };
   // An entry counts as long as its chunk has its number. The others go when they come up, or all at
   // once when they are more than half and kMaxStale.

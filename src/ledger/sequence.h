@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "src/ledger/block_range.h"
 #include "src/ledger/prefix_ids.h"
@@ -24,6 +25,7 @@ struct SequencePrefix {
   bool publishes = false;
   Priority priority = Priority::kNormal;
   int64_t time_to_live_ms = 0;
+  RefeedLimits refeed;
   int32_t prompt_tokens = 0;
   ChunkId tip;
   int32_t chunks = 0;                   // of the path
@@ -44,6 +46,9 @@ struct Sequence {
   WindowRange window;
   int32_t rows_from = 0;    // window rows from here on are stored, as far as `window` goes back
   uint64_t last_batch = 0;  // finds duplicates in a batch
+  // The last plan that computed some of what it has: that fed it, or what it attached. A fork
+  // inherits it.
+  uint64_t plan = 0;
 
   // ---- What the next plan must say beside the step itself.
   // Plans have said where all its blocks lie. False after attaching or forking.
@@ -57,6 +62,21 @@ struct Sequence {
 
   bool approximate = false;  // its window rows were refed approximately
   SequencePrefix prefix;
+
+  // Has no row and no block, of any kind, and keeps its handle, its ids and its part in prefix reuse.
+  // REQUIRES: its references were given back.
+  void StartOver() {
+    Sequence fresh;
+    fresh.index = index;
+    fresh.generation = generation;
+    fresh.live = live;
+    fresh.known = known;
+    fresh.last_batch = last_batch;
+    fresh.tables_sent = false;
+    fresh.restores = true;
+    fresh.prefix = std::move(prefix);
+    *this = std::move(fresh);
+  }
 
   int32_t settled() const { return std::min(length, known); }
   int32_t undecided_drafts() const { return std::max(0, length - std::max(known, draft_begin)); }

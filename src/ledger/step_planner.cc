@@ -237,7 +237,7 @@ Plan StepPlanner::Apply() {
   for (const BlockPool::Reservation& reserved : reserved_) {
     TERRACE_CHECK_EQ(reserved.count(), 0);  // (4)
   }
-  return std::move(plan).Build(options_.epoch, PlanNumber(pools_.last_plan()));
+  return std::move(plan).Build(options_.epoch, PlanNumber(pools_.last_plan()), pools_.generation());
 }
 
 inline void StepPlanner::ReleaseWindows() {
@@ -295,6 +295,7 @@ inline void StepPlanner::AddSteps(PlanBuilder& plan) {
     sequence.shares_last_blocks = false;
     sequence.length += request.tokens;
     sequence.draft_begin = sequence.length - request.drafts;
+    sequence.plan = pools_.last_plan() + 1;
   }
 }
 

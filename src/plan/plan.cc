@@ -76,9 +76,8 @@ class PlanChecker {
     if (header_.num_checkpoints > MaxCheckpoints(geometry_)) {
       return Wrong("header", "num_checkpoints", header_.num_checkpoints);
     }
-    for (const uint32_t word : header_.reserved) {
-      if (word != 0) return Wrong("header", "reserved", word);
-    }
+    if (header_.generation == 0) return Wrong("header", "generation", 0);
+    if (header_.reserved != 0) return Wrong("header", "reserved", header_.reserved);
     return absl::OkStatus();
   }
 

@@ -37,7 +37,7 @@ PlanBuilder::PlanBuilder(const Geometry& geometry, PlanKind kind, const PlanCoun
   next_copy_ = reinterpret_cast<BlockCopy*>(base + header_->copies_offset);
 }
 
-Plan PlanBuilder::Build(uint64_t epoch, PlanNumber number) && {
+Plan PlanBuilder::Build(uint64_t epoch, PlanNumber number, uint32_t generation) && {
   const std::byte* const base = bytes_.data();
   TERRACE_CHECK_EQ(reinterpret_cast<std::byte*>(next_sequence_) - base,
                    header_->checkpoints_offset);
@@ -48,6 +48,7 @@ Plan PlanBuilder::Build(uint64_t epoch, PlanNumber number) && {
   header_->fingerprint = Fingerprint(geometry_);
   header_->epoch = epoch;
   header_->number = number.value();
+  header_->generation = generation;
   header_->checksum = PlanChecksum(absl::MakeSpan(bytes_));
   return Plan(std::move(bytes_));
 }

@@ -31,7 +31,7 @@ class PlanBuilder {
   void AddCopy(const BlockCopy& copy);
 
   // REQUIRES: as many records were added as the constructor was told.
-  Plan Build(uint64_t epoch, PlanNumber number) &&;
+  Plan Build(uint64_t epoch, PlanNumber number, uint32_t generation = 1) &&;
 
  private:
   const Geometry& geometry_;

@@ -77,6 +77,13 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
                                                       header.epoch, ", this store follows epoch ",
                                                       epoch_));
   }
+  // Steps of another generation were abandoned, or follow ones that this store began and that were.
+  const uint32_t generation = step_.generation;
+  if (header.generation < generation || (header.generation > generation && !plan.is_snapshot())) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "plan ", header.number, " is of generation ", header.generation, ", this store follows ",
+        "generation ", generation, ": plans were abandoned, begin a snapshot of the ledger"));
+  }
   // A snapshot brings the tables to its step but no rows: it may be repeated, and that step run.
   const bool after_snapshot = step_.kind == PlanKind::kSnapshot;
   const uint64_t oldest = plan.is_snapshot() || after_snapshot ? last_number_ : last_number_ + 1;

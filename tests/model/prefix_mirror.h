@@ -75,14 +75,40 @@ class PrefixMirror {
   }
 
   bool HasChunk(const ChunkDigest& digest) const { return chunks_.count(Key(digest)) > 0; }
-  bool HasCheckpoint(const ChunkDigest& digest) const {
+  bool HasCheckpoint(const ChunkDigest& digest, uint64_t last = UINT64_MAX) const {
     const auto found = chunks_.find(Key(digest));
-    return found != chunks_.end() && found->second.checkpoint;
+    return found != chunks_.end() && found->second.checkpoint &&
+           found->second.checkpoint_plan <= last;
   }
-  // How many chunks from the root on are there.   Shape: digests as ChunkDigests gives them.
-  int32_t Matching(absl::Span<const ChunkDigest> digests) const {
+
+  // Which plans computed it; no event says so. `copy_plan` may have, where an equal copy took its
+  // place, which no event tells either.
+  using DigestKey = std::pair<uint64_t, uint64_t>;
+  struct Chunk {
+    ChunkDigest parent;
+    int32_t depth = 0;
+    int32_t children = 0;
+    bool checkpoint = false;
+    uint64_t plan = 0;
+    uint64_t copy_plan = 0;
+    uint64_t checkpoint_plan = 0;
+    std::pair<int32_t, uint32_t> checkpoint_owner = {};  // the sequence that left it
+  };
+  static DigestKey Key(const ChunkDigest& digest) { return {digest.high, digest.low}; }
+  const std::map<DigestKey, Chunk>& chunks() const { return chunks_; }
+  // Null where no event told of it.
+  Chunk* Edit(const ChunkDigest& digest) {
+    const auto found = chunks_.find(Key(digest));
+    return found == chunks_.end() ? nullptr : &found->second;
+  }
+  uint64_t PlanOf(const ChunkDigest& digest) const { return chunks_.at(Key(digest)).plan; }
+  // How many chunks from the root on are there, that plans up to `last` computed.
+  // Shape: digests as ChunkDigests gives them.
+  int32_t Matching(absl::Span<const ChunkDigest> digests, uint64_t last = UINT64_MAX) const {
     size_t count = 0;
-    while (count < digests.size() && HasChunk(digests[count])) ++count;
+    while (count < digests.size() && HasChunk(digests[count]) && PlanOf(digests[count]) <= last) {
+      ++count;
+    }
     return static_cast<int32_t>(count);
   }
 
@@ -92,15 +118,6 @@ class PrefixMirror {
   const std::string& fault() const { return fault_; }
 
  private:
-  struct Chunk {
-    ChunkDigest parent;
-    int32_t depth = 0;
-    int32_t children = 0;
-    bool checkpoint = false;
-  };
-  using DigestKey = std::pair<uint64_t, uint64_t>;
-
-  static DigestKey Key(const ChunkDigest& digest) { return {digest.high, digest.low}; }
   void Fault(const char* what) {
     if (fault_.empty()) fault_ = what;
   }

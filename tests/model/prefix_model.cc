@@ -18,6 +18,7 @@ PrefixModel::PrefixModel(const LedgerOptions& options) : options_(options) {
     device_.emplace_back(geometry_.max_sequences,
                          std::vector<int32_t>(pool.blocks_per_sequence, -1));
     contents_.emplace_back(pool.capacity_blocks * pool.entries_per_block, 0);
+    writers_.push_back(contents_.back());
     last_use_.emplace_back(pool.capacity_blocks, 0);
     use_.push_back({.capacity = pool.capacity_blocks, .free = pool.capacity_blocks});
   }
@@ -114,6 +115,9 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
   sequence.digests = ChunkDigests(request.salt, request.tokens, geometry_.chunk_tokens);
   if (match.approximate) sequence.taint = ++fresh_;
   Attach(sequence, 0, match.resumed, admission.length, match.matched);
+  sequence.refeed = request.refeed;
+  sequence.family = ++fresh_;
+  AddAttachedPlans(sequence, 0, match.matched, match.resumed);
   sequences_[KeyOf(admission.id)] = std::move(sequence);
 }
 
@@ -125,6 +129,7 @@ void PrefixModel::Extend(SequenceId id, const PrefixMatch& match, const Sequence
   if (match.matched == 0) return;
   const int32_t matched = before + match.matched;
   const int32_t begin = before / geometry_.chunk_tokens * geometry_.chunk_tokens;
+  AddAttachedPlans(sequence, begin, matched, match.resumed > 0 ? info.length : 0);
   if (info.length > before) {
     return Attach(sequence, begin, match.resumed > 0 ? info.length : 0, info.length, matched);
   }
@@ -151,6 +156,7 @@ void PrefixModel::Guess(SequenceId id, absl::Span<const int32_t> tokens) {
 
 void PrefixModel::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
   PrefixSequence& sequence = *Edit(id);
+  actors_ = {KeyOf(id)};
   for (size_t i = 0; i < tokens.size(); ++i) {
     const int32_t position = sequence.known + static_cast<int32_t>(i);
     Expect(position >= sequence.length || sequence.tokens[position] == tokens[i],
@@ -182,6 +188,7 @@ void PrefixModel::Truncate(SequenceId id, int32_t length) {
 
 void PrefixModel::Free(SequenceId id) {
   const auto found = sequences_.find(KeyOf(id));
+  broken_families_.insert(found->second.family);
   freed_.emplace(id.index, std::move(found->second));  // the first one, if there were several
   sequences_.erase(found);
 }

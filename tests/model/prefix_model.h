@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -54,6 +55,13 @@ struct PrefixSequence {
   bool restores = false;    // its next step begins with another state than its last row's
   bool has_state = false;   // a block of every state pool, since its first step
   uint64_t state = 0;       // what these must hold: each step makes another
+  RefeedLimits refeed = {};
+  // The last plan that computed some of what it has; the second counts copies of what it attached.
+  uint64_t plan = 0;
+  uint64_t copy_plan = 0;
+  // Of the chunk with the checkpoint that its next step restores.
+  std::optional<ChunkDigest> restored = std::nullopt;
+  uint64_t family = 0;  // that it is a fork of, or that are forks of it
 
   int32_t settled() const { return std::min(length, known); }
   int32_t undecided() const { return std::max(0, length - std::max(known, draft_begin)); }
@@ -87,6 +95,8 @@ class PrefixModel {
   void JudgeTruncate(SequenceId id, int32_t length, const absl::Status& status);
   void JudgeFree(SequenceId id, const absl::Status& status);
   void JudgeRetire(uint64_t plan, const absl::Status& status);
+  void JudgeAbandon(uint64_t first, const absl::Status& status);
+  void JudgeDistrust(absl::Span<const Distrusted> distrusted, const absl::Status& status);
 
   // Carry out what succeeded.
   void Allocate(const SequenceRequest& request, const Admission& admission);
@@ -100,6 +110,11 @@ class PrefixModel {
   void Free(SequenceId id);
   void Retire(uint64_t plan) { retired_ = plan; }
   void ClearPrefixes();
+  // Carry out a recovery that the ledger answered so, with the events of that call. Whatever the
+  // plans or rows in question wrote is poisoned.
+  void Abandon(uint64_t first, const Abandoned& abandoned, absl::Span<const PrefixEvent> events);
+  void Distrust(absl::Span<const Distrusted> distrusted, const Abandoned& abandoned,
+                absl::Span<const PrefixEvent> events);
 
   // After every call (for Free: before it is carried out): what the index did in it.
   void Hear(absl::Span<const PrefixEvent> events);
@@ -114,6 +129,9 @@ class PrefixModel {
   const std::map<Key, PrefixSequence>& sequences() const { return sequences_; }
   uint64_t last_plan() const { return last_plan_; }
   uint64_t retired() const { return retired_; }
+  // All forks of the sequence's family, to be distrusted together: a copy leaves no trace. None if
+  // one was freed, or if prefixes were cleared since.
+  std::vector<Distrusted> FamilyOf(SequenceId id, int32_t from) const;
 
  private:
   using Tables =
@@ -142,6 +160,25 @@ class PrefixModel {
   // Indices of the pool's table that a step writes to.
   std::vector<int32_t> WrittenIndices(const StepRequest& request, int pool) const;
 
+  // What later plans computed is not matched.
+  uint64_t last_matched() const {
+    const bool all = options_.prefix.match == MatchPolicy::kAppended;
+    return all ? UINT64_MAX : retired_;
+  }
+  // Where a content lies is written by the last plan.
+  void Store(int pool, int32_t slot, uint64_t content) {
+    contents_[pool][slot] = content;
+    writers_[pool][slot] = last_plan_;
+  }
+  void AddAttachedPlans(PrefixSequence& sequence, int32_t begin, int32_t end, int32_t resumed);
+  void Stamp(const PrefixEvent& event);
+  void RaiseCopies(const PrefixFigures& figures);
+  using Removed = std::set<PrefixMirror::DigestKey>;
+  // Applies the events: chunks that go, and checkpoints.
+  std::pair<Removed, Removed> Remove(absl::Span<const PrefixEvent> events);
+  bool LosesPath(const PrefixSequence& sequence, const Removed& chunks) const;
+  void CheckAffected(const std::vector<Key>& affected, const Abandoned& abandoned);
+  void StartOver(Key key, const Admission& admission);
   int32_t RefeedFrom(int32_t matched, int64_t tokens) const;
   int32_t ExactRefeedFrom(int32_t matched) const;
   void SetTokens(PrefixSequence& sequence, int32_t begin, absl::Span<const int32_t> tokens);
@@ -192,10 +229,19 @@ class PrefixModel {
   Tables device_;                                       // kept by plans alone
   Tables held_;                                         // of the last snapshot
   std::vector<std::vector<uint64_t>> contents_;         // [pool][slot]
+  std::vector<std::vector<uint64_t>> writers_;          // [pool][slot] the plan that wrote it
   std::vector<std::vector<uint64_t>> last_use_;         // [pool][block] last plan that may name it
   std::vector<PoolUse> use_;                            // at the last Check
   std::map<Place, std::pair<int32_t, int32_t>> taken_;  // by the last plan: sequence and index
   std::map<Place, int32_t> written_;                    // by the last plan: the sequence
+  std::set<Key> actors_;  // of the last call: who may have stored something
+  bool in_step_ = false;  // it was an Append
+  std::map<PrefixMirror::DigestKey, std::pair<ChunkDigest, uint64_t>> copies_;  // before that step
+  int64_t removed_chunks_ = 0;          // since the last Check
+  PrefixFigures figures_ = {};          // at the last Check
+  std::set<uint64_t> broken_families_;  // one of which was freed
+  uint32_t generation_ = 1;
+  bool snapshot_due_ = false;
   uint64_t last_plan_ = 0;
   uint64_t retired_ = 0;
   uint64_t fresh_ = 0;  // numbers what nobody else computes

@@ -1,6 +1,7 @@
 // Finding fault with events, tables, counts and figures, after every call.
 
 #include <algorithm>
+#include <utility>
 
 #include "src/model/state_pages.h"
 #include "tests/model/prefix_model.h"
@@ -16,6 +17,9 @@ void PrefixModel::Hear(absl::Span<const PrefixEvent> events) {
   const CheckpointPolicy& policy = options_.prefix.checkpoints;
   for (const PrefixEvent& event : events) {
     mirror_.Apply(event);
+    removed_chunks_ += event.kind == PrefixEvent::Kind::kChunkRemoved;
+    if (event.kind == PrefixEvent::Kind::kCleared) removed_chunks_ = 0;
+    Stamp(event);
     const bool stored = event.kind == PrefixEvent::Kind::kChunkStored ||
                         event.kind == PrefixEvent::Kind::kCheckpointStored;
     bool told = false;
@@ -44,13 +48,17 @@ void PrefixModel::Check(const Ledger& ledger) {
   CheckPools(ledger);
   CheckSequences(ledger);
   CheckFigures(ledger.prefix_figures());
+  RaiseCopies(ledger.prefix_figures());
+  actors_.clear();
+  in_step_ = false;
   taken_.clear();
   written_.clear();
 }
 
 void PrefixModel::ReadSnapshot(const Ledger& ledger) {
   const absl::StatusOr<Plan> plan = ledger.Snapshot();
-  if (!Expect(plan.ok() && plan->is_snapshot() && plan->number().value() == last_plan_,
+  if (!Expect(plan.ok() && plan->is_snapshot() && plan->number().value() == last_plan_ &&
+                  plan->header().generation == generation_,
               "the header of a snapshot")) {
     return;
   }
@@ -64,6 +72,7 @@ void PrefixModel::ReadSnapshot(const Ledger& ledger) {
            "a snapshot names a sequence index that is free");
     place = patch.block;
   }
+  if (std::exchange(snapshot_due_, false)) device_ = held_;
 }
 
 // Whether a sequence may and whether it must have a block at `index` of a pool's table.
@@ -162,13 +171,14 @@ void PrefixModel::CheckFigures(const PrefixFigures& f) {
          "figures: matched tokens");
   Expect(f.hits <= f.lookups, "figures: hits");
   Expect(f.indexed_chunks == mirror_.num_chunks(), "figures: indexed chunks");
-  Expect(
-      f.stored_chunks == f.indexed_chunks + f.evicted_chunks + f.expired_chunks + f.cleared_chunks,
-      "figures: stored chunks");
+  Expect(f.stored_chunks == f.indexed_chunks + f.evicted_chunks + f.expired_chunks +
+                                f.cleared_chunks + f.lost_chunks,
+         "figures: stored chunks");
   Expect(f.unused_chunks >= 0 && f.unused_chunks <= f.indexed_chunks, "figures: unused chunks");
   Expect(f.held_checkpoints == mirror_.num_checkpoints(), "figures: held checkpoints");
   Expect(f.stored_checkpoints == f.held_checkpoints + f.evicted_checkpoints + f.rolled_checkpoints +
-                                     f.dropped_checkpoints + f.cleared_checkpoints,
+                                     f.dropped_checkpoints + f.cleared_checkpoints +
+                                     f.lost_checkpoints,
          "figures: stored checkpoints");
 }
 

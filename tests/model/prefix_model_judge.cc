@@ -33,9 +33,10 @@ PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
   const int32_t chunk = geometry_.chunk_tokens;
   const int32_t most = (static_cast<int32_t>(request.tokens.size()) - 1) / chunk;
   const std::vector<ChunkDigest> digests = ChunkDigests(request.salt, request.tokens, chunk);
-  const int32_t matched = std::min(mirror_.Matching(digests), most) * chunk;
+  const int32_t matched = std::min(mirror_.Matching(digests, last_matched()), most) * chunk;
   int32_t checkpoint = matched;
-  while (checkpoint > 0 && !mirror_.HasCheckpoint(digests[checkpoint / chunk - 1])) {
+  while (checkpoint > 0 &&
+         !mirror_.HasCheckpoint(digests[checkpoint / chunk - 1], last_matched())) {
     checkpoint -= chunk;
   }
   PrefixMatch match{.matched = matched};
@@ -57,12 +58,18 @@ PrefixMatch PrefixModel::ExpectExtension(SequenceId id) const {
   if (!options_.prefix.enabled || !sequence.in_index || sequence.taint > 0) return {};
   const int32_t chunk = geometry_.chunk_tokens;
   const int32_t most = std::max(0, sequence.known - 1) / chunk;
-  const int32_t matched = std::min(mirror_.Matching(sequence.digests), most) * chunk;
+  // Its own path is its own, retired or not.
+  const int32_t own = sequence.published / chunk;
+  const absl::Span<const ChunkDigest> digests = sequence.digests;
+  const int32_t beyond =
+      std::ssize(digests) <= own ? 0 : mirror_.Matching(digests.subspan(own), last_matched());
+  const int32_t matched = std::min(own + beyond, most) * chunk;
   const int32_t length = sequence.length;
   const int32_t had = std::max(length, sequence.published);
   if (matched <= had) return {};
   int32_t checkpoint = matched;  // of what it finds only now
-  while (checkpoint > had && !mirror_.HasCheckpoint(sequence.digests[checkpoint / chunk - 1])) {
+  while (checkpoint > had &&
+         !mirror_.HasCheckpoint(digests[checkpoint / chunk - 1], last_matched())) {
     checkpoint -= chunk;
   }
   // Its own rows serve as a checkpoint does.
@@ -263,9 +270,11 @@ void PrefixModel::JudgeFree(SequenceId id, const absl::Status& status) {
 
 void PrefixModel::JudgeRetire(uint64_t plan, const absl::Status& status) {
   const bool right = plan > retired_ && plan <= last_plan_;
-  Expect(status.code() == (options_.in_flight_plans == 0 ? StatusCode::kFailedPrecondition
-                           : right                       ? StatusCode::kOk
-                                                         : StatusCode::kInvalidArgument),
+  const bool never =
+      options_.in_flight_plans == 0 && options_.prefix.match == MatchPolicy::kAppended;
+  Expect(status.code() == (never   ? StatusCode::kFailedPrecondition
+                           : right ? StatusCode::kOk
+                                   : StatusCode::kInvalidArgument),
          "Retire");
 }
 

@@ -17,8 +17,23 @@ constexpr uint64_t kGarbage = 0;  // what a block holds that was just handed out
 }  // namespace
 
 void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) {
+  actors_.clear();
+  in_step_ = true;
+  for (const auto& [key, sequence] : sequences_) {
+    if (!sequence.in_index) continue;
+    const int32_t chunks = sequence.published / geometry_.chunk_tokens;
+    for (const ChunkDigest& digest : absl::MakeConstSpan(sequence.digests).first(chunks)) {
+      auto& [named, plan] = copies_[PrefixMirror::Key(digest)];
+      named = digest;
+      plan = std::max(plan, sequence.plan);
+    }
+  }
+  for (const StepRequest& request : batch) {
+    actors_.insert({request.id.index, request.id.generation});
+  }
   ++last_plan_;
   Expect(plan.number().value() == last_plan_, "plan number");
+  Expect(plan.header().generation == generation_, "plan generation");
   Expect(!plan.is_snapshot() && plan.sequences().size() == batch.size(), "plan kind and sequences");
   if (!fault_.empty()) return;
   const absl::Span<const CheckpointRecord> records = plan.checkpoints();
@@ -63,6 +78,8 @@ void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
     sequence.kept_from = std::max(0, part.first - (geometry_.window_tokens - 1));
     sequence.announced = true;
     sequence.restores = false;
+    sequence.restored.reset();
+    sequence.plan = sequence.copy_plan = last_plan_;
     for (const CheckpointRecord& record : records.subspan(begin, end - begin)) {
       Expect(record.sequence_index == part.sequence_index && record.position > part.first &&
                  record.position <= sequence.settled(),
@@ -172,6 +189,8 @@ void PrefixModel::ApplyCopies(const Plan& plan) {
     } else {
       std::fill_n(row, geometry_.pools[place.pool].entries_per_block, kGarbage);
     }
+    const int32_t rows = geometry_.pools[place.pool].entries_per_block;
+    std::fill_n(writers_[place.pool].begin() + place.block * rows, rows, last_plan_);
   }
 }
 
@@ -221,7 +240,7 @@ void PrefixModel::WriteRows(const SequenceStep& part,
     if (!stored) continue;
     const int32_t slot = SlotAt(pool, part.sequence_index, p, device_);
     if (!Expect(slot >= 0, "a row of the window has no block")) return;
-    contents_[pool][slot] = sequence.rows[p];
+    Store(pool, slot, sequence.rows[p]);
     Use(pool, slot / geometry_.pools[pool].entries_per_block);
     written_[{pool, slot / geometry_.pools[pool].entries_per_block}] = part.sequence_index;
   }
@@ -237,7 +256,7 @@ void PrefixModel::WriteEntries(const SequenceStep& part, PrefixSequence& sequenc
       const int32_t slot = SlotAt(pool, part.sequence_index, i, device_);
       if (!Expect(slot >= 0, "an entry has no block")) return;
       const int32_t closer = g.rule == EntryRule::kPooled ? (i + 1) * g.ratio - 1 : i * g.ratio;
-      contents_[pool][slot] = Mix(sequence.closers[closer], pool);
+      Store(pool, slot, Mix(sequence.closers[closer], pool));
       written_[{pool, slot / g.entries_per_block}] = part.sequence_index;
     }
   }
@@ -251,11 +270,11 @@ void PrefixModel::WriteState(const SequenceStep& part, PrefixSequence& sequence)
     if (!is_state(pool)) continue;
     const int32_t block = device_[pool][part.sequence_index][0];
     if (!Expect(block >= 0, "a sequence has no state")) return;
-    uint64_t& content = contents_[pool][block];
     if (sequence.has_state && !sequence.restores) {
-      Expect(content == Mix(before, pool), "a step goes on from a foreign or stale state");
+      Expect(contents_[pool][block] == Mix(before, pool),
+             "a step goes on from a foreign or stale state");
     }
-    content = Mix(sequence.state, pool);
+    Store(pool, block, Mix(sequence.state, pool));
     Use(pool, block);
     written_[{pool, block}] = part.sequence_index;
   }
@@ -278,8 +297,8 @@ void PrefixModel::WriteCheckpoint(const CheckpointRecord& record, const PrefixSe
            "an overlap block was handed out that a running plan may name");
   }
   Use(pool, record.overlap_block);
-  contents_[pool][record.overlap_block] =
-      Mix(IdAt(*sequence, record.position - 1, geometry_.num_layers), pool);
+  Store(pool, record.overlap_block,
+        Mix(IdAt(*sequence, record.position - 1, geometry_.num_layers), pool));
 }
 
 // What the queries of the step read from the pools: the window before its first token, every entry

@@ -42,6 +42,7 @@ struct ModelCase {
   int32_t in_flight_plans = 0;
   CheckpointPolicy policy = {};
   int32_t num_layers = 0;  // 0: the test model's
+  MatchPolicy match = MatchPolicy::kAppended;
 };
 std::ostream& operator<<(std::ostream& out, const ModelCase& c) { return out << c.name; }
 
@@ -81,6 +82,12 @@ class Generator {
     if (roll < 200) return {.kind = Kind::kSetTime, .number = now_ms_ += Below(300)};
     if (roll < 202 && Below(4) == 0) return {.kind = Kind::kClear};
     if (roll < 220) return {.kind = Kind::kRetire, .number = PickPlan(model)};
+    if (roll < 226) return {.kind = Kind::kAbandon, .number = PickLostPlan(model)};
+    if (roll < 232) {
+      const Live& live = Any();
+      const int32_t from = Below(live.sequence->length + 1) + (Rarely() ? 1 : 0);
+      return {.kind = Kind::kDistrust, .id = Handle(live.id), .number = from};
+    }
     const uint64_t in_flight = model.last_plan() - model.retired();
     if (in_flight_plans_ > 0 && in_flight >= in_flight_plans_ && !Rarely()) {
       return {.kind = Kind::kRetire, .number = PickPlan(model)};
@@ -144,6 +151,12 @@ class Generator {
   int64_t PickPlan(const PrefixModel& model) {
     const int64_t last = static_cast<int64_t>(model.last_plan());
     return Rarely() ? last + 1 - Below(6) : last - Below(2);
+  }
+
+  // Mostly the last few: the others have something left.
+  int64_t PickLostPlan(const PrefixModel& model) {
+    const int64_t last = static_cast<int64_t>(model.last_plan());
+    return Below(8) == 0 ? last + 1 - Below(60) : last - Below(4);
   }
 
   // Settles or takes back: drafts if there are any, else ids of rows that have none yet.
@@ -218,7 +231,7 @@ TEST_P(PrefixModelTest, EverySequenceSeesItsOwnTokensAlone) {
   const Geometry geometry = GeometryOf(c);
   PrefixTrial trial({.geometry = geometry,
                      .in_flight_plans = c.in_flight_plans,
-                     .prefix = {.checkpoints = c.policy}});
+                     .prefix = {.match = c.match, .checkpoints = c.policy}});
   Generator generator(geometry, c.in_flight_plans, seed);
   running = &trial;
   std::signal(SIGABRT, PrintHistory);
@@ -243,7 +256,10 @@ TEST_P(PrefixModelTest, EverySequenceSeesItsOwnTokensAlone) {
         {"injected", counts.injected},
         {"resumed", counts.resumed},
         {"refeeds", counts.refeeds},
-        {"extended", counts.extended}});
+        {"extended", counts.extended},
+        {"abandoned", counts.abandoned},
+        {"recovered", counts.recovered},
+        {"distrusted", counts.distrusted}});
   line({{"chunks stored", figures.stored_chunks},
         {"duplicate", figures.duplicate_chunks},
         {"evicted", figures.evicted_chunks},
@@ -252,9 +268,13 @@ TEST_P(PrefixModelTest, EverySequenceSeesItsOwnTokensAlone) {
         {"evicted", figures.evicted_checkpoints},
         {"rolled", figures.rolled_checkpoints},
         {"missed", figures.missed_checkpoints},
+        {"chunks lost", figures.lost_chunks},
+        {"checkpoints lost", figures.lost_checkpoints},
         {"copies", figures.copied_blocks[1]}});
   EXPECT_GT(counts.steps, operations / 16);
   EXPECT_GT(counts.injected, operations / 100);
+  EXPECT_GT(counts.abandoned, operations / 1000);
+  EXPECT_GT(counts.distrusted, operations / 1000);
 }
 
 constexpr Limits kLimits{.max_sequences = 6,
@@ -332,6 +352,26 @@ INSTANTIATE_TEST_SUITE_P(
                                  .state_blocks = 5,
                                  .limits = kLimits},
                                 1},
+                      ModelCase{"MatchingWaitsForRetire",
+                                {.window_blocks = 60,
+                                 .full_blocks = 90,
+                                 .overlap_blocks = 20,
+                                 .state_blocks = 12,
+                                 .limits = kLimits},
+                                3,
+                                {},
+                                0,
+                                MatchPolicy::kRetired},
+                      ModelCase{"MatchingWaitsForRetireAndNothingElseDoes",
+                                {.window_blocks = 40,
+                                 .full_blocks = 90,
+                                 .overlap_blocks = 14,
+                                 .state_blocks = 8,
+                                 .limits = kLimits},
+                                0,
+                                CheckpointPolicy::EveryTokens(256),
+                                0,
+                                MatchPolicy::kRetired},
                       ModelCase{"PoolsSmallerThanOneSequence",
                                 {.window_blocks = 6,
                                  .full_blocks = 5,

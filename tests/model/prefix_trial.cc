@@ -21,9 +21,9 @@ int32_t TokenOf(int32_t variant, int32_t position) {
 
 std::string PrefixInstruction::ToString() const {
   const std::string handle = absl::StrFormat("{%d, %d}", id.index, id.generation);
-  const char* const kNames[] = {"Allocate", "Probe",   "ExtendMatch",  "Fork",
-                                "Append",   "Commit",  "Truncate",     "Free",
-                                "Retire",   "SetTime", "ClearPrefixes"};
+  const char* const kNames[] = {"Allocate",      "Probe",    "ExtendMatch", "Fork",   "Append",
+                                "Commit",        "Truncate", "Free",        "Retire", "SetTime",
+                                "ClearPrefixes", "Abandon",  "Distrust"};
   std::string text = absl::StrCat(kNames[static_cast<int>(kind)], inject ? " injected" : "", "(");
   switch (kind) {
     case Kind::kAllocate:
@@ -108,6 +108,10 @@ void PrefixTrial::Run(const PrefixInstruction& in) {
       return Free(in);
     case Kind::kRetire:
       return Retire(in);
+    case Kind::kAbandon:
+      return Abandon(in);
+    case Kind::kDistrust:
+      return Distrust(in);
     case Kind::kSetTime:
       Expect(ledger_->SetTime(in.number).ok() && twin_->SetTime(in.number).ok(), "SetTime");
       return;
@@ -230,6 +234,32 @@ void PrefixTrial::Retire(const PrefixInstruction& in) {
   twin_->Retire(PlanNumber(plan)).IgnoreError();
   model_.JudgeRetire(plan, status);
   if (status.ok()) model_.Retire(plan);
+}
+
+void PrefixTrial::Abandon(const PrefixInstruction& in) {
+  const PlanNumber first(static_cast<uint64_t>(in.number));
+  const absl::StatusOr<Abandoned> abandoned = ledger_->Abandon(first);
+  const absl::StatusOr<Abandoned> twin = twin_->Abandon(first);
+  model_.JudgeAbandon(first.value(), abandoned.status());
+  if (!abandoned.ok()) return;
+  Expect(twin.ok() && twin->sequences.size() == abandoned->sequences.size(),
+         "the twin abandons otherwise");
+  model_.Abandon(first.value(), *abandoned, ledger_->TakeEvents());
+  for (const Admission& admission : abandoned->sequences) {
+    ++counts_.abandoned;
+    counts_.recovered += admission.match.matched > 0;
+  }
+}
+
+void PrefixTrial::Distrust(const PrefixInstruction& in) {
+  const std::vector<Distrusted> named = model_.FamilyOf(in.id, static_cast<int32_t>(in.number));
+  if (named.empty()) return;
+  const absl::StatusOr<Abandoned> abandoned = ledger_->Distrust(named);
+  twin_->Distrust(named).IgnoreError();
+  model_.JudgeDistrust(named, abandoned.status());
+  if (!abandoned.ok()) return;
+  model_.Distrust(named, *abandoned, ledger_->TakeEvents());
+  counts_.distrusted += static_cast<int64_t>(abandoned->sequences.size());
 }
 
 // What the sequence's text says next is fed before its id is known.

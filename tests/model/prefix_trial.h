@@ -39,11 +39,14 @@ struct PrefixInstruction {
     kFree,
     kRetire,
     kSetTime,
-    kClear
+    kClear,
+    kAbandon,
+    kDistrust
   };
   Kind kind = Kind::kProbe;
   SequenceId id = {};
-  int64_t number = 0;        // allocate, commit: tokens; truncate: length; retire: plan
+  // allocate, commit: tokens; truncate: length; retire, abandon: plan; distrust: from
+  int64_t number = 0;
   int32_t variant = 0;       // allocate, probe: of the text
   int32_t salt = 0;          // allocate, probe
   RefeedLimits refeed = {};  // allocate, probe
@@ -77,6 +80,9 @@ class PrefixTrial {
     int64_t resumed = 0;
     int64_t refeeds = 0;
     int64_t extended = 0;
+    int64_t abandoned = 0;   // sequences
+    int64_t recovered = 0;   // of them, those that found something
+    int64_t distrusted = 0;  // sequences
   };
   const Counts& counts() const { return counts_; }
 
@@ -96,6 +102,8 @@ class PrefixTrial {
   void Truncate(const PrefixInstruction& in);
   void Free(const PrefixInstruction& in);
   void Retire(const PrefixInstruction& in);
+  void Abandon(const PrefixInstruction& in);
+  void Distrust(const PrefixInstruction& in);
   void GuessTokens(const StepRequest& request, uint32_t wrong);
   // Makes the call run short at its first, second, ... place that takes blocks, until it has fewer
   // places or does without. `call` then runs on the twin too; returns how it ended.

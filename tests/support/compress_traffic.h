@@ -1,5 +1,6 @@
 // CompressTraffic is random traffic through a CompressDriver: admissions, chunks, drafts and
-// rejections, late ids, forks and resumes. Every sequence is checked against one pass over its
+// rejections, late ids, forks and resumes. Where it is lossy, some steps run in part or not at all,
+// and are abandoned. Every sequence is checked against one pass over its
 // tokens.
 
 #ifndef TERRACE_TESTS_SUPPORT_COMPRESS_TRAFFIC_H_
@@ -26,8 +27,12 @@ inline std::vector<int32_t> RandomIds(std::mt19937_64& random, int count) {
 
 class CompressTraffic {
  public:
-  CompressTraffic(const CompressOptions& options, std::shared_ptr<Backend> backend, int seed)
-      : random_(seed), driver_(options, backend), in_flight_(options.in_flight_plans) {
+  CompressTraffic(const CompressOptions& options, std::shared_ptr<Backend> backend, int seed,
+                  bool lossy = false)
+      : random_(seed),
+        driver_(options, backend),
+        in_flight_(options.in_flight_plans),
+        lossy_(lossy) {
     CompressOptions alone = options;
     alone.prefix_reuse = false;
     alone.in_flight_plans = 0;
@@ -48,6 +53,9 @@ class CompressTraffic {
     int snapshots_in_step = 0;
     int snapshots_of_settled = 0;
     int checks = 0;
+    int lost_steps = 0;
+    int started_over = 0;  // sequences
+    int recovered = 0;     // of them, those that found something
   };
   const Figures& figures() const { return figures_; }
   Ledger& ledger() { return driver_.ledger(); }
@@ -137,6 +145,7 @@ class CompressTraffic {
       chosen.push_back(static_cast<int>(i));
     }
     if (batch.empty()) return;
+    if (lossy_ && Below(16) == 0) return LoseSteps(batch);
     const auto plan = driver_.ledger().Append(batch);
     if (!plan.ok()) {
       ASSERT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted) << plan.status();
@@ -155,6 +164,36 @@ class CompressTraffic {
       live_[chosen[i]].fed = true;
       Settle(live_[chosen[i]], batch[i].drafts);
     }
+    if (in_flight_ > 0) Retire();
+  }
+
+  // Up to three steps of the batch, of which the first runs in part.
+  void LoseSteps(const std::vector<StepRequest>& batch) {
+    const uint64_t first = driver_.ledger().last_plan().value() + 1;
+    for (int i = 1 + Below(3); i > 0; --i) {
+      const auto plan = driver_.ledger().Append(batch);
+      if (!plan.ok()) break;
+      ++figures_.lost_steps;
+      if (plan->number().value() > first || Below(3) == 0) continue;
+      ASSERT_TRUE(driver_.store().Begin(*plan, Stream{}).ok());
+      const int layer = CompressDriver::kCsaLayer;
+      if (Below(2) == 0) continue;
+      ASSERT_TRUE(driver_.store().Compress(layer, driver_.Inputs(layer), Stream{}).ok());
+    }
+    if (driver_.ledger().last_plan().value() < first) return Retire();
+    const auto abandoned = driver_.ledger().Abandon(PlanNumber(first));
+    ASSERT_TRUE(abandoned.ok()) << abandoned.status();
+    for (const Admission& admission : abandoned->sequences) {
+      ++figures_.started_over;
+      figures_.recovered += admission.match.matched > 0;
+      const auto live = std::find_if(live_.begin(), live_.end(),
+                                     [&](const Live& one) { return one.id == admission.id; });
+      ASSERT_TRUE(live != live_.end());
+      live->length = admission.length;
+      live->ids.resize(live->known);
+      live->fed = false;
+    }
+    ASSERT_TRUE(driver_.store().Begin(*driver_.ledger().Snapshot(), Stream{}).ok());
     if (in_flight_ > 0) Retire();
   }
 
@@ -228,6 +267,7 @@ class CompressTraffic {
   CompressDriver driver_;
   std::unique_ptr<CompressDriver> reference_;
   int in_flight_;
+  bool lossy_;
   uint64_t retired_ = 0;
   std::vector<std::vector<int32_t>> prompts_;
   std::vector<Live> live_;

@@ -144,6 +144,22 @@ class PrefixFixture {
     model_.Retire(plan);
     Check();
   }
+  Abandoned Abandon(uint64_t first) {
+    const absl::StatusOr<Abandoned> abandoned = ledger_->Abandon(PlanNumber(first));
+    model_.JudgeAbandon(first, abandoned.status());
+    EXPECT_TRUE(abandoned.ok()) << abandoned.status();
+    model_.Abandon(first, *abandoned, ledger_->TakeEvents());
+    Check();
+    return *abandoned;
+  }
+  Abandoned Distrust(const std::vector<Distrusted>& sequences) {
+    const absl::StatusOr<Abandoned> abandoned = ledger_->Distrust(sequences);
+    model_.JudgeDistrust(sequences, abandoned.status());
+    EXPECT_TRUE(abandoned.ok()) << abandoned.status();
+    model_.Distrust(sequences, *abandoned, ledger_->TakeEvents());
+    Check();
+    return *abandoned;
+  }
   void SetTime(int64_t now_ms) {
     const absl::Status status = ledger_->SetTime(now_ms);
     EXPECT_TRUE(status.ok()) << status;

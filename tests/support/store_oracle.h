@@ -20,7 +20,6 @@
 
 namespace terrace::testing {
 
-
 using RowBits = std::vector<uint16_t>;  // bf16
 
 // The row that `layer` gets for an entry in plan `version`: ordinary values, and now and then a NaN

@@ -280,11 +280,11 @@ TEST(PlanTest, TheErrorNamesTheRecordAndTheField) {
       {"header: total_bytes", [](P p) { HeaderOf(p).total_bytes += 16; }},
       {"header: num_token_rows", [](P p) { ++HeaderOf(p).num_token_rows; }},
       {"header: num_entry_rows", [](P p) { ++HeaderOf(p).num_entry_rows[2]; }},
-      {"header: reserved", [](P p) { HeaderOf(p).reserved[1] = 1; }},
+      {"header: reserved", [](P p) { HeaderOf(p).reserved = 1; }},
+      {"header: generation", [](P p) { HeaderOf(p).generation = 0; }},
       {"a snapshot has patches", [](P p) { HeaderOf(p).kind = PlanKind::kSnapshot; }},
       {"sequence record 0: sequence_index", [](P p) { StepsOf(p)[0].sequence_index = 8; }},
-      {"sequence record 1: sequence_index",
-       [](P p) { StepsOf(p)[1].sequence_index = 2; }},  // twice
+      {"sequence record 1: sequence_index", [](P p) { StepsOf(p)[1].sequence_index = 2; }},
       {"sequence record 2: first", [](P p) { StepsOf(p)[2].first = -1; }},
       {"sequence record 2: first", [](P p) { StepsOf(p)[2].first = 8192; }},
       {"sequence record 2: count", [](P p) { StepsOf(p)[2].count = 0; }},
@@ -372,22 +372,6 @@ TEST(PlanTest, ACheckpointHasAnOverlapBlockOnlyWhereThereIsSuchAPool) {
         {.sequence_index = 0, .position = 0, .overlap_block = kNoBlock, .reserved = 0});
     const Plan plan = std::move(builder).Build(1, PlanNumber(1));
     EXPECT_EQ(Plan::Parse(plan.bytes(), geometry).ok(), block == kNoBlock);
-  }
-}
-
-TEST(PlanTest, MoreCheckpointsThanAnyStepCanLeaveAreRefused) {
-  const Geometry geometry = MakePlanGeometry();
-  const auto most = static_cast<int32_t>(MaxCheckpoints(geometry));
-  EXPECT_EQ(most, (4096 + 8 * 255) / 256 + 8);  // chunks that end in a step, and one a sequence
-  for (const int32_t count : {most, most + 1}) {
-    const Geometry wide = MakeTestGeometry({.overlap_blocks = most + 1});
-    PlanBuilder builder(wide, PlanKind::kStep, {.checkpoints = count});
-    for (int32_t i = 0; i < count; ++i) {
-      builder.AddCheckpoint(
-          {.sequence_index = 0, .position = 256, .overlap_block = i, .state_block = kNoBlock});
-    }
-    const Plan plan = std::move(builder).Build(1, PlanNumber(1));
-    EXPECT_EQ(Plan::Parse(plan.bytes(), wide).ok(), count == most);
   }
 }
 

@@ -1,0 +1,212 @@
+// Steps that were lost, with a store: what queries then read was computed, for every sequence.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "terrace/cache.h"
+#include "terrace/units.h"
+#include "tests/support/compress_fixture.h"
+#include "tests/support/compress_traffic.h"
+
+namespace terrace::testing {
+namespace {
+
+using ::testing::Each;
+using ::testing::HasSubstr;
+
+#ifdef TERRACE_SANITIZED
+constexpr int kSeeds = 2;
+#else
+constexpr int kSeeds = 8;
+#endif
+
+TEST_P(CompressTest, TrafficThatLosesStepsMakesTheBytesOfOnePass) {
+  CompressTraffic::Figures sum;
+  for (int seed = 100; seed < 100 + kSeeds; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    CompressTraffic traffic({.in_flight_plans = seed % 3}, backend_, seed, /*lossy=*/true);
+    for (int i = 0; i < 200; ++i) {
+      traffic.Act();
+      ASSERT_FALSE(HasFatalFailure()) << "act " << i;
+      traffic.ledger().CheckInvariants();
+    }
+    traffic.FreeAll();
+    ASSERT_FALSE(HasFatalFailure());
+    sum.lost_steps += traffic.figures().lost_steps;
+    sum.started_over += traffic.figures().started_over;
+    sum.recovered += traffic.figures().recovered;
+    sum.checks += traffic.figures().checks;
+  }
+  EXPECT_GT(sum.lost_steps, 5 * kSeeds);
+  EXPECT_GT(sum.recovered, kSeeds);
+  EXPECT_GT(sum.started_over, sum.recovered);
+  EXPECT_GT(sum.checks, 20 * kSeeds);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, CompressTest, kEveryBackend, NameOfBackend);
+
+// bf16 of powers of two.
+constexpr uint16_t kOne = 0x3F80;
+constexpr uint16_t kTwo = 0x4000;
+constexpr uint16_t k256 = 0x4380;
+
+class AbandonTest : public ::testing::Test {
+ protected:
+  void Make(MatchPolicy match = MatchPolicy::kAppended) {
+    absl::StatusOr<ModelSpec> model =
+        MakeModel({.ratios = {0, 4, 128}, .latent_format = RowFormat::kBf16});
+    ASSERT_TRUE(model.ok()) << model.status();
+    auto cache = Cache::Create(
+        {.model = *std::move(model),
+         .memory_bytes = 60 * kMiB,
+         .limits = {.max_sequences = 4, .max_step_tokens = 1000, .max_context_tokens = 4096},
+         .backend = {.kind = BackendKind::kHost, .host_threads = 1},
+         .prefix = {.match = match}});
+    ASSERT_TRUE(cache.ok()) << cache.status();
+    cache_ = *std::move(cache);
+  }
+
+  static std::vector<int32_t> Prompt(int32_t count) {
+    std::vector<int32_t> ids(count);
+    for (int32_t i = 0; i < count; ++i) ids[i] = i;
+    return ids;
+  }
+  Admission Allocate(int32_t count, absl::string_view salt = {}) {
+    const std::vector<int32_t> prompt = Prompt(count);
+    const auto admission = cache_->AllocateSequence({.tokens = prompt, .salt = salt});
+    EXPECT_TRUE(admission.ok()) << admission.status();
+    return *admission;
+  }
+  Plan Append(SequenceId id, int32_t tokens) {
+    auto plan = cache_->Append({{id, tokens}});
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    return *std::move(plan);
+  }
+  void Begin(const Plan& plan) {
+    const absl::Status begun = cache_->Begin(plan, {});
+    ASSERT_TRUE(begun.ok()) << begun;
+  }
+  // Every row and every entry is `value`.
+  void Run(const Plan& plan, uint16_t value) {
+    Begin(plan);
+    const std::vector<uint16_t> rows(1000 * kLatentChannels, value);
+    for (int layer = 0; layer < 3; ++layer) {
+      LayerRows write{.swa = {.data = rows.data()}};
+      if (layer > 0) write.entries.data = rows.data();
+      if (layer == 1) write.indexer.data = rows.data();
+      ASSERT_TRUE(cache_->Write(layer, write, {}).ok());
+    }
+  }
+  void Recover(uint64_t first) {
+    const auto abandoned = cache_->Abandon(PlanNumber(first));
+    ASSERT_TRUE(abandoned.ok()) << abandoned.status();
+    Begin(*cache_->Snapshot());
+  }
+  // The first channel, which is not rotated, of all that the step's last query reads.
+  std::vector<uint16_t> Read() {
+    std::vector<uint16_t> values;
+    const int32_t query = cache_->step().num_token_rows - 1;
+    const Queries queries = {.token_rows = &query, .count = 1};
+    for (int layer = 0; layer < 3; ++layer) {
+      std::vector<uint16_t> rows(250 * kLatentChannels);
+      const auto add = [&](int begin, int end) {
+        for (int i = begin; i < end; ++i) values.push_back(rows[i * kLatentChannels]);
+      };
+      EXPECT_TRUE(cache_->GatherWindow(layer, queries, {.data = rows.data()}, {}).ok());
+      add(1, 128);  // a step keeps what the next one sees
+      if (layer == 0) continue;
+      EXPECT_TRUE(cache_->GatherVisible(layer, queries, 250, {.data = rows.data()}, {}).ok());
+      add(0, layer == 1 ? 250 : 7);
+    }
+    return values;
+  }
+
+  std::unique_ptr<Cache> cache_;
+};
+
+TEST_F(AbandonTest, AStepThatBeganAndWroteNothing) {
+  Make();
+  const SequenceId lost = Allocate(1000).id;
+  Begin(Append(lost, 1000));
+  ASSERT_TRUE(cache_->FreeSequence(lost).ok());
+  Recover(1);
+  const Admission again = Allocate(1000);
+  EXPECT_EQ(again.match.matched, 0);
+  Run(Append(again.id, 1000), kOne);
+  EXPECT_THAT(Read(), Each(kOne));
+}
+
+TEST_F(AbandonTest, AStepThatAStoreMissedAndTheOneBehindIt) {
+  Make();
+  const SequenceId lost = Allocate(1000).id;
+  Run(Append(lost, 100), kTwo);
+  Append(lost, 800);
+  const Plan behind = Append(lost, 100);
+  EXPECT_EQ(cache_->Begin(behind, {}).code(), absl::StatusCode::kFailedPrecondition);
+  Recover(2);
+  ASSERT_TRUE(cache_->FreeSequence(lost).ok());
+  const Admission again = Allocate(1000);
+  EXPECT_EQ(again.match.matched, 0);
+  Run(Append(again.id, 1000), kOne);
+  EXPECT_THAT(Read(), Each(kOne));
+}
+
+TEST_F(AbandonTest, ATenantNeverReadsAnothersRows) {
+  for (const MatchPolicy match : {MatchPolicy::kAppended, MatchPolicy::kRetired}) {
+    Make(match);
+    const SequenceId x = Allocate(1000, "x").id;
+    Run(Append(x, 1000), k256);
+    ASSERT_TRUE(cache_->FreeSequence(x).ok());
+    cache_->ClearPrefixes();
+    const SequenceId y = Allocate(1000, "y").id;
+    Begin(Append(y, 1000));
+    ASSERT_TRUE(cache_->FreeSequence(y).ok());
+    if (match == MatchPolicy::kAppended) Recover(2);
+    const Admission again = Allocate(1000, "y");
+    EXPECT_EQ(again.match.matched, 0);
+    Run(Append(again.id, 1000), kOne);
+    EXPECT_THAT(Read(), Each(kOne));
+  }
+}
+
+TEST_F(AbandonTest, AStoreRefusesPlansOfAnotherGeneration) {
+  Make();
+  const SequenceId id = Allocate(1000).id;
+  Run(Append(id, 100), kOne);
+  const Plan lost = Append(id, 100);
+  const Plan old_snapshot = *cache_->Snapshot();
+  const auto abandoned = cache_->Abandon(PlanNumber(2));
+  ASSERT_TRUE(abandoned.ok());
+  EXPECT_EQ(abandoned->sequences.size(), 1u);
+  const Plan snapshot = *cache_->Snapshot();
+  const Plan next = Append(id, 100);
+  EXPECT_EQ(next.number().value(), 3u);
+  const auto refuses = [&](const Plan& plan) {
+    const absl::Status status = cache_->Begin(plan, {});
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("begin a snapshot"));
+  };
+  refuses(next);  // the store ran all but plan 2
+  Begin(snapshot);
+  refuses(lost);  // it has the snapshot's number
+  refuses(old_snapshot);
+  Run(next, kOne);
+}
+
+TEST_F(AbandonTest, DistrustedRowsAreComputedAgainWithoutASnapshot) {
+  Make();
+  const SequenceId id = Allocate(1000).id;
+  Run(Append(id, 1000), k256);
+  const auto distrusted = cache_->Distrust({{{id, 0}}});
+  ASSERT_TRUE(distrusted.ok()) << distrusted.status();
+  EXPECT_EQ(distrusted->sequences[0].length, 0);
+  Run(Append(id, 1000), kOne);
+  EXPECT_THAT(Read(), Each(kOne));
+}
+
+}  // namespace
+}  // namespace terrace::testing
