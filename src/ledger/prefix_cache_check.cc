@@ -18,6 +18,7 @@ void PrefixCache::CheckInvariants() const {
 
 void PrefixCache::CheckReusableBlocks() const {
   std::vector<std::vector<bool>> named;
+  named.reserve(pools_.num_pools());
   for (int p = 0; p < pools_.num_pools(); ++p) named.emplace_back(pools_.pool(p).capacity());
   const auto name = [&](int p, BlockId block) {
     TERRACE_CHECK_EQ(named[p][block.value()], false);  // (1)
