@@ -105,7 +105,7 @@ void PrefixModel::Abandon(uint64_t first, const Abandoned& abandoned,
     const bool must = sequence.plan >= first || LosesPath(sequence, chunks);
     const bool may = must || (!sequence.in_index && sequence.copy_plan >= first);
     const bool is = std::any_of(abandoned.sequences.begin(), abandoned.sequences.end(),
-                                [&](const Admission& admission) {
+                                [&key = key](const Admission& admission) {
                                   return Key(admission.id.index, admission.id.generation) == key;
                                 });
     Expect(is ? may : !must, "sequences of lost plans start over, and no others");
