@@ -74,7 +74,7 @@ class Cache {
   PrefixFigures prefix_figures() const;
   absl::StatusOr<Plan> Snapshot() const;
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
-  PoolUse Use(int pool) const;  // REQUIRES: 0 <= pool < num_pools
+  absl::StatusOr<PoolUse> Use(PoolIndex pool) const;
   int32_t num_sequences() const;
   PlanNumber last_plan() const;
 

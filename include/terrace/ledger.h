@@ -49,7 +49,7 @@ struct LedgerOptions {
   int32_t in_flight_plans = 0;
   PrefixOptions prefix = {};
   // For tests: called before blocks of a pool are taken; true acts as if that pool were short.
-  std::function<bool(int pool)> inject_shortage = {};
+  std::function<bool(PoolIndex pool)> inject_shortage = {};
 };
 
 struct SequenceRequest {
@@ -105,7 +105,7 @@ struct SequenceInfo {
 
 // A step or sequence that did not fit. Attached to the status; nothing has changed.
 struct Shortage {
-  int32_t pool = 0;
+  PoolIndex pool;
   int32_t missing_blocks = 0;
   bool retry_later = false;  // false: larger than the pool, waiting never helps
 };
@@ -232,7 +232,8 @@ class Ledger {
   absl::StatusOr<Plan> Snapshot() const;
 
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
-  PoolUse Use(int pool) const;  // REQUIRES: 0 <= pool < num_pools
+  // Errors: InvalidArgument for a pool that the geometry has not.
+  absl::StatusOr<PoolUse> Use(PoolIndex pool) const;
   int32_t num_sequences() const;
   PlanNumber last_plan() const;
   const Geometry& geometry() const;

@@ -201,7 +201,15 @@ absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {
                       .approximate = sequence->approximate};
 }
 
-PoolUse Ledger::Use(int pool) const { return impl_->pools.UseOf(pool); }
+absl::StatusOr<PoolUse> Ledger::Use(PoolIndex pool) const {
+  const int num_pools = geometry().num_pools;
+  if (pool < PoolIndex(0) || pool >= PoolIndex(num_pools)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("pool %d is not one of the ledger's %d pools", pool.value(), num_pools));
+  }
+  return impl_->pools.UseOf(pool.value());
+}
+
 int32_t Ledger::num_sequences() const { return impl_->sequences.num_live(); }
 PlanNumber Ledger::last_plan() const { return PlanNumber(impl_->pools.last_plan()); }
 const Geometry& Ledger::geometry() const { return impl_->options.geometry; }

@@ -253,7 +253,7 @@ class PlanChecker {
 
   // A block of the CSA state pool where there is one and it is needed, or else none.
   bool IsStateBlock(int32_t block, bool needed) const {
-    const int pool = CsaStatePool(geometry_);
+    const int pool = CsaStatePool(geometry_).value();
     if (pool < 0 || !needed) return block == kNoBlock;
     return block >= 0 && block < geometry_.pools[pool].capacity_blocks;
   }

@@ -80,7 +80,7 @@ absl::Status StoreImpl::AddEntryRows(int layer_index, int plane, const RowsIn& r
   absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kFull);
   if (!row.ok()) return row.status();
   absl::StatusOr<int32_t> max_rows = LaunchRows(rows.capacity, step_.num_entry_rows[row->pool],
-                                                MaxEntryRows(geometry_, row->pool));
+                                                MaxEntryRows(geometry_, PoolIndex(row->pool)));
   if (!max_rows.ok()) return max_rows.status();
   return AddSegment(layer_index, *row, plane, rows,
                     {.count = &view_.header->num_entry_rows[row->pool],

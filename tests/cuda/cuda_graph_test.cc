@@ -88,7 +88,8 @@ class Side {
 
   // What a layer does in a step; the same calls are captured.
   void Step(Stream stream) {
-    const int32_t most_entries = static_cast<int32_t>(MaxEntryRows(store_->geometry(), 1));
+    const int32_t most_entries =
+        static_cast<int32_t>(MaxEntryRows(store_->geometry(), PoolIndex(1)));
     ASSERT_LE(most_entries, kTokens);
     LayerRows rows;
     rows.swa = {.data = swa_.data(), .capacity = kTokens};

@@ -5,6 +5,7 @@
 
 #include "src/model/state_pages.h"
 #include "tests/model/prefix_model.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 
@@ -121,7 +122,7 @@ void PrefixModel::CheckTables() {
 
 void PrefixModel::CheckPools(const Ledger& ledger) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
-    const PoolUse use = ledger.Use(p);
+    const PoolUse use = UseOf(ledger, p);
     Expect(use.capacity == geometry_.pools[p].capacity_blocks &&
                use.free + use.live + use.cached + use.draining == use.capacity,
            "the states of blocks sum to the capacity");
@@ -138,7 +139,7 @@ void PrefixModel::CheckPools(const Ledger& ledger) {
     }
     // The next plan may take a checkpoint from the state of a sequence that is gone.
     const int64_t in_tables = std::count(held.begin(), held.end(), true);
-    const int64_t beside = p == CsaStatePool(geometry_) ? freed_.size() : 0;
+    const int64_t beside = PoolIndex(p) == CsaStatePool(geometry_) ? freed_.size() : 0;
     Expect(use.live >= in_tables && use.live <= in_tables + beside,
            "live blocks are those in tables");
     const int64_t indexed = is_full(p) ? mirror_.num_chunks() : INT32_MAX;

@@ -153,7 +153,7 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
     must_wait |= in_use + use_[p].draining > capacity;
     const int32_t taken = need.before_and_after - need.before;
     must_fit &= taken <= use_[p].free || (idle() && need.after <= capacity);
-    if (shortage.has_value() && shortage->pool == p) {
+    if (shortage.has_value() && shortage->pool == PoolIndex(p)) {
       Expect(shortage->missing_blocks > 0, "a shortage says how many blocks are missing");
       Expect(retry_later || need.of_batch > capacity, "a step that fits some day is refused: pool ",
              p, ", ", need.of_batch, " of ", capacity);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -50,9 +51,9 @@ PrefixTrial::PrefixTrial(LedgerOptions options)
         return options;
       }()),
       model_(options_) {
-  options.inject_shortage = [this](int pool) { return Injected(countdown_, pool); };
+  options.inject_shortage = [this](PoolIndex pool) { return Injected(countdown_, pool); };
   ledger_ = *Ledger::Create(options);
-  options.inject_shortage = [this](int pool) { return Injected(twin_countdown_, pool); };
+  options.inject_shortage = [this](PoolIndex pool) { return Injected(twin_countdown_, pool); };
   twin_ = *Ledger::Create(options);
 }
 
@@ -77,7 +78,7 @@ std::string PrefixTrial::Finish() {
   }
   Execute({.kind = Kind::kClear});
   for (int p = 0; p < options_.geometry.num_pools; ++p) {
-    Expect(ledger_->Use(p).free == ledger_->Use(p).capacity, "a block was lost");
+    Expect(UseOf(*ledger_, p).free == UseOf(*ledger_, p).capacity, "a block was lost");
   }
   return Fault();
 }
@@ -279,11 +280,12 @@ void PrefixTrial::GuessTokens(const StepRequest& request, uint32_t wrong) {
 absl::Status PrefixTrial::WithShortages(bool inject, const Call& call) {
   for (int place = inject ? 0 : kNever;; ++place) {
     const std::string before = inject ? Dump() : "";
-    injected_pool_ = -1;
+    injected_pool_ = kNoPool;
     countdown_ = twin_countdown_ = place;
     const absl::Status status = call(*ledger_);
-    const int injected = injected_pool_;
-    if (injected < 0 || status.ok()) {  // it ran: the twin has seen none of the other shortages
+    const PoolIndex injected = injected_pool_;
+    if (injected == kNoPool ||
+        status.ok()) {  // it ran: the twin has seen none of the other shortages
       const absl::Status twin = call(*twin_);
       Expect(twin.code() == status.code(), "the twin answers otherwise");
       countdown_ = twin_countdown_ = kNever;
@@ -297,7 +299,7 @@ absl::Status PrefixTrial::WithShortages(bool inject, const Call& call) {
   }
 }
 
-bool PrefixTrial::Injected(int& countdown, int pool) {
+bool PrefixTrial::Injected(int& countdown, PoolIndex pool) {
   if (countdown-- != 0) return false;
   injected_pool_ = pool;
   return true;
@@ -308,7 +310,7 @@ std::string PrefixTrial::Dump() const {
   const Plan snapshot = *ledger_->Snapshot();
   std::string dump(reinterpret_cast<const char*>(snapshot.bytes().data()), snapshot.bytes().size());
   for (int p = 0; p < options_.geometry.num_pools; ++p) {
-    const PoolUse use = ledger_->Use(p);
+    const PoolUse use = UseOf(*ledger_, p);
     absl::StrAppend(&dump, use.free, " ", use.live, " ", use.cached, " ", use.draining, ";");
   }
   for (const auto& [key, sequence] : model_.sequences()) {

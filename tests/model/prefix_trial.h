@@ -108,7 +108,7 @@ class PrefixTrial {
   // Makes the call run short at its first, second, ... place that takes blocks, until it has fewer
   // places or does without. `call` then runs on the twin too; returns how it ended.
   absl::Status WithShortages(bool inject, const Call& call);
-  bool Injected(int& countdown, int pool);
+  bool Injected(int& countdown, PoolIndex pool);
   std::string Dump() const;
   bool Expect(bool condition, absl::string_view what);
 
@@ -125,7 +125,7 @@ class PrefixTrial {
   Counts counts_;
   int countdown_ = kNever;  // calls of the hook until it says yes
   int twin_countdown_ = kNever;
-  int injected_pool_ = -1;  // where it did
+  PoolIndex injected_pool_ = kNoPool;  // where it did
 };
 
 }  // namespace terrace::testing

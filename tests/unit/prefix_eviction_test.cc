@@ -129,7 +129,7 @@ TEST(PrefixEvictionTest, ARefusedStepEvictsNothing) {
   // it could give 2.
   const absl::Status status = f.TryAppend({{b, 1700}}).status();
   ASSERT_TRUE(ShortageOf(status).has_value()) << status;
-  EXPECT_EQ(ShortageOf(status)->pool, 0);
+  EXPECT_EQ(ShortageOf(status)->pool, PoolIndex(0));
   EXPECT_EQ(ShortageOf(status)->missing_blocks, 1);
   EXPECT_TRUE(ShortageOf(status)->retry_later);
   EXPECT_EQ(f.Dump(), before);
