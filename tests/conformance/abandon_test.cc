@@ -40,7 +40,12 @@ TEST_P(CompressTest, TrafficThatLosesStepsMakesTheBytesOfOnePass) {
     sum.started_over += traffic.figures().started_over;
     sum.recovered += traffic.figures().recovered;
     sum.checks += traffic.figures().checks;
+    sum.window_rows += traffic.figures().window_rows;
+    sum.lost_stores += traffic.figures().lost_stores;
+    EXPECT_EQ(traffic.counters().nonfinite_values, 0);
   }
+  EXPECT_GT(sum.window_rows, 50'000 * kSeeds);
+  EXPECT_GT(sum.lost_stores, kSeeds / 2);
   EXPECT_GT(sum.lost_steps, 5 * kSeeds);
   EXPECT_GT(sum.recovered, kSeeds);
   EXPECT_GT(sum.started_over, sum.recovered);
