@@ -72,6 +72,10 @@ class ProcessScheduler {
   ProcessScheduler(std::unique_ptr<Ledger> ledger, uint64_t seed)
       : random_(seed), ledger_(std::move(ledger)) {}
 
+  Running& Find(SequenceId id) {
+    return *std::find_if(running_.begin(), running_.end(),
+                         [&](const Running& running) { return running.id == id; });
+  }
   int Below(int bound) { return static_cast<int>(random_() % bound); }
   absl::Status Start(Worker& worker);
   absl::Status FreeFinished();
@@ -182,11 +186,10 @@ inline absl::Status ProcessScheduler::Recover(PlanNumber first) {
   absl::StatusOr<Abandoned> abandoned = ledger_->Abandon(first);
   if (!abandoned.ok()) return abandoned.status();
   for (const Admission& again : abandoned->sequences) {
-    const auto sequence = std::find_if(running_.begin(), running_.end(),
-                                       [&](const Running& one) { return one.id == again.id; });
-    figures_.fed_again += sequence->fed - again.length;
-    sequence->fed = again.length;  // go on from here, as after AllocateSequence
-    sequence->window_from = again.match.skipped > 0 ? again.length : 0;
+    Running& sequence = Find(again.id);
+    figures_.fed_again += sequence.fed - again.length;
+    sequence.fed = again.length;  // go on from here, as after AllocateSequence
+    sequence.window_from = again.match.skipped > 0 ? again.length : 0;
   }
   recovered_ = *std::move(abandoned);
   lost_from_ = first;
