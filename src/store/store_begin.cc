@@ -100,6 +100,8 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
 }
 
 absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
+  if (plan.bytes().empty())
+    return Invalid("the plan has 0 bytes, not ", sizeof(PlanHeader), " or more: it was moved from");
   const PlanHeader& header = plan.header();
   if (absl::Status status = CheckOrder(plan); !status.ok()) return status;
   if (padded_token_rows < 0 || padded_token_rows > geometry_.max_step_tokens ||
