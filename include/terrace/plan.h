@@ -56,6 +56,10 @@ class Plan {
 
   absl::Span<const SequenceStep> sequences() const;
   absl::Span<const CheckpointRecord> checkpoints() const;
+  // Of them, the first ones are of positions that earlier steps reached.
+  int32_t num_settled_checkpoints() const {
+    return sequences().empty() ? header().num_checkpoints : sequences()[0].checkpoint_begin;
+  }
   absl::Span<const RestoreRecord> restores() const;
   absl::Span<const BlockPatch> patches() const;
   absl::Span<const BlockCopy> copies() const;

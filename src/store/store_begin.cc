@@ -158,7 +158,7 @@ absl::Status StoreImpl::EnqueueBegin(const Plan& plan, bool in_pieces, int32_t p
   if (status.ok() && header.num_checkpoints > 0 && captured_number_ != header.number) {
     status = EnqueueCaptureOverlap(
         reinterpret_cast<const CheckpointRecord*>(tables_ + header.checkpoints_offset),
-        plan.sequences()[0].checkpoint_begin, stream);
+        plan.num_settled_checkpoints(), stream);
     if (status.ok()) captured_number_ = header.number;
   }
   // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
