@@ -87,7 +87,6 @@ std::vector<LedgerModel::Change> LedgerModel::ChangesOf(const ModelSequence& seq
 }
 
 Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
-  if (batch.empty()) return Code(absl::StatusCode::kInvalidArgument);
   if (in_flight_plans_ > 0 && last_plan_ - retired_ == static_cast<uint64_t>(in_flight_plans_)) {
     return Code(absl::StatusCode::kFailedPrecondition);
   }

@@ -109,7 +109,6 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
 }
 
 absl::StatusCode PrefixModel::CodeOfBatch(absl::Span<const StepRequest> batch) const {
-  if (batch.empty()) return StatusCode::kInvalidArgument;
   if (options_.in_flight_plans > 0 &&
       last_plan_ - retired_ == static_cast<uint64_t>(options_.in_flight_plans)) {
     return StatusCode::kFailedPrecondition;

@@ -181,6 +181,7 @@ class Generator {
   PrefixInstruction Append() {
     PrefixInstruction append{.kind = Kind::kAppend, .inject = Below(4) == 0};
     append.wrong = static_cast<uint32_t>(random_() & random_());
+    if (Rarely()) return append;  // a step of no sequence
     const size_t wanted = 1 + Below(4);
     std::shuffle(live_.begin(), live_.end(), random_);
     for (const Live& live : live_) {
