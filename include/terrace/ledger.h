@@ -7,7 +7,8 @@
 // Tokens. `length` counts a sequence's rows: tokens fed by Append. `known` counts its token ids:
 // the prompt's, then those of Commit, in order, possibly steps later. Settled are tokens that have
 // a row and a final id: min(length, known). The last sampled token is known and has no row until it
-// is fed.
+// is fed. A sequence of max_context_tokens rows is at its end: known may be one more, and no step
+// takes it.
 //
 // Drafts. The last `drafts` rows of a step may be taken back. Before the sequence is appended to
 // again each must be settled by Commit or taken back by Truncate. With k of d drafts accepted:
@@ -63,6 +64,9 @@ struct SequenceRequest {
   // Of the chunks and checkpoints that the sequence uses, when nobody uses them any more.
   Priority priority = Priority::kNormal;
   int64_t time_to_live_ms = 0;  // by the ledger's clock (SetTime), after the last use; 0 = no limit
+  // It was served before and preempted: what it finds is mostly its own. PrefixFigures count it
+  // apart, so that the hit rate is that of new requests.
+  bool returning = false;
 };
 
 // A new sequence, and where to go on: feed tokens from position `length` on.
@@ -165,8 +169,10 @@ class Ledger {
   // Cost: O(batch + blocks), whatever the number of tokens.
   absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch);
 
-  // Gives the next token ids, in order.
-  // Errors: NotFound; InvalidArgument beyond max_context_tokens.
+  // Gives the next token ids, in order. The id sampled after the last row of the longest context is
+  // known too: max_context_tokens rows, and one id more, which is never fed. So what follows a
+  // step, its accepted drafts and one sampled id, can always be committed.
+  // Errors: NotFound; InvalidArgument beyond max_context_tokens + 1 ids.
   absl::Status Commit(SequenceId id, absl::Span<const int32_t> tokens);
 
   // Takes back rows from `length` on: drafts of the last step that are not settled.

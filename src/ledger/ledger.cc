@@ -107,11 +107,12 @@ absl::StatusOr<Plan> Ledger::Append(absl::Span<const StepRequest> batch) {
 absl::Status Ledger::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
   Sequence* const sequence = impl_->sequences.Find(id);
   if (sequence == nullptr) return SequenceTable::NotFound(id);
-  const size_t room = geometry().max_context_tokens - sequence->known;
+  // One id more than rows: it is sampled after the last row.
+  const size_t room = geometry().max_context_tokens + 1 - sequence->known;
   if (tokens.size() > room) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%d tokens after %d are beyond max_context_tokens, %d", tokens.size(),
-                        sequence->known, geometry().max_context_tokens));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%d tokens after %d are beyond max_context_tokens, %d, and the one sampled after them",
+        tokens.size(), sequence->known, geometry().max_context_tokens));
   }
   sequence->known += static_cast<int32_t>(tokens.size());
   impl_->prefixes.PublishCommitted(*sequence, tokens);

@@ -42,6 +42,7 @@ PrefixCache::PrefixCache(const LedgerOptions& options, SequenceTable& sequences,
 
 void PrefixCache::Fork(Sequence& child) {
   child.prefix.rolling.reset();
+  child.prefix.counted = true;  // it is no request of its own
   if (child.prefix.in_index) index_.AcquirePath(child.prefix.tip, child.prefix.priority);
   ++figures_.forks;
 }

@@ -75,6 +75,8 @@ class PrefixCache {
   PrefixMatch Admit(Sequence& sequence, const SequenceRequest& request);
   // The same for what others published since.   REQUIRES: no undecided drafts.
   PrefixMatch Extend(Sequence& sequence);
+  // The sequence's first step is made: counts its request, once.
+  void CountRequest(Sequence& sequence);
   // `child`, a copy of another sequence, uses the same path.
   void Fork(Sequence& child);
   // The sequence is no part of any prefix from here on. Its last checkpoint stays for who goes on.
@@ -177,7 +179,7 @@ class PrefixCache {
   void Attach(Sequence& sequence, const Resume& resume);
   void AttachChunks(Sequence& sequence, const Path& path);
   void AttachWindow(Sequence& sequence, const Resume& resume);
-  void CountMatch(const PrefixMatch& match);
+  void CountMatch(const PrefixMatch& match, bool returning);
 
   // prefix_cache_publish.cc
   void PublishUpTo(Sequence& sequence, int32_t length);

@@ -3,26 +3,37 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "src/base/check.h"
 #include "src/ledger/prefix_cache.h"
 #include "src/model/state_pages.h"
 
 namespace terrace::internal {
+namespace {
+
+void Add(const PrefixMatch& more, PrefixMatch* match) {
+  match->matched += more.matched;
+  match->resumed += more.resumed;
+  match->skipped += more.skipped;
+  match->refed += more.refed;
+}
+
+}  // namespace
 
 PrefixMatch PrefixCache::Probe(const SequenceRequest& request) const {
   return enabled_ ? FindPrompt(request).match : PrefixMatch{};
 }
 
 PrefixMatch PrefixCache::Admit(Sequence& sequence, const SequenceRequest& request) {
-  figures_.prompt_tokens += sequence.known;
-  if (!enabled_) return {};
   SequencePrefix& prefix = sequence.prefix;
+  prefix.prompt_tokens = sequence.known;
+  prefix.returning = request.returning;
+  if (!enabled_) return {};
   prefix.in_index = true;
   prefix.priority = request.priority;
   prefix.time_to_live_ms = request.time_to_live_ms;
   prefix.refeed = request.refeed;
-  prefix.prompt_tokens = sequence.known;
   const Resume resume = FindPrompt(request);
   prefix.tip = index_.AcquireRoot(request.salt);
   if (resume.path.chunks > 0) Attach(sequence, resume);
@@ -31,9 +42,7 @@ PrefixMatch PrefixCache::Admit(Sequence& sequence, const SequenceRequest& reques
   if (prefix.publishes) {
     prefix.tail.Append(request.tokens.subspan(prefix.chunks * geometry_.chunk_tokens));
   }
-  figures_.lookups += sequence.known > geometry_.chunk_tokens;
-  figures_.hits += resume.match.matched > 0;
-  CountMatch(resume.match);
+  prefix.uncounted = resume.match;
   return resume.match;
 }
 
@@ -45,7 +54,11 @@ PrefixMatch PrefixCache::Extend(Sequence& sequence) {
   if (resume.path.chunks == 0) return {};
   prefix.tail.DropFront(int64_t{resume.path.chunks} * geometry_.chunk_tokens);
   Attach(sequence, resume);
-  CountMatch(resume.match);
+  if (prefix.counted) {
+    CountMatch(resume.match, prefix.returning);
+  } else {
+    Add(resume.match, &prefix.uncounted);  // part of its look-up
+  }
   return resume.match;
 }
 
@@ -207,7 +220,30 @@ void PrefixCache::AttachWindow(Sequence& sequence, const Resume& resume) {
   SetRolling(sequence, resume.checkpoint, /*keep=*/true);
 }
 
-void PrefixCache::CountMatch(const PrefixMatch& match) {
+// ---- Counting
+
+void PrefixCache::CountRequest(Sequence& sequence) {
+  SequencePrefix& prefix = sequence.prefix;
+  if (std::exchange(prefix.counted, true)) return;
+  const bool hits = prefix.uncounted.matched > 0;
+  if (prefix.returning) {
+    ++figures_.returns;
+    figures_.return_hits += hits;
+    figures_.return_prompt_tokens += prefix.prompt_tokens;
+  } else {
+    figures_.lookups += enabled_ && prefix.prompt_tokens > geometry_.chunk_tokens;
+    figures_.hits += hits;
+    figures_.prompt_tokens += prefix.prompt_tokens;
+  }
+  CountMatch(prefix.uncounted, prefix.returning);
+}
+
+void PrefixCache::CountMatch(const PrefixMatch& match, bool returning) {
+  if (returning) {
+    figures_.return_matched_tokens += match.matched;
+    figures_.return_refed_tokens += match.refed;
+    return;
+  }
   figures_.matched_tokens += match.matched;
   figures_.resumed_tokens += match.resumed;
   figures_.skipped_tokens += match.skipped;

@@ -27,6 +27,9 @@ struct SequencePrefix {
   int64_t time_to_live_ms = 0;
   RefeedLimits refeed;
   int32_t prompt_tokens = 0;
+  bool returning = false;      // it was served before, and preempted
+  bool counted = false;        // its first step was made: the figures have it
+  PrefixMatch uncounted = {};  // what it found until then
   ChunkId tip;
   int32_t chunks = 0;                   // of the path
   TokenTail tail;                       // known ids from there on, while it publishes

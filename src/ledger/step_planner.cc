@@ -317,6 +317,7 @@ inline void StepPlanner::TakeBlocks(PlanBuilder& plan) {
     }
     if (change.state_taken) {
       for (const int p : pools_.state_pools()) Take(p, sequence, {0, 1}, plan);
+      prefixes_.CountRequest(sequence);
     }
     sequence.has_state = true;
     sequence.chunks = change.chunks.end;

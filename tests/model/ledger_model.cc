@@ -133,7 +133,7 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
 Outcome LedgerModel::ExpectCommit(SequenceId id, int64_t tokens) const {
   const ModelSequence* const sequence = Find(id);
   if (sequence == nullptr) return Code(absl::StatusCode::kNotFound);
-  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens;
+  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens + 1;
   return Code(fits ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
 }
 

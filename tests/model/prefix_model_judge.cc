@@ -248,7 +248,7 @@ void PrefixModel::JudgeCommit(SequenceId id, int64_t tokens, const absl::Status&
     Expect(status.code() == StatusCode::kNotFound, "Commit of a stale handle");
     return;
   }
-  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens;
+  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens + 1;
   Expect(status.code() == (fits ? StatusCode::kOk : StatusCode::kInvalidArgument), "Commit");
 }
 

@@ -203,11 +203,11 @@ TEST(LedgerTest, ABadBatchIsRefusedAndChangesNothing) {
 TEST(LedgerTest, TokensBeyondTheContextAreRefused) {
   LedgerFixture f({});
   const SequenceId a = f.Allocate(8190);
-  const std::vector<int32_t> tokens(3);
+  const std::vector<int32_t> tokens(4);
   EXPECT_EQ(f.ledger->Commit(a, tokens).code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(f.Info(a).known, 8190);
-  f.Commit(a, 2);
-  EXPECT_EQ(f.Info(a).known, 8192);
+  f.Commit(a, 3);
+  EXPECT_EQ(f.Info(a).known, 8193);
 }
 
 TEST(LedgerTest, DraftsAreDecidedBeforeTheNextStep) {
