@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "src/base/status_macros.h"
+#include "tools/terrace/commands/option_names.h"
 #include "tools/terrace/commands/outcome.h"
 #include "tools/terrace/commands/replay_options.h"
 #include "tools/terrace/commands/reuse_options.h"
@@ -94,7 +95,7 @@ absl::Status Run(ReplayArguments& arguments) {
   options.on_step = [&progress](const SchedulerStats& stats) { progress.Update(stats); };
   const absl::StatusOr<ReplayResult> result = Replay(*requests, options);
   progress.Finish();
-  if (!result.ok()) return result.status();
+  if (!result.ok()) return NameOptions(result.status());
 
   if (arguments.json_file != "-") std::cout << ReplayTable(*result) << std::flush;
   if (!arguments.json_file.empty()) {
@@ -114,7 +115,10 @@ void AddReplayCommand(CLI::App& app, int* exit_code) {
   command.footer(kFooter);
   const auto arguments = std::make_shared<ReplayArguments>();
   AddReplayOptions(command, arguments.get());
-  command.callback([arguments, exit_code] { *exit_code = ExitCode("replay", Run(*arguments)); });
+  command.callback([&command, arguments, exit_code] {
+    CheckReplayOptions(command);
+    *exit_code = ExitCode("replay", Run(*arguments));
+  });
 }
 
 }  // namespace terrace::tools
