@@ -1,5 +1,7 @@
 #include "tools/terrace/commands/capacity_command.h"
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <iostream>
 #include <limits>
@@ -15,6 +17,8 @@
 #include "tools/terrace/commands/option_names.h"
 #include "tools/terrace/commands/options.h"
 #include "tools/terrace/commands/outcome.h"
+#include "tools/terrace/commands/output_files.h"
+#include "tools/terrace/report/terminal.h"
 
 namespace terrace::tools {
 namespace {
@@ -56,11 +60,15 @@ void AddLimits(CLI::App& command, CapacityRequest* request) {
 }
 
 absl::Status Run(CapacityArguments& arguments) {
+  TERRACE_RETURN_IF_ERROR(
+      CheckOutputs({{"--json", arguments.json_file}}, {{"--model", arguments.model.model}}));
   TERRACE_ASSIGN_OR_RETURN(arguments.request.model, LoadModel(arguments.model));
   const absl::StatusOr<CapacityPlan> planned = PlanCapacity(arguments.request);
   if (!planned.ok()) return NameOptions(planned.status());
   const CapacityPlan& plan = *planned;
-  if (arguments.json_file != "-") std::cout << ToTable(plan) << std::flush;
+  if (arguments.json_file != "-") {
+    std::cout << ToTable(plan, TerminalColumns(STDOUT_FILENO)) << std::flush;
+  }
   if (!std::cout) return absl::UnavailableError("cannot write to standard output");
   if (arguments.json_file.empty()) return absl::OkStatus();
   return WriteJson(CapacityToJson(plan), arguments.json_file);

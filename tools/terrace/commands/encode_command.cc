@@ -1,5 +1,6 @@
 #include "tools/terrace/commands/encode_command.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <iostream>
 #include <limits>
@@ -13,6 +14,8 @@
 #include "src/base/status_macros.h"
 #include "tools/terrace/commands/numbers.h"
 #include "tools/terrace/commands/options.h"
+#include "tools/terrace/commands/outcome.h"
+#include "tools/terrace/commands/output_files.h"
 #include "tools/terrace/commands/row_pages.h"
 #include "tools/terrace/npy.h"
 
@@ -137,12 +140,14 @@ void SetCallback(CLI::App& command, const std::shared_ptr<PageArguments>& argume
                  int* exit_code) {
   command.callback([&command, arguments, encodes, exit_code] {
     CheckArguments(*arguments, encodes);
+    const absl::Status files =
+        CheckOutputs({{"output", arguments->output}},
+                     {{"input", arguments->input}, {"--rope-table", arguments->rope_table}});
+    *exit_code = ExitCode(command.get_name(), files);
+    if (!files.ok()) return;
     const absl::Status status = encodes ? Encode(*arguments) : Decode(*arguments);
-    *exit_code = status.ok() ? 0 : 1;
-    if (!status.ok()) {
-      std::cerr << "terrace " << command.get_name() << ": " << std::string(status.message())
-                << std::endl;
-    }
+    // Arrays that do not fit are a failure, not bad usage.
+    *exit_code = std::min(ExitCode(command.get_name(), status), 1);
   });
 }
 
