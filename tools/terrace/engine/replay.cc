@@ -144,6 +144,7 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
 
   Scheduler scheduler(ledger.get(), requests, runner.get(), options.scheduler);
   scheduler.OnStep(options.on_step);
+  scheduler.StopWhen(options.stop);
   const auto start = std::chrono::steady_clock::now();
   TERRACE_RETURN_IF_ERROR(scheduler.Run());
   if (runner != nullptr) TERRACE_RETURN_IF_ERROR(runner->Wait());
