@@ -86,7 +86,7 @@ void PrefixCache::Detach(Sequence& sequence) {
 PrefixMatch PrefixCache::Readmit(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
   if (!prefix.publishes) return {};
-  const Path path = FindPath(prefix.tip, prefix.tail.Part(0, prefix.tail.size()), {});
+  const Path path = FindPath(prefix);
   const Resume resume = ResumeAt(0, 0, path, prefix.refeed);
   if (resume.path.chunks > 0) Attach(sequence, resume);
   sequence.approximate = resume.match.approximate;

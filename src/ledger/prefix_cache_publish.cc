@@ -54,9 +54,10 @@ void PrefixCache::PublishUpTo(Sequence& sequence, int32_t length) {
     for (size_t i = 0; i < full_pools.size(); ++i) {
       blocks[i] = pools_.table(full_pools[i]).Of(sequence.index)[prefix.chunks];
     }
-    const PrefixIndex::Published published = index_.Publish(
-        prefix.tip, prefix.tail.Part(0, chunk_tokens),
-        absl::MakeConstSpan(blocks, full_pools.size()), prefix.priority, sequence.plan);
+    const PrefixIndex::Published published =
+        index_.Publish(prefix.tip, prefix.tail.Part(0, chunk_tokens),
+                       absl::MakeConstSpan(blocks, full_pools.size()), prefix.priority,
+                       sequence.plan, KeysOfChunk(RangesOf(prefix.keys), prefix.chunks));
     prefix.tip = published.chunk;
     ++prefix.chunks;
     prefix.tail.DropFront(chunk_tokens);

@@ -49,13 +49,15 @@ std::optional<ChunkId> PrefixIndex::FindRoot(absl::string_view salt) const {
 }
 
 std::optional<ChunkId> PrefixIndex::FindChild(ChunkId parent, const ChunkDigest& digest,
-                                              absl::Span<const int32_t> tokens) const {
+                                              absl::Span<const int32_t> tokens,
+                                              absl::string_view keys) const {
   if (tokens.size() != static_cast<size_t>(options_.chunk_tokens)) return std::nullopt;
   int32_t id = buckets_[digest.low & (buckets_.size() - 1)];
   for (; id != kNone; id = keys_[id].next) {
     const Key& key = keys_[id];
     if (key.digest == digest && key.parent == parent.value() &&
-        std::memcmp(TokensOf(id), tokens.data(), tokens.size() * sizeof(int32_t)) == 0) {
+        std::memcmp(TokensOf(id), tokens.data(), tokens.size() * sizeof(int32_t)) == 0 &&
+        range_keys(ChunkId(id)) == keys) {
       return ChunkId(id);
     }
   }
@@ -141,9 +143,9 @@ void PrefixIndex::RemoveRootIfDone(ChunkId id) {
 
 PrefixIndex::Published PrefixIndex::Publish(ChunkId parent, absl::Span<const int32_t> tokens,
                                             absl::Span<const BlockId> blocks, Priority priority,
-                                            uint64_t plan) {
-  const ChunkDigest digest = Hash(parent, tokens);
-  if (const std::optional<ChunkId> found = FindChild(parent, digest, tokens)) {
+                                            uint64_t plan, absl::string_view keys) {
+  const ChunkDigest digest = Hash(parent, tokens, keys);
+  if (const std::optional<ChunkId> found = FindChild(parent, digest, tokens, keys)) {
     Acquire(*found, priority);
     return {*found, false};
   }
@@ -156,6 +158,7 @@ PrefixIndex::Published PrefixIndex::Publish(ChunkId parent, absl::Span<const int
   chunks_[id] = {.use = {.users = 1}, .priority = priority, .plan = plan};
   std::copy(tokens.begin(), tokens.end(), tokens_.begin() + id * tokens.size());
   std::copy(blocks.begin(), blocks.end(), blocks_.begin() + id * blocks.size());
+  if (!keys.empty()) range_keys_.emplace(id, keys);
   ++use(parent).children;
   CheckParent(parent, id);
   return {ChunkId(id), true};
@@ -208,6 +211,7 @@ void PrefixIndex::Remove(ChunkId chunk) {
   const ChunkId above = parent(chunk);
   keys_[id] = {};
   chunks_[id] = {};
+  if (!range_keys_.empty()) range_keys_.erase(id);
   free_chunks_.push_back(id);
   --use(above).children;
   if (IsRoot(above)) RemoveRootIfDone(above);

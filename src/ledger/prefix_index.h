@@ -29,13 +29,14 @@
 //   unpinned -> absent  RemoveCheckpoint
 //
 // Thread-safe: no, but const calls may run together.
-// Cost: O(1) a chunk, O(log n) for one that expires. All memory but the salts is taken at
+// Cost: O(1) a chunk, O(log n) for one that expires. All memory but salts and keys is taken at
 // construction: 1.2 KB for a chunk of 256 tokens, most of it their ids. The pages of the first
 // chunks, up to kTouchedBytes of ids, are touched then (0.1 s), so that storing a chunk faults no
 // page in; what lies beyond costs memory and faults only as chunks are stored there.
 //
 // Invariants:
-//  (1) every chunk is found under its parent by its digest and token ids, once; a root by its salt;
+//  (1) every chunk is found under its parent by its digest, token ids and keys, once; a root by its
+//      salt;
 //  (2) a chunk's users are at least the sum of its children's, and a chunk without users is in the
 //      order of unused chunks, at its priority; one with users is not;
 //  (3) in that order every chunk comes before its parent; a parent's priority is not below its
@@ -87,12 +88,14 @@ class PrefixIndex {
 
   // The root of `salt`, if any chunk or sequence has it.
   std::optional<ChunkId> FindRoot(absl::string_view salt) const;
-  // The child of `parent` with these token ids, compared one by one. `digest` is theirs under the
-  // parent's; a wrong one finds nothing.   Shape: tokens [chunk_tokens].
+  // The child of `parent` with these token ids and keys (ChunkKeys), compared one by one. `digest` is
+  // theirs under the parent's; a wrong one finds nothing.   Shape: tokens [chunk_tokens].
   std::optional<ChunkId> FindChild(ChunkId parent, const ChunkDigest& digest,
-                                   absl::Span<const int32_t> tokens) const;
-  ChunkDigest Hash(ChunkId parent, absl::Span<const int32_t> tokens) const {
-    return options_.hash(digest(parent), tokens);
+                                   absl::Span<const int32_t> tokens,
+                                   absl::string_view keys = {}) const;
+  ChunkDigest Hash(ChunkId parent, absl::Span<const int32_t> tokens,
+                   absl::string_view keys = {}) const {
+    return options_.hash(KeyedDigest(digest(parent), keys), tokens);
   }
 
   static bool IsRoot(ChunkId id) { return id.value() < 0; }
@@ -103,6 +106,11 @@ class PrefixIndex {
   }
   absl::Span<const int32_t> tokens(ChunkId chunk) const {
     return {TokensOf(chunk.value()), static_cast<size_t>(options_.chunk_tokens)};
+  }
+  absl::string_view range_keys(ChunkId chunk) const {
+    if (range_keys_.empty()) return {};
+    const auto found = range_keys_.find(chunk.value());
+    return found == range_keys_.end() ? absl::string_view() : found->second;
   }
   absl::Span<const BlockId> blocks(ChunkId chunk) const {  // [blocks_per_chunk]
     const size_t count = options_.blocks_per_chunk;
@@ -149,13 +157,14 @@ class PrefixIndex {
     ChunkId chunk;
     bool created;  // false: an equal chunk was there, and its blocks stay as they are
   };
-  // The child of `parent` with these tokens, stored now if there is none, with one more user. `plan`
-  // computed it.
+  // The child of `parent` with these tokens and keys, stored now if there is none, with one more
+  // user. `plan` computed it.
   // Shape: tokens [chunk_tokens], blocks [blocks_per_chunk].
   // REQUIRES: the caller uses `parent`, which was acquired with no lower priority; num_chunks() <
   // max_chunks or the chunk exists.
   Published Publish(ChunkId parent, absl::Span<const int32_t> tokens,
-                    absl::Span<const BlockId> blocks, Priority priority, uint64_t plan = 0);
+                    absl::Span<const BlockId> blocks, Priority priority, uint64_t plan = 0,
+                    absl::string_view keys = {});
 
   // ---- Eviction of chunks.
 
@@ -307,8 +316,9 @@ class PrefixIndex {
   // By chunk. Their memory is reserved at construction, so that they grow in place.
   std::vector<Key> keys_;
   std::vector<Chunk> chunks_;
-  std::vector<int32_t> tokens_;   // [chunks][chunk_tokens]
-  std::vector<BlockId> blocks_;   // [chunks][blocks_per_chunk]
+  std::vector<int32_t> tokens_;                           // [chunks][chunk_tokens]
+  std::vector<BlockId> blocks_;                           // [chunks][blocks_per_chunk]
+  absl::flat_hash_map<int32_t, std::string> range_keys_;  // of the chunks that have some
   std::vector<int32_t> buckets_;  // by digest: the first chunk, or kNone; a power of two
   std::vector<int32_t> free_chunks_;
   EvictionOrder unused_;

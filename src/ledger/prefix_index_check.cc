@@ -30,6 +30,7 @@ void PrefixIndex::CheckInvariants() const {
     TERRACE_CHECK_GE(roots_[i].use.users, below_roots[i].users);  // (2)
     TERRACE_CHECK_EQ(roots_[i].use.children, below_roots[i].children);
   }
+  for (const auto& [id, keys] : range_keys_) TERRACE_CHECK_NE(keys_[id].parent, kFree);
   CheckUnused();
   CheckRoots();
   CheckCheckpoints();
@@ -38,8 +39,10 @@ void PrefixIndex::CheckInvariants() const {
 void PrefixIndex::CheckChunk(int32_t id) const {
   const Chunk& chunk = chunks_[id];
   const ChunkId above(keys_[id].parent);
-  TERRACE_CHECK_EQ(keys_[id].digest == Hash(above, tokens(ChunkId(id))), true);  // (1)
-  const auto found = FindChild(above, keys_[id].digest, tokens(ChunkId(id)));
+  const absl::Span<const int32_t> ids = tokens(ChunkId(id));
+  const absl::string_view keys = range_keys(ChunkId(id));
+  TERRACE_CHECK_EQ(keys_[id].digest == Hash(above, ids, keys), true);  // (1)
+  const auto found = FindChild(above, keys_[id].digest, ids, keys);
   TERRACE_CHECK_EQ(found.value_or(ChunkId(kNone)).value(), id);  // (1)
   const bool waits = chunk.use.users == 0;
   TERRACE_CHECK_EQ(unused_.Contains(id), waits);                                        // (2)

@@ -32,7 +32,8 @@ PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
   if (!options_.prefix.enabled || request.tokens.empty()) return {};
   const int32_t chunk = geometry_.chunk_tokens;
   const int32_t most = (static_cast<int32_t>(request.tokens.size()) - 1) / chunk;
-  const std::vector<ChunkDigest> digests = ChunkDigests(request.salt, request.tokens, chunk);
+  const std::vector<ChunkDigest> digests =
+      ChunkDigests(request.salt, request.tokens, chunk, request.key_ranges);
   const int32_t matched = std::min(mirror_.Matching(digests, last_matched()), most) * chunk;
   int32_t checkpoint = matched;
   while (checkpoint > 0 &&

@@ -10,6 +10,15 @@ namespace {
 
 constexpr const char* kSalts[kNumSalts] = {"", "tenant"};
 
+// What a text's placeholders stand for: pictures inside a chunk and across chunks, one that begins
+// where another does and ends elsewhere, an adapter from a position on.
+constexpr KeyRange kPicture = {100, 300, "a cat"};
+constexpr KeyRange kAnotherThere = {100, 300, "a dog"};
+constexpr KeyRange kLater = {520, 530, "a cat"};
+constexpr KeyRange kAdapter = {256, KeyRange::kNoEnd, "adapter"};
+const std::vector<KeyRange> kPictures[kNumPictures] = {
+    {}, {kPicture}, {kAnotherThere}, {kPicture, kLater}, {kAdapter, kPicture}};
+
 // Texts that branch at some chunk borders and in the middle of some chunks: token `position` of
 // text `variant`.
 int32_t TokenOf(int32_t variant, int32_t position) {
@@ -28,8 +37,8 @@ std::string PrefixInstruction::ToString() const {
   switch (kind) {
     case Kind::kAllocate:
     case Kind::kProbe:
-      absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", refeed ",
-                      refeed.max_tokens, " ", refeed.approximate_tokens, ", priority ",
+      absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", picture ", picture,
+                      ", refeed ", refeed.max_tokens, " ", refeed.approximate_tokens, ", priority ",
                       static_cast<int>(priority), ", ttl ", time_to_live_ms);
       break;
     case Kind::kAppend:
@@ -128,6 +137,7 @@ SequenceRequest PrefixTrial::RequestOf(const PrefixInstruction& in) {
   for (int32_t p = 0; p < in.number; ++p) prompt_.push_back(TokenOf(in.variant, p));
   return {.tokens = prompt_,
           .salt = kSalts[in.salt],
+          .key_ranges = kPictures[in.picture],
           .refeed = in.refeed,
           .priority = in.priority,
           .time_to_live_ms = in.time_to_live_ms};
