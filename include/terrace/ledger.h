@@ -60,6 +60,10 @@ struct SequenceRequest {
   // are equal: begin, end and key, compared byte by byte. So a match ends before another picture. A
   // range that goes on as the sequence does, as an adapter's, has no end.
   absl::Span<const KeyRange> key_ranges = {};
+  // Positions where a checkpoint is to stay whatever the policy, but under CheckpointPolicy::None: the
+  // ends of a system prompt, a tool's text, a document that others will share. Each counts rounded
+  // down to whole chunks. The first who feeds it leaves it, so that the second saves all before it.
+  absl::Span<const int32_t> marks = {};
   // ChunkDigests(salt, tokens, chunk_tokens, key_ranges) if the caller kept them; empty: computed
   // here. Only to save time: wrong ones find nothing.
   absl::Span<const ChunkDigest> digests = {};

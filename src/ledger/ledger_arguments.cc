@@ -79,6 +79,11 @@ absl::Status CheckRequest(const Geometry& geometry, const SequenceRequest& reque
                         "behind its begin",
                         range.begin, range.end));
   }
+  for (const int32_t mark : request.marks) {
+    if (mark >= 0 && static_cast<size_t>(mark) <= limit) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a mark at %d is not in 0..max_context_tokens, %d", mark, limit));
+  }
   if (request.refeed.max_tokens < 0 || request.refeed.approximate_tokens < 0) {
     return absl::InvalidArgumentError(
         absl::StrFormat("refeed limits of %d and %d tokens: neither may be negative",

@@ -24,6 +24,8 @@ PrefixMatch PrefixCache::Admit(Sequence& sequence, const SequenceRequest& reques
   prefix.refeed = request.refeed;
   prefix.prompt_tokens = sequence.known;
   prefix.keys = RangeKeys::Make(request.key_ranges);
+  prefix.marks =
+      request.marks.empty() ? nullptr : Marks::Make(request.marks, geometry_.chunk_tokens);
   const Resume resume = FindPrompt(request);
   prefix.tip = index_.AcquireRoot(request.salt);
   if (resume.path.chunks > 0) Attach(sequence, resume);

@@ -37,9 +37,10 @@ void PrefixCache::PublishCommitted(Sequence& sequence, absl::Span<const int32_t>
   while (prefix.chunks * chunk_tokens < last) {
     const int32_t end = (prefix.chunks + 1) * chunk_tokens;
     PublishUpTo(sequence, end);
-    const bool wanted = policy_.kind == CheckpointPolicy::Kind::kEveryTokens
-                            ? end % policy_.tokens == 0
-                            : end == last;
+    const bool of_policy = policy_.kind == CheckpointPolicy::Kind::kEveryTokens
+                               ? end % policy_.tokens == 0
+                               : end == last;
+    const bool wanted = of_policy || (prefix.marks != nullptr && prefix.marks->Contains(end));
     if (wanted && has_checkpoints()) LeaveSettledCheckpoint(sequence, end);
   }
 }

@@ -28,6 +28,10 @@
 //   unpinned -> pinned  Pin
 //   unpinned -> absent  RemoveCheckpoint
 //
+// A checkpoint is dispensable where a later one has all that it has: it lies above that one with no
+// branch between. Who follows the path goes on from the later one. Of one priority the dispensable
+// go first, so that a long conversation gives up its own early ones before the only one of another.
+//
 // Thread-safe: no, but const calls may run together.
 // Cost: O(1) a chunk, O(log n) for one that expires. All memory but salts and keys is taken at
 // construction: 1.2 KB for a chunk of 256 tokens, most of it their ids. The pages of the first
@@ -44,7 +48,9 @@
 //  (4) a root lives as long as it has users or children;
 //  (5) a checkpoint belongs to one chunk, which names it; pinned ones are in no order, the others
 //      in that of unpinned checkpoints;
-//  (6) an unused chunk that expires has one entry that counts among the expiring, and expires no
+//  (6) a checkpoint is dispensable iff the chunks from its own on down have one child each until one
+//      has a checkpoint;
+//  (7) an unused chunk that expires has one entry that counts among the expiring, and expires no
 //      later than its parent.
 
 #ifndef TERRACE_SRC_LEDGER_PREFIX_INDEX_H_
@@ -213,7 +219,8 @@ class PrefixIndex {
     return checkpoints_[checkpoint.value()].overlap;
   }
   int32_t pins(CheckpointId checkpoint) const { return checkpoints_[checkpoint.value()].pins; }
-  // Of the lowest priority, the one unpinned first; or the one that would go after `before`.
+  // Of the lowest priority, the dispensable first, the one that has been so or unpinned for longest;
+  // or the one that would go after `before`.
   std::optional<CheckpointId> NextCheckpointVictim(
       std::optional<CheckpointId> before = std::nullopt) const {
     const std::optional<int32_t> next =
@@ -254,6 +261,7 @@ class PrefixIndex {
   };
   struct Chunk {
     Use use;
+    int32_t only_child = 0;  // the exclusive or of all its children's ids
     int32_t checkpoint = kNone;
     Priority priority = Priority::kLow;
     int64_t expires = INT64_MIN;  // latest of its releases; INT64_MIN: none was yet
@@ -272,6 +280,7 @@ class PrefixIndex {
     int32_t num_window_blocks = 0;
     BlockId overlap;
     bool keep = false;
+    bool dispensable = false;
     uint64_t plan = 0;  // the later of those that stored its rows and captured its overlap
   };
   // An entry counts as long as its chunk has its number. The others go when they come up, or all at
@@ -307,6 +316,9 @@ class PrefixIndex {
   void AddExpiring(int32_t chunk);
   bool Counts(const Expiring& entry) const { return chunks_[entry.chunk].expiring == entry.number; }
   void RemoveRootIfDone(ChunkId root);
+  void AddChild(ChunkId parent, int32_t child, int count);  // 1, or -1: takes it away
+  bool HasCheckpointBelow(int32_t chunk) const;             // with no branch between
+  void JudgeCheckpointAbove(ChunkId chunk);
   void CheckChunk(int32_t chunk) const;
   void CheckUnused() const;
   void CheckRoots() const;

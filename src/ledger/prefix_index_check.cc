@@ -54,7 +54,7 @@ void PrefixIndex::CheckChunk(int32_t id) const {
   const Chunk& parent = chunks_[above.value()];
   TERRACE_CHECK_NE(keys_[above.value()].parent, kFree);
   TERRACE_CHECK_GE(parent.priority, chunk.priority);  // (3)
-  TERRACE_CHECK_GE(parent.expires, chunk.expires);    // (6)
+  TERRACE_CHECK_GE(parent.expires, chunk.expires);    // (7)
 }
 
 void PrefixIndex::CheckUnused() const {
@@ -67,18 +67,18 @@ void PrefixIndex::CheckUnused() const {
     const int32_t above = keys_[id].parent;
     if (above >= 0) TERRACE_CHECK_EQ(passed[above], false);  // (3)
     passed[id] = true;
-    TERRACE_CHECK_EQ(chunks_[id].expiring > 0, chunks_[id].expires != kNever);  // (6)
+    TERRACE_CHECK_EQ(chunks_[id].expiring > 0, chunks_[id].expires != kNever);  // (7)
     expiring += chunks_[id].expiring > 0;
   }
   TERRACE_CHECK_EQ(std::is_heap(expiring_.begin(), expiring_.end()), true);
   TERRACE_CHECK_LE(expiring_.size(), size_t{2} * options_.max_chunks + kMaxStale + 1);
   for (const Expiring& entry : expiring_) {
     if (!Counts(entry)) continue;
-    TERRACE_CHECK_EQ(passed[entry.chunk], true);  // (6)
+    TERRACE_CHECK_EQ(passed[entry.chunk], true);  // (7)
     TERRACE_CHECK_EQ(entry.expires, chunks_[entry.chunk].expires);
     --expiring;
   }
-  TERRACE_CHECK_EQ(expiring, 0);  // (6): numbers are unique, so each has one
+  TERRACE_CHECK_EQ(expiring, 0);  // (7): numbers are unique, so each has one
 }
 
 void PrefixIndex::CheckRoots() const {
@@ -103,7 +103,9 @@ void PrefixIndex::CheckCheckpoints() const {
     const bool exists = checkpoint.chunk != kNone;
     live += exists;
     TERRACE_CHECK_EQ(unpinned_.Contains(id), exists && checkpoint.pins == 0);  // (5)
-    if (exists) TERRACE_CHECK_EQ(chunks_[checkpoint.chunk].checkpoint, id);    // (5)
+    if (!exists) continue;
+    TERRACE_CHECK_EQ(chunks_[checkpoint.chunk].checkpoint, id);                      // (5)
+    TERRACE_CHECK_EQ(checkpoint.dispensable, HasCheckpointBelow(checkpoint.chunk));  // (6)
   }
   TERRACE_CHECK_EQ(live, num_checkpoints());
   int32_t named = 0;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "src/ledger/block_range.h"
+#include "src/ledger/marks.h"
 #include "src/ledger/prefix_ids.h"
 #include "src/ledger/range_keys.h"
 #include "src/ledger/token_tail.h"
@@ -30,6 +31,7 @@ struct SequencePrefix {
   RefeedLimits refeed;
   int32_t prompt_tokens = 0;
   std::shared_ptr<const RangeKeys> keys;  // null: none
+  std::shared_ptr<const Marks> marks;     // null: none
   ChunkId tip;
   int32_t chunks = 0;                   // of the path
   TokenTail tail;                       // known ids from there on, while it publishes

@@ -127,6 +127,7 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
   PrefixSequence sequence;
   sequence.salt = std::string(request.salt.data(), request.salt.size());
   sequence.key_ranges.assign(request.key_ranges.begin(), request.key_ranges.end());
+  sequence.marks.assign(request.marks.begin(), request.marks.end());
   SetTokens(sequence, 0, request.tokens);
   sequence.known = static_cast<int32_t>(request.tokens.size());
   sequence.digests =

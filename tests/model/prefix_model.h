@@ -37,6 +37,7 @@ namespace terrace::testing {
 struct PrefixSequence {
   std::string salt;
   std::vector<KeyRange> key_ranges = {};  // their bytes outlive the model
+  std::vector<int32_t> marks = {};
   std::vector<int32_t> tokens;   // known ids, then those of rows that were fed ahead of their ids
   std::vector<uint64_t> prefix;  // [k] of the salt and the first k tokens
   std::vector<ChunkDigest> digests;  // of whole known chunks

@@ -243,6 +243,7 @@ void PrefixModel::StartOver(Key key, const Admission& admission) {
   PrefixSequence sequence;
   sequence.salt = before.salt;
   sequence.key_ranges = before.key_ranges;
+  sequence.marks = before.marks;
   sequence.refeed = before.refeed;
   sequence.family = ++fresh_;
   sequence.known = before.known;

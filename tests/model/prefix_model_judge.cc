@@ -91,8 +91,13 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
   for (int p = 0; p < geometry_.num_pools; ++p) {
     too_long |= is_full(p) && chunks > geometry_.pools[p].capacity_blocks;
   }
-  const bool wrong = tokens > geometry_.max_context_tokens || request.refeed.max_tokens < 0 ||
-                     request.refeed.approximate_tokens < 0 || request.time_to_live_ms < 0 ||
+  bool bad_mark = false;
+  for (const int32_t mark : request.marks) {
+    bad_mark |= mark < 0 || mark > geometry_.max_context_tokens;
+  }
+  const bool wrong = bad_mark || tokens > geometry_.max_context_tokens ||
+                     request.refeed.max_tokens < 0 || request.refeed.approximate_tokens < 0 ||
+                     request.time_to_live_ms < 0 ||
                      (!request.digests.empty() && static_cast<int64_t>(request.digests.size()) !=
                                                       tokens / geometry_.chunk_tokens);
   if (wrong) {

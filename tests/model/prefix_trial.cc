@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace terrace::testing {
 namespace {
@@ -38,8 +39,9 @@ std::string PrefixInstruction::ToString() const {
     case Kind::kAllocate:
     case Kind::kProbe:
       absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", picture ", picture,
-                      ", refeed ", refeed.max_tokens, " ", refeed.approximate_tokens, ", priority ",
-                      static_cast<int>(priority), ", ttl ", time_to_live_ms);
+                      ", marks ", absl::StrJoin(marks, " "), ", refeed ", refeed.max_tokens, " ",
+                      refeed.approximate_tokens, ", priority ", static_cast<int>(priority),
+                      ", ttl ", time_to_live_ms);
       break;
     case Kind::kAppend:
       for (const StepRequest& r : batch) {
@@ -138,6 +140,7 @@ SequenceRequest PrefixTrial::RequestOf(const PrefixInstruction& in) {
   return {.tokens = prompt_,
           .salt = kSalts[in.salt],
           .key_ranges = kPictures[in.picture],
+          .marks = in.marks,
           .refeed = in.refeed,
           .priority = in.priority,
           .time_to_live_ms = in.time_to_live_ms};
