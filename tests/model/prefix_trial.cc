@@ -168,7 +168,9 @@ void PrefixTrial::Probe(const PrefixInstruction& in) {
     Expect(*match == model_.ExpectMatch(request), "a look found something else than is cached");
   } else {
     const int64_t limit = options_.geometry.max_context_tokens;
-    Expect(in.number > limit || in.refeed.max_tokens < 0, "a good look is refused");
+    const bool bad_mark = std::any_of(in.marks.begin(), in.marks.end(),
+                                      [&](int32_t mark) { return mark < 0 || mark > limit; });
+    Expect(in.number > limit || in.refeed.max_tokens < 0 || bad_mark, "a good look is refused");
   }
 }
 
