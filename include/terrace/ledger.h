@@ -57,8 +57,16 @@ struct SequenceRequest {
   absl::Span<const int32_t> tokens;  // the prompt's ids; may be empty
   // Prefixes are shared only under equal bytes: tenant, adapter, model version.
   absl::string_view salt = {};
-  // ChunkDigests(salt, tokens, chunk_tokens) if the caller kept them; empty: computed here. Only to
-  // save time: wrong ones find nothing.
+  // What tokens mean beside their ids. A chunk is shared where salt, ids and the ranges that touch it
+  // are equal: begin, end and key, compared byte by byte. So a match ends before another picture. A
+  // range that goes on as the sequence does, as an adapter's, has no end.
+  absl::Span<const KeyRange> key_ranges = {};
+  // Positions where a checkpoint is to stay whatever the policy, but under CheckpointPolicy::None: the
+  // ends of a system prompt, a tool's text, a document that others will share. Each counts rounded
+  // down to whole chunks. The first who feeds it leaves it, so that the second saves all before it.
+  absl::Span<const int32_t> marks = {};
+  // ChunkDigests(salt, tokens, chunk_tokens, key_ranges) if the caller kept them; empty: computed
+  // here. Only to save time: wrong ones find nothing.
   absl::Span<const ChunkDigest> digests = {};
   RefeedLimits refeed = {};
   // Of the chunks and checkpoints that the sequence uses, when nobody uses them any more.
