@@ -30,9 +30,9 @@ struct SequencePrefix {
   int64_t time_to_live_ms = 0;
   RefeedLimits refeed;
   int32_t prompt_tokens = 0;
-  bool returning = false;      // it was served before, and preempted
-  bool counted = false;        // its first step was made: the figures have it
-  PrefixMatch uncounted = {};  // what it found until then
+  bool returning = false;                 // it was served before, and preempted
+  bool counted = false;                   // its first step was made: the figures have it
+  PrefixMatch uncounted = {};             // what it found until then
   std::shared_ptr<const RangeKeys> keys;  // null: none
   std::shared_ptr<const Marks> marks;     // null: none
   ChunkId tip;
