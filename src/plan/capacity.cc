@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -91,6 +92,8 @@ absl::Status CheckCounts(const CapacityRequest& request) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<CapacityPlan> PlanWith(const CapacityRequest& request);
+
 }  // namespace
 
 int64_t TableBytes(const Geometry& geometry) {
@@ -110,6 +113,25 @@ int64_t TableBytes(const Geometry& geometry) {
 }
 
 absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
+  TERRACE_ASSIGN_OR_RETURN(CapacityPlan plan, PlanWith(request));
+  const int64_t longest = plan.geometry.max_context_tokens;
+  if (request.limits.max_context_tokens != 0 || plan.max_tokens >= longest) return plan;
+  // One sequence cannot be as long as the model allows: tables as short as what the pools hold. Such
+  // tables leave room for at least as many tokens, and mostly for no more.
+  CapacityRequest shorter = request;
+  for (int tries = 0; tries < 4; ++tries) {
+    shorter.limits.max_context_tokens = static_cast<int32_t>(std::min(plan.max_tokens, longest));
+    TERRACE_ASSIGN_OR_RETURN(CapacityPlan next, PlanWith(shorter));
+    if (next.max_tokens < next.geometry.max_context_tokens) break;
+    plan = std::move(next);
+    if (plan.max_tokens == plan.geometry.max_context_tokens) break;
+  }
+  return plan;
+}
+
+namespace {
+
+absl::StatusOr<CapacityPlan> PlanWith(const CapacityRequest& request) {
   const ModelSpec& model = request.model;
   const Limits& limits = request.limits;
   // Everything but the capacities is known without them.
@@ -204,6 +226,8 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   }
   return plan;
 }
+
+}  // namespace
 
 int64_t SequencesThatFit(const CapacityPlan& plan, int64_t context_tokens) {
   if (context_tokens > plan.geometry.max_context_tokens) return 0;

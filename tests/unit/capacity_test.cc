@@ -284,6 +284,27 @@ TEST(CapacityTest, SequencesTakeWholeChunksAndNoMoreThanMaxSequences) {
   EXPECT_EQ(SequencesThatFit(plan, (1 << 20) + 1), 0);
 }
 
+TEST(CapacityTest, TheLongestContextIsWhatOneSequenceCanHaveUnlessItIsGiven) {
+  const CapacityRequest request = {.model = DeepSeekV4Flash(), .memory_bytes = 2 * kGiB};
+  const CapacityPlan plan = PlanCapacity(request).value();
+  const int32_t longest = plan.geometry.max_context_tokens;
+  EXPECT_LT(longest, 1 << 20);
+  EXPECT_LE(longest, plan.max_tokens);
+  EXPECT_LT(plan.max_tokens, longest + 4 * plan.geometry.chunk_tokens);
+  EXPECT_EQ(SequencesThatFit(plan, longest), 1);
+  EXPECT_EQ(SumOfParts(plan), 2 * kGiB);
+
+  CapacityRequest given = request;
+  given.limits.max_context_tokens = 1 << 20;
+  const CapacityPlan all = PlanCapacity(given).value();
+  EXPECT_EQ(all.geometry.max_context_tokens, 1 << 20);
+  EXPECT_GT(all.table_bytes, plan.table_bytes);
+
+  CapacityRequest roomy = request;
+  roomy.memory_bytes = 40 * kGiB;
+  EXPECT_EQ(PlanCapacity(roomy)->geometry.max_context_tokens, 1 << 20);
+}
+
 TEST(CapacityTest, AModelWithoutFullPoolsHoldsItsContextInEverySequence) {
   const CapacityPlan plan = PlanCapacity({.model = MakeModel({.ratios = {0, 0}}).value(),
                                           .memory_bytes = kGiB,
