@@ -13,6 +13,8 @@ namespace terrace {
 
 using internal::ThreadPool;
 
+// A thread may be in the ledger while another is in the store (cache.h): nothing here changes after
+// Create but what one of the two owns.
 class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}

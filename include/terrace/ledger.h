@@ -13,8 +13,8 @@
 // again each must be settled by Commit or taken back by Truncate. With k of d drafts accepted:
 // Truncate(length - (d - k)), then Commit the accepted ids and the one sampled after them.
 //
-// Thread-safe: no; one scheduler thread owns a ledger. Concurrent Probe calls with no other call
-// are safe.
+// Thread-safe: no; one call at a time, on any thread. Concurrent Probe calls with no other call are
+// safe. A ledger shares nothing with a store, whose calls may run beside its own.
 
 #ifndef TERRACE_LEDGER_H_
 #define TERRACE_LEDGER_H_
@@ -208,8 +208,8 @@ class Ledger {
   // the next plan was to make. Affected are the named and all that have something that goes.
   // Generation and plans go on, and no store begins a snapshot.
   //
-  // A copy leaves no trace: forks made beyond `from` are to be named too, and after ClearPrefixes all
-  // that attached what goes. What a fork published that is freed by now goes only where it is below
+  // A copy leaves no trace: forks made beyond `from` are to be named too, those also of whoever
+  // computed what a named one attached, and after ClearPrefixes all that attached what goes. What a fork published that is freed by now goes only where it is below
   // a chunk of the named; ClearPrefixes forgets the rest.
   // Errors: NotFound; InvalidArgument for `from` outside 0..length. Nothing has changed then.
   // Cost: as Abandon.

@@ -9,7 +9,8 @@
 //
 // Stream: every call is ordered on the caller's stream; none synchronizes or allocates. One stream
 // at a time.
-// Thread-safe: no.
+// Thread-safe: no; one call at a time, over all stores of one backend. A store shares nothing with a
+// ledger, whose calls may run beside its own.
 // Errors: InvalidArgument for a layer, plane, pitch, alignment or pointer that cannot be; nothing
 // was enqueued then. Bad values on the device are skipped and counted (ReadCounters).
 

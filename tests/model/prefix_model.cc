@@ -93,6 +93,7 @@ void PrefixModel::Attach(PrefixSequence& sequence, int32_t begin, int32_t resume
   }
   sequence.taint = taint;
   sequence.window_from = length > resumed ? length : 0;
+  sequence.own_from = length;
   sequence.kept_from = std::max(0, length - (geometry_.window_tokens - 1));
   sequence.length = length;
   sequence.draft_begin = length;
@@ -136,6 +137,7 @@ void PrefixModel::Extend(SequenceId id, const PrefixMatch& match, const Sequence
   const PrefixSequence had = sequence;  // it feeds on from its own window, and writes less
   Attach(sequence, begin, 0, before, matched);
   sequence.window_from = had.window_from;
+  sequence.own_from = had.own_from;
   sequence.kept_from = had.kept_from;
   sequence.restores = had.restores;
 }

@@ -48,6 +48,7 @@ struct PrefixSequence {
   int32_t published = 0;  // at the last Check
   int32_t write_from = 0;
   int32_t window_from = 0;  // rows before it do not exist: a refeed began there
+  int32_t own_from = 0;     // it computed its window rows from here on, or who it is a fork of
   int32_t kept_from = 0;    // rows before it may be gone
   uint64_t taint = 0;       // above 0: approximate, and all that it computes is its own
   bool in_index = true;     // false after ClearPrefixes

@@ -174,7 +174,8 @@ void PrefixModel::Distrust(absl::Span<const Distrusted> distrusted, const Abando
         const int32_t position = pool.rule == EntryRule::kPooled && is_full(p)
                                      ? (i + 1) * pool.ratio - 1
                                      : i * pool.ratio;
-        const bool own = is_full(p) ? i * pool.ratio >= sequence.write_from : true;
+        // What it attached is of others, and of forks of theirs that nobody names.
+        const bool own = i * pool.ratio >= (is_full(p) ? sequence.write_from : sequence.own_from);
         if (block < 0) continue;
         if (is_state(p) || (own && position >= one.from)) {
           contents_[p][block * rows + i % rows] = kPoison;
