@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "src/base/status_macros.h"
 #include "src/base/thread_pool.h"
 #include "src/store/rope_tables.h"
 
@@ -32,42 +33,33 @@ Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Cache::~Cache() = default;
 
 absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options) {
-  absl::StatusOr<CapacityPlan> capacity =
-      PlanCapacity({.model = options.model,
-                    .memory_bytes = options.memory_bytes,
-                    .limits = options.limits,
-                    .prefill_sequences = options.prefill_sequences,
-                    .prefix_reuse = options.prefix.enabled,
-                    .checkpoints = options.checkpoints,
-                    .in_flight_plans = options.in_flight_plans});
-  if (!capacity.ok()) return capacity.status();
-  absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options.backend);
-  if (!backend.ok()) return backend.status();
+  TERRACE_ASSIGN_OR_RETURN(CapacityPlan capacity,
+                           PlanCapacity({.model = options.model,
+                                         .memory_bytes = options.memory_bytes,
+                                         .limits = options.limits,
+                                         .prefill_sequences = options.prefill_sequences,
+                                         .prefix_reuse = options.prefix.enabled,
+                                         .checkpoints = options.checkpoints,
+                                         .in_flight_plans = options.in_flight_plans}));
+  TERRACE_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend(options.backend));
 
-  auto impl = std::make_unique<Impl>(*std::move(backend));
-  impl->capacity = *std::move(capacity);
+  auto impl = std::make_unique<Impl>(std::move(backend));
+  impl->capacity = std::move(capacity);
   const Geometry& geometry = impl->capacity.geometry;
-  absl::StatusOr<std::unique_ptr<Store>> store =
-      Store::Create({.model = options.model, .geometry = geometry}, impl->backend);
-  if (!store.ok()) return store.status();
-  impl->store = *std::move(store);
+  TERRACE_ASSIGN_OR_RETURN(
+      impl->store, Store::Create({.model = options.model, .geometry = geometry}, impl->backend));
   // After the store: memory that cannot be had fails there, before the ledger counts its blocks.
-  absl::StatusOr<std::unique_ptr<Ledger>> ledger =
-      Ledger::Create({.geometry = geometry,
-                      .epoch = options.epoch,
-                      .in_flight_plans = options.in_flight_plans,
-                      .prefix = options.prefix});
-  if (!ledger.ok()) return ledger.status();
-  impl->ledger = *std::move(ledger);
+  TERRACE_ASSIGN_OR_RETURN(impl->ledger, Ledger::Create({.geometry = geometry,
+                                                         .epoch = options.epoch,
+                                                         .in_flight_plans = options.in_flight_plans,
+                                                         .prefix = options.prefix}));
 
   ThreadPool threads(std::max<int>(std::thread::hardware_concurrency(), 1));
-  absl::StatusOr<internal::RopeTables> rope_tables = internal::RopeTables::Create(
-      options.model, geometry.max_context_tokens, *impl->backend, threads);
-  if (!rope_tables.ok()) return rope_tables.status();
-  impl->rope_tables.emplace(*std::move(rope_tables));
-  if (absl::Status status = impl->store->SetRopeTables(impl->rope_tables->views()); !status.ok()) {
-    return status;
-  }
+  TERRACE_ASSIGN_OR_RETURN(internal::RopeTables rope_tables,
+                           internal::RopeTables::Create(options.model, geometry.max_context_tokens,
+                                                        *impl->backend, threads));
+  impl->rope_tables.emplace(std::move(rope_tables));
+  TERRACE_RETURN_IF_ERROR(impl->store->SetRopeTables(impl->rope_tables->views()));
   return std::unique_ptr<Cache>(new Cache(std::move(impl)));
 }
 
