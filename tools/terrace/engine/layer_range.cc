@@ -11,7 +11,7 @@ namespace terrace::tools {
 namespace {
 
 size_t NumKinds(const ModelSpec& model, int first, int count) {
-  std::set<int> kinds;
+  std::set<PoolIndex> kinds;
   for (int layer = first; layer < first + count; ++layer) kinds.insert(FullPool(model, layer));
   return kinds.size();
 }

@@ -32,14 +32,14 @@ absl::Status Scheduler::Run() {
     }
     TERRACE_ASSIGN_OR_RETURN(const std::optional<Plan> plan, Schedule());
     if (!plan.has_value()) continue;
-    CountBlocks();
+    TERRACE_RETURN_IF_ERROR(CountBlocks());
     TERRACE_RETURN_IF_ERROR(RunStep(*plan));
     TERRACE_RETURN_IF_ERROR(Postprocess());
     CountStep();
     if (on_step_) on_step_(stats_);
   }
   TERRACE_RETURN_IF_ERROR(RetireAllBut(0));
-  CountBlocks();
+  TERRACE_RETURN_IF_ERROR(CountBlocks());
   if (on_step_) on_step_(stats_);
   return absl::OkStatus();
 }

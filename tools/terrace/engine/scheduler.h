@@ -119,7 +119,7 @@ class Scheduler {
   absl::Status SettleWithLedger();
   void UpdateRunning(const BatchItem& item);
   void CountStep();
-  void CountBlocks();
+  absl::Status CountBlocks();
 
   int32_t OutputLeft(const Running& sequence) const;
   int32_t Accepted(const Running& sequence, int32_t drafts) const;
