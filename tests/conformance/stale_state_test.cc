@@ -92,7 +92,7 @@ TEST_P(StaleStateTest, ALayerThatWasNotCompressedIsFoundByItsNextStep) {
     Steps steps(backend_);
     const SequenceId id = steps.Admit(0).id;
     steps.Run({{.id = id, .tokens = 100}});
-    steps.Run({{.id = id, .tokens = 3}}, {kCsa + kHca - layer});
+    steps.Run({{.id = id, .tokens = 1}}, {kCsa + kHca - layer});
     EXPECT_EQ(steps.counters().stale_states, found);
     const Plan plan = steps.Run({{.id = id, .tokens = 1}});
     EXPECT_EQ(steps.counters().stale_states, ++found);
