@@ -1,6 +1,7 @@
 // State pages that are not where a step begins are counted and named over every backend: a layer
 // was not compressed, a step ran twice, a restore or a copy did not happen.
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <random>
