@@ -150,12 +150,13 @@ class Store {
   // rows. Once a plan, in order of number. padded_token_rows: rows up to it read as "no token", for
   // batches padded to a captured size.
   // Errors: InvalidArgument for a plan that was moved from, of another geometry, or seen before.
-  // FailedPrecondition for another epoch or where plans are missing in between: ask the ledger for a
-  // Snapshot(), begin that, then the step that it was taken at or the next. FailedPrecondition too
-  // for a step of another generation, and for an older one's snapshot: plans were abandoned
-  // (Ledger::Abandon), so the next to begin is a newer snapshot. Nothing was enqueued then. Any
-  // other error is the backend's, in the middle of the work: from then on every call that would
-  // enqueue something is a FailedPrecondition, until a Snapshot() is begun.
+  // FailedPrecondition for another epoch or where plans are missing in between: ask the ledger for a Snapshot(), begin
+  // that, then the step that it was taken at or the next. FailedPrecondition too for a step of
+  // another generation, and for an older one's snapshot: plans were abandoned (Ledger::Abandon), so
+  // the next to begin is a newer snapshot. And for a step that was begun and compressed before, also
+  // behind a snapshot: Compress folds in place. Nothing was enqueued then. Any other error is the
+  // backend's, in the middle of the work: from then on every call that would enqueue something is a
+  // FailedPrecondition, until a Snapshot() is begun.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
   // Rotates, quantizes and scatters the rows of one layer in one launch.
@@ -172,7 +173,8 @@ class Store {
 
   // Makes the entries that close in the step of the model's kv and scores, in one launch: pools,
   // norms, rotates, quantizes and stores them in the layer's full pool. Brings the sequences' state
-  // up to date for the next step. Once a layer and step, for models with state pools
+  // up to date for the next step. Once a layer and step, or the sequences' state is stale and
+  // counted (Counters::stale_states), for models with state pools
   // (docs/formats.md section 5); others write finished entries. Prefill pieces, drafts and
   // rejections never change a bit of the result.
   // Errors: InvalidArgument too for a layer without a state pool; nothing was enqueued then.

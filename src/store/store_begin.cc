@@ -89,6 +89,11 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
     return Invalid("plan ", header.number, " comes after plan ", last_number_,
                    ": it was seen before");
   }
+  if (header.number == folded_number_ && !plan.is_snapshot()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "plan ", header.number, " was begun and compressed before: its state is folded in place, ",
+        "so go on with the next plan, or abandon this one (Ledger::Abandon)"));
+  }
   if (header.number > last_number_ + 1 && !plan.is_snapshot()) {
     return absl::FailedPreconditionError(
         absl::StrCat("plan ", header.number, " comes after plan ", last_number_,

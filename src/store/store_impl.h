@@ -191,6 +191,7 @@ class StoreImpl {
   uint64_t epoch_ = 0;
   uint64_t last_number_ = 0;
   uint64_t captured_number_ = 0;  // of the last plan whose captures were enqueued
+  uint64_t folded_number_ = 0;    // of the last step that Compress was called in
   absl::Status torn_;  // not ok from a Begin that failed half way until a snapshot is begun
 };
 

@@ -256,6 +256,47 @@ TEST_F(CudaGraphTest, CompressCapturedOnceMakesTheEntriesOfAnyTraffic) {
   }
 }
 
+// A graph's launches, which no store sees: the pages themselves know where they stand.
+TEST_F(CudaGraphTest, AReplayThatIsMissingOrComesTwiceLeavesStaleState) {
+  const std::shared_ptr<Backend> backend = std::move(cuda_);
+  uint64_t found = 0;
+  std::mt19937_64 random(15);
+  const std::vector<int32_t> ids = RandomIds(random, kCompressTokens);
+  for (const int replays : {2, 0}) {
+    SCOPED_TRACE(replays);
+    CapturedCompress captured;
+    int times = 1;
+    CompressOptions options = {.prefix_reuse = false};
+    options.make_entries = [&](CompressDriver& driver) {
+      for (int i = 0; i < times; ++i) captured.Run(driver);
+    };
+    CompressDriver driver(options, backend);
+    const auto admission = driver.ledger().AllocateSequence({.tokens = ids});
+    ASSERT_TRUE(admission.ok()) << admission.status();
+    const auto step = [&](int32_t tokens, int launches) {
+      const auto plan = driver.ledger().Append({{{.id = admission->id, .tokens = tokens}}});
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      times = launches;
+      driver.Run(*plan, {ids});
+      ASSERT_TRUE(backend->Synchronize(Stream{}).ok());
+    };
+    for (const int32_t tokens : {30, 1, 200, 1, 5}) step(tokens, 1);
+    EXPECT_EQ(backend->ReadCounters().stale_states, found);
+    step(1, replays);
+    step(1, 1);
+    found += 2;  // a page in each of the two layers
+    EXPECT_EQ(backend->ReadCounters().stale_states, found);
+    const auto first = FirstStaleState(backend->ReadCounters());
+    ASSERT_TRUE(first.has_value());
+    EXPECT_EQ(first->plan, 6u);  // of the first round
+    EXPECT_EQ(first->layer, CompressDriver::kCsaLayer);
+    EXPECT_EQ(first->sequence_index, admission->id.index);
+    EXPECT_TRUE(first->fed_again);
+    step(1, 1);
+    EXPECT_EQ(backend->ReadCounters().stale_states, found);
+  }
+}
+
 TEST_F(CudaGraphTest, NoWorkLaunchesNothing) {
   const auto backend = std::shared_ptr<Backend>(std::move(cuda_));
   TestPlane plane(*backend, {});

@@ -199,7 +199,9 @@ Counters HostBackend::ReadCounters() const {
           .skipped_slots = read(counters_.skipped_slots),
           .skipped_entries = read(counters_.skipped_entries),
           .skipped_positions = read(counters_.skipped_positions),
-          .truncated_queries = read(counters_.truncated_queries)};
+          .truncated_queries = read(counters_.truncated_queries),
+          .stale_states = read(counters_.stale_states),
+          .first_stale_state = read(counters_.first_stale_state)};
 }
 
 }  // namespace terrace::internal
