@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,6 +43,8 @@ struct StoreOptions {
   ModelSpec model;
   Geometry geometry;
   LayerRange layers = {};  // count 0 = all
+  // Ledger::epoch() of the ledger to follow; none: that of the first plan that it begins.
+  std::optional<uint64_t> epoch = std::nullopt;
 };
 
 // bf16 rows in the backend's memory, 16-byte aligned. Shape: [rows, channels].

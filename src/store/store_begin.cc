@@ -64,16 +64,16 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
   if (header.fingerprint != fingerprint_) {
     return Invalid("plan ", header.number, " was made for another geometry");
   }
+  if (epoch_.value_or(header.epoch) != header.epoch) {
+    return absl::FailedPreconditionError(absl::StrCat("plan ", header.number, " is of epoch ",
+                                                      header.epoch, ", this store follows epoch ",
+                                                      *epoch_, ": another ledger made it"));
+  }
   if (!torn_.ok() && !plan.is_snapshot()) return torn_;
   if (!begun_) {
     if (plan.is_snapshot() || header.number == 1) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
         "plan ", header.number, " is the first this store sees: begin with plan 1 or a snapshot"));
-  }
-  if (header.epoch != epoch_) {
-    return absl::FailedPreconditionError(absl::StrCat("plan ", header.number, " is of epoch ",
-                                                      header.epoch, ", this store follows epoch ",
-                                                      epoch_));
   }
   // Steps of another generation were abandoned, or follow ones that this store began and that were.
   const uint32_t generation = step_.generation;
