@@ -57,7 +57,7 @@ void AddPageOptions(CLI::App& command, PageArguments* arguments, const std::stri
       ->capture_default_str();
   command
       .add_option("--global-scale", arguments->options.global_scale,
-                  "global scale of nvfp4; other formats have none")
+                  "global scale of fp8_per_tensor and the nvfp4 formats; others have none")
       ->type_name("G")
       ->capture_default_str();
   command.add_option("--rope-table", arguments->rope_table, rope_help)->type_name("T.npy");
