@@ -10,6 +10,10 @@
 //   EncodePacket, StoreScale       bytes
 //
 // and decoded by LoadScale, ScaleValue, DecodePacket. EncodeRow and DecodeRow do a row on the host.
+// The bits are the same in every program that includes this, whatever instructions it is compiled
+// for: no product is fused with a sum (float_bits.h). The store's own loops are faster, because the
+// library's files are compiled without such fusing.
+//
 // Thread-safe: yes, nothing is shared.
 
 #ifndef TERRACE_FORMATS_ROW_CODEC_H_
