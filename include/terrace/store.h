@@ -144,7 +144,8 @@ class Store {
   // Needed before rows are rotated.
   absl::Status SetRopeTables(absl::Span<const RopeTableView> tables);
 
-  // NVFP4's global scale of a layer's latent rows; 1 until set. None in the overlap pool.
+  // The global scale of a layer's latent rows, in formats that have one (HasGlobalScale); 1 until
+  // set. None in the overlap pool.
   // Errors: FailedPrecondition once that layer's pool was written; InvalidArgument unless finite
   // and above 0.
   absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);

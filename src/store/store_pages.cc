@@ -66,7 +66,7 @@ PlanePages StoreImpl::PagesOf(const LayerPages& row, int plane) const {
   return {.base = memory.base + row.index * memory.place.layer_stride +
                   memory.place.plane_offset[plane],
           .block_stride = memory.place.block_stride,
-          .scale_offset = int64_t{pool.entries_per_block} * LayoutOf(format).data_bytes,
+          .scale_offset = LayoutOf(format).scale_offset(pool.entries_per_block),
           .log2_entries_per_block = pool.log2_entries_per_block,
           .num_slots = pool.capacity_blocks * pool.entries_per_block,
           .format = format,
@@ -135,7 +135,10 @@ absl::StatusOr<PageView> StoreImpl::Pages(int layer, PoolKind pool, PlaneKind pl
                   .entries_per_block = geometry.entries_per_block,
                   .format = pages.format,
                   .data_bytes = layout.data_bytes,
-                  .scale_bytes = layout.scale_bytes};
+                  .scale_bytes = layout.scale_bytes,
+                  .data_stride = layout.data_stride(),
+                  .scale_stride = layout.scale_stride(),
+                  .scale_offset = pages.scale_offset};
 }
 
 int64_t StoreImpl::memory_bytes() const {

@@ -72,7 +72,7 @@ class TestPlane {
     const int64_t entries = int64_t{1} << options_.log2_entries_per_block;
     return {.base = bytes_.data(),
             .block_stride = options_.block_stride,
-            .scale_offset = entries * LayoutOf(options_.format).data_bytes,
+            .scale_offset = LayoutOf(options_.format).scale_offset(entries),
             .log2_entries_per_block = options_.log2_entries_per_block,
             .num_slots = num_slots(),
             .format = options_.format,
