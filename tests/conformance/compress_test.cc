@@ -243,7 +243,11 @@ TEST(CompressBackendsTest, HostAndCudaStoreTheSameBytes) {
       {RowFormat::kFlashMlaV4, RowFormat::kIndexerMxfp4},
       {RowFormat::kMxfp8V41, RowFormat::kIndexerFp8},
       {RowFormat::kNvfp4, RowFormat::kIndexerMxfp4},
-      {RowFormat::kFp8PerToken, RowFormat::kIndexerFp8}};
+      {RowFormat::kFp8PerToken, RowFormat::kIndexerFp8},
+      {RowFormat::kMxfp8V41Il, RowFormat::kIndexerMxfp4},
+      {RowFormat::kNvfp4V41Il, RowFormat::kIndexerMxfp4},
+      {RowFormat::kFp8PerTensor, RowFormat::kIndexerFp8},
+      {RowFormat::kNvfp4Rope, RowFormat::kIndexerFp8}};
   for (const auto& [latent, indexer] : formats) {
     for (const FloatType rows : {FloatType::kFloat32, FloatType::kBf16}) {
       SCOPED_TRACE(absl::StrCat("format ", static_cast<int>(latent)));

@@ -26,8 +26,8 @@ absl::Status Compare(const std::vector<uint16_t>& rows, const std::vector<float>
     uint8_t scale[64] = {};
     const float* const rope = rotates ? table.data() + i * terrace::kRopeChannels : nullptr;
     terrace::EncodeRow<F>(rows.data() + i * kChannels, rope, 1.0f, data, scale);
-    const uint8_t* const of_scales = stored + kTokens * page.data_bytes + i * page.scale_bytes;
-    if (std::memcmp(data, stored + i * page.data_bytes, page.data_bytes) != 0 ||
+    const uint8_t* const of_scales = stored + page.scale_offset + i * page.scale_stride;
+    if (std::memcmp(data, stored + i * page.data_stride, page.data_bytes) != 0 ||
         std::memcmp(scale, of_scales, page.scale_bytes) != 0) {
       return absl::InternalError(absl::StrCat("row ", i, " of ", terrace::RowFormatName(F)));
     }
