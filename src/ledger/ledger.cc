@@ -107,11 +107,12 @@ absl::StatusOr<Plan> Ledger::Append(absl::Span<const StepRequest> batch) {
 absl::Status Ledger::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
   Sequence* const sequence = impl_->sequences.Find(id);
   if (sequence == nullptr) return SequenceTable::NotFound(id);
-  const size_t room = geometry().max_context_tokens - sequence->known;
+  // One id more than rows: it is sampled after the last row.
+  const size_t room = geometry().max_context_tokens + 1 - sequence->known;
   if (tokens.size() > room) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%d tokens after %d are beyond max_context_tokens, %d", tokens.size(),
-                        sequence->known, geometry().max_context_tokens));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%d tokens after %d are beyond max_context_tokens, %d, and the one sampled after them",
+        tokens.size(), sequence->known, geometry().max_context_tokens));
   }
   sequence->known += static_cast<int32_t>(tokens.size());
   impl_->prefixes.PublishCommitted(*sequence, tokens);
@@ -201,7 +202,15 @@ absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {
                       .approximate = sequence->approximate};
 }
 
-PoolUse Ledger::Use(int pool) const { return impl_->pools.UseOf(pool); }
+absl::StatusOr<PoolUse> Ledger::Use(PoolIndex pool) const {
+  const int num_pools = geometry().num_pools;
+  if (pool < PoolIndex(0) || pool >= PoolIndex(num_pools)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("pool %d is not one of the ledger's %d pools", pool.value(), num_pools));
+  }
+  return impl_->pools.UseOf(pool.value());
+}
+
 int32_t Ledger::num_sequences() const { return impl_->sequences.num_live(); }
 PlanNumber Ledger::last_plan() const { return PlanNumber(impl_->pools.last_plan()); }
 const Geometry& Ledger::geometry() const { return impl_->options.geometry; }

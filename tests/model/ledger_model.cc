@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/plan/step_expand.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -86,7 +87,6 @@ std::vector<LedgerModel::Change> LedgerModel::ChangesOf(const ModelSequence& seq
 }
 
 Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
-  if (batch.empty()) return Code(absl::StatusCode::kInvalidArgument);
   if (in_flight_plans_ > 0 && last_plan_ - retired_ == static_cast<uint64_t>(in_flight_plans_)) {
     return Code(absl::StatusCode::kFailedPrecondition);
   }
@@ -116,14 +116,15 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int64_t over = held[p] - geometry_.pools[p].capacity_blocks;
     if (over > 0) {
-      return {absl::StatusCode::kOutOfRange, Shortage{p, static_cast<int32_t>(over), false}};
+      return {absl::StatusCode::kOutOfRange,
+              Shortage{PoolIndex(p), static_cast<int32_t>(over), false}};
     }
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int64_t missing = taken[p] - NumFree(p) - (idle() ? released[p] : 0);
     if (taken[p] > 0 && missing > 0) {
       return {absl::StatusCode::kResourceExhausted,
-              Shortage{p, static_cast<int32_t>(missing), true}};
+              Shortage{PoolIndex(p), static_cast<int32_t>(missing), true}};
     }
   }
   return {};
@@ -132,7 +133,7 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
 Outcome LedgerModel::ExpectCommit(SequenceId id, int64_t tokens) const {
   const ModelSequence* const sequence = Find(id);
   if (sequence == nullptr) return Code(absl::StatusCode::kNotFound);
-  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens;
+  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens + 1;
   return Code(fits ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
 }
 
@@ -321,7 +322,7 @@ void LedgerModel::CheckSnapshot(const Plan& plan) {
 
 void LedgerModel::CheckAgainst(const Ledger& ledger) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
-    const PoolUse use = ledger.Use(p);
+    const PoolUse use = UseOf(ledger, p);
     Expect(use.live == static_cast<int32_t>(owner_[p].size()), "live blocks");
     Expect(use.draining == static_cast<int32_t>(draining_[p].size()), "draining blocks");
     Expect(use.free == NumFree(p), "free blocks");
