@@ -19,7 +19,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,8 +42,6 @@ struct StoreOptions {
   ModelSpec model;
   Geometry geometry;
   LayerRange layers = {};  // count 0 = all
-  // Ledger::epoch() of the ledger to follow; none: that of the first plan that it begins.
-  std::optional<uint64_t> epoch = std::nullopt;
 };
 
 // bf16 rows in the backend's memory, 16-byte aligned. Shape: [rows, channels].
@@ -144,8 +141,7 @@ class Store {
   // Needed before rows are rotated.
   absl::Status SetRopeTables(absl::Span<const RopeTableView> tables);
 
-  // The global scale of a layer's latent rows, in formats that have one (HasGlobalScale); 1 until
-  // set. None in the overlap pool.
+  // NVFP4's global scale of a layer's latent rows; 1 until set. None in the overlap pool.
   // Errors: FailedPrecondition once that layer's pool was written; InvalidArgument unless finite
   // and above 0.
   absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);
@@ -154,13 +150,13 @@ class Store {
   // rows. Once a plan, in order of number. padded_token_rows: rows up to it read as "no token", for
   // batches padded to a captured size.
   // Errors: InvalidArgument for a plan that was moved from, of another geometry, or seen before.
-  // FailedPrecondition for another epoch or where plans are missing in between: ask the ledger for a Snapshot(), begin
-  // that, then the step that it was taken at or the next. FailedPrecondition too for a step of
-  // another generation, and for an older one's snapshot: plans were abandoned (Ledger::Abandon), so
-  // the next to begin is a newer snapshot. And for a step that was begun and compressed before, also
-  // behind a snapshot: Compress folds in place. Nothing was enqueued then. Any other error is the
-  // backend's, in the middle of the work: from then on every call that would enqueue something is a
-  // FailedPrecondition, until a Snapshot() is begun.
+  // FailedPrecondition for another epoch or where plans are missing in between: ask the ledger for a
+  // Snapshot(), begin that, then the step that it was taken at or the next. FailedPrecondition too
+  // for a step of another generation, and for an older one's snapshot: plans were abandoned
+  // (Ledger::Abandon), so the next to begin is a newer snapshot. And for a step that was begun and
+  // compressed before, also behind a snapshot: Compress folds in place. Nothing was enqueued then.
+  // Any other error is the backend's, in the middle of the work: from then on every call that would
+  // enqueue something is a FailedPrecondition, until a Snapshot() is begun.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
   // Rotates, quantizes and scatters the rows of one layer in one launch.
