@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,6 +43,8 @@ struct StoreOptions {
   ModelSpec model;
   Geometry geometry;
   LayerRange layers = {};  // count 0 = all
+  // Ledger::epoch() of the ledger to follow; none: that of the first plan that it begins.
+  std::optional<uint64_t> epoch = std::nullopt;
 };
 
 // bf16 rows in the backend's memory, 16-byte aligned. Shape: [rows, channels].
@@ -141,7 +144,8 @@ class Store {
   // Needed before rows are rotated.
   absl::Status SetRopeTables(absl::Span<const RopeTableView> tables);
 
-  // NVFP4's global scale of a layer's latent rows; 1 until set. None in the overlap pool.
+  // The global scale of a layer's latent rows, in formats that have one (HasGlobalScale); 1 until
+  // set. None in the overlap pool.
   // Errors: FailedPrecondition once that layer's pool was written; InvalidArgument unless finite
   // and above 0.
   absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);

@@ -52,7 +52,7 @@ absl::Status Check(bool rotates) {
   std::vector<float> table(1024 * terrace::kRopeChannels);
   for (float& value : table) value = normal(random);
   const std::vector<terrace::RopeTableView> tables(model->ropes.size(), {table.data(), 1024});
-  if (auto status = (*cache)->SetRopeTables(tables); !status.ok()) return status;
+  if (auto status = (*cache)->store().SetRopeTables(tables); !status.ok()) return status;
 
   std::vector<int32_t> slots(kTokens);
   for (int32_t i = 0; i < kTokens; ++i) slots[i] = i;
