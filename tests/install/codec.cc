@@ -36,9 +36,10 @@ absl::Status Compare(const std::vector<uint16_t>& rows, const std::vector<float>
 }
 
 template <terrace::RowFormat F>
-absl::Status Check(bool rotates) {
+absl::Status Check() {
   auto model = terrace::MakeModel({.ratios = {0}, .latent_format = F});
   if (!model.ok()) return model.status();
+  const bool rotates = model->pools[0].planes[0].rope_before_store;
   auto cache = terrace::Cache::Create(
       {.model = *model,
        .memory_bytes = 64 * terrace::kMiB,
@@ -70,11 +71,11 @@ absl::Status Check(bool rotates) {
 
 int main() {
   using terrace::RowFormat;
-  absl::Status status = Check<RowFormat::kBf16>(false);
-  status.Update(Check<RowFormat::kFp8PerToken>(false));
-  status.Update(Check<RowFormat::kNvfp4>(false));
-  status.Update(Check<RowFormat::kFlashMlaV4>(true));
-  status.Update(Check<RowFormat::kMxfp8V41>(true));
+  absl::Status status = Check<RowFormat::kBf16>();
+  status.Update(Check<RowFormat::kFp8PerToken>());
+  status.Update(Check<RowFormat::kNvfp4>());
+  status.Update(Check<RowFormat::kFlashMlaV4>());
+  status.Update(Check<RowFormat::kMxfp8V41>());
   std::puts(status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }
