@@ -19,8 +19,8 @@
 //
 // Thread-safe: the two sides are. One thread may be in a call of the scheduler's side while another
 // is in a call of the worker's side; on each side one call at a time. They share nothing that
-// changes. Where the scheduler appends while the worker is in an earlier plan, in_flight_plans is
-// above 0.
+// changes but the number of the last plan and its generation. Where the scheduler appends while the
+// worker is in an earlier plan, in_flight_plans is above 0.
 
 #ifndef TERRACE_CACHE_H_
 #define TERRACE_CACHE_H_
