@@ -26,8 +26,8 @@ absl::Status Compare(const std::vector<uint16_t>& rows, const std::vector<float>
     uint8_t scale[64] = {};
     const float* const rope = rotates ? table.data() + i * terrace::kRopeChannels : nullptr;
     terrace::EncodeRow<F>(rows.data() + i * kChannels, rope, 1.0f, data, scale);
-    const uint8_t* const of_scales = stored + kTokens * page.data_bytes + i * page.scale_bytes;
-    if (std::memcmp(data, stored + i * page.data_bytes, page.data_bytes) != 0 ||
+    const uint8_t* const of_scales = stored + page.scale_offset + i * page.scale_stride;
+    if (std::memcmp(data, stored + i * page.data_stride, page.data_bytes) != 0 ||
         std::memcmp(scale, of_scales, page.scale_bytes) != 0) {
       return absl::InternalError(absl::StrCat("row ", i, " of ", terrace::RowFormatName(F)));
     }
@@ -36,9 +36,10 @@ absl::Status Compare(const std::vector<uint16_t>& rows, const std::vector<float>
 }
 
 template <terrace::RowFormat F>
-absl::Status Check(bool rotates) {
+absl::Status Check() {
   auto model = terrace::MakeModel({.ratios = {0}, .latent_format = F});
   if (!model.ok()) return model.status();
+  const bool rotates = model->pools[0].planes[0].rope_before_store;
   auto cache = terrace::Cache::Create(
       {.model = *model,
        .memory_bytes = 64 * terrace::kMiB,
@@ -52,7 +53,7 @@ absl::Status Check(bool rotates) {
   std::vector<float> table(1024 * terrace::kRopeChannels);
   for (float& value : table) value = normal(random);
   const std::vector<terrace::RopeTableView> tables(model->ropes.size(), {table.data(), 1024});
-  if (auto status = (*cache)->SetRopeTables(tables); !status.ok()) return status;
+  if (auto status = (*cache)->store().SetRopeTables(tables); !status.ok()) return status;
 
   std::vector<int32_t> slots(kTokens);
   for (int32_t i = 0; i < kTokens; ++i) slots[i] = i;
@@ -70,11 +71,11 @@ absl::Status Check(bool rotates) {
 
 int main() {
   using terrace::RowFormat;
-  absl::Status status = Check<RowFormat::kBf16>(false);
-  status.Update(Check<RowFormat::kFp8PerToken>(false));
-  status.Update(Check<RowFormat::kNvfp4>(false));
-  status.Update(Check<RowFormat::kFlashMlaV4>(true));
-  status.Update(Check<RowFormat::kMxfp8V41>(true));
+  absl::Status status = Check<RowFormat::kBf16>();
+  status.Update(Check<RowFormat::kFp8PerToken>());
+  status.Update(Check<RowFormat::kNvfp4>());
+  status.Update(Check<RowFormat::kFlashMlaV4>());
+  status.Update(Check<RowFormat::kMxfp8V41>());
   std::puts(status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }

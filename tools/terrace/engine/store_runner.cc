@@ -83,11 +83,9 @@ absl::Status StoreRunner::MakeRopes(int32_t positions) {
     if (backend_->name() != "host") {
       const int64_t size = static_cast<int64_t>(table.size());
       BackendBuffer<float>& memory = device_ropes_.emplace_back();
-      absl::Status status = memory.Allocate(*backend_, size, Stream{});
-      if (status.ok()) {
-        status = backend_->Upload(memory.data(), data, size * int64_t{sizeof(float)}, stream_);
-      }
-      if (!status.ok()) return status;
+      TERRACE_RETURN_IF_ERROR(memory.Allocate(*backend_, size, Stream{}));
+      TERRACE_RETURN_IF_ERROR(
+          backend_->Upload(memory.data(), data, size * int64_t{sizeof(float)}, stream_));
       data = memory.data();
     }
     views.push_back({data, positions});
