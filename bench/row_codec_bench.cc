@@ -44,7 +44,7 @@ struct Buffers {
   std::vector<uint16_t> rows = std::vector<uint16_t>(kRows * kLayout.channels);
   std::vector<uint8_t> data = std::vector<uint8_t>(kRows * kLayout.data_bytes);
   std::vector<uint8_t> scales = std::vector<uint8_t>(kRows * kLayout.scale_bytes);
-  std::vector<float> rope = MakeRopeTable(1000, kRopeBaseWindow);
+  std::vector<float> rope = MakeRopeTable(1000, kWindowRope);
 
   Buffers() {
     std::mt19937 random(1);

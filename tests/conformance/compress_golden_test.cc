@@ -38,8 +38,7 @@ class GoldenLayer {
     EXPECT_TRUE(plan.ok()) << plan.status();
     store_ = *Store::Create({.model = *model, .geometry = plan->geometry}, backend_);
     ledger_ = *Ledger::Create({.geometry = plan->geometry});
-    rope_ = std::make_unique<BackendArray<float>>(
-        *backend_, MakeRopeTable(512, kRopeBaseCompressed, YarnScaling{}));
+    rope_ = std::make_unique<BackendArray<float>>(*backend_, MakeRopeTable(512, kCompressedRope));
     const RopeTableView view = {rope_->data(), 512};
     EXPECT_TRUE(store_->SetRopeTables({view, view}).ok());
   }
