@@ -36,8 +36,10 @@ constexpr int kBuffers = 4;      // that large inputs and outputs rotate through
 constexpr int kLargeCalls = 16;  // in one graph
 constexpr int kSmallCalls = 128;
 
-constexpr RowFormat kLatents[] = {RowFormat::kFlashMlaV4, RowFormat::kBf16, RowFormat::kFp8PerToken,
-                                  RowFormat::kNvfp4, RowFormat::kMxfp8V41};
+constexpr RowFormat kLatents[] = {
+    RowFormat::kFlashMlaV4, RowFormat::kBf16,         RowFormat::kFp8PerToken,
+    RowFormat::kNvfp4,      RowFormat::kNvfp4V41Il,   RowFormat::kMxfp8V41,
+    RowFormat::kMxfp8V41Il, RowFormat::kFp8PerTensor, RowFormat::kNvfp4Rope};
 constexpr RowFormat kIndexers[] = {RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4};
 
 int64_t StoredBytes(RowFormat format) { return PageBytes(format, 1); }

@@ -111,9 +111,8 @@ void ReadRows(const PageView& pages, absl::Span<const int32_t> slots, uint16_t* 
     const uint8_t* const page = static_cast<const uint8_t*>(pages.base) +
                                 slot / pages.entries_per_block * pages.block_stride;
     const int32_t entry = slot % pages.entries_per_block;
-    const uint8_t* const data = page + int64_t{entry} * pages.data_bytes;
-    const uint8_t* const scale = page + int64_t{pages.entries_per_block} * pages.data_bytes +
-                                 int64_t{entry} * pages.scale_bytes;
+    const uint8_t* const data = page + int64_t{entry} * pages.data_stride;
+    const uint8_t* const scale = page + pages.scale_offset + int64_t{entry} * pages.scale_stride;
     DecodeRow<RowFormat::kFlashMlaV4>(data, scale, nullptr, 1.0f, out);
     out += kLatentChannels;
   }

@@ -1,12 +1,15 @@
 #include "terrace/cache.h"
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "src/base/status_macros.h"
 #include "src/base/thread_pool.h"
+#include "src/plan/epoch.h"
 #include "src/store/rope_tables.h"
 
 namespace terrace {
@@ -14,7 +17,7 @@ namespace terrace {
 using internal::ThreadPool;
 
 // A thread may be in the ledger while another is in the store (cache.h): nothing here changes after
-// Create but what one of the two owns.
+// Create but what one of the two owns, and two atomic numbers.
 class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}
@@ -27,7 +30,38 @@ class Cache::Impl {
   std::optional<internal::RopeTables> rope_tables;  // outlive the store, which borrows them
   std::unique_ptr<Ledger> ledger;
   std::unique_ptr<Store> store;
+  bool in_order = false;  // steps run before the next is appended: in_flight_plans is 0
+  // The ledger's, for the worker's side, which may be in another thread.
+  std::atomic<uint64_t> last_plan = 0;
+  std::atomic<uint32_t> generation = 1;
+
+  // Errors: FailedPrecondition where a layer's call would not be of the last step.
+  absl::Status CheckLastPlanBegun() const;
 };
+
+absl::Status Cache::Impl::CheckLastPlanBegun() const {
+  const PlanHeader& step = store->step();
+  const bool begun = step.total_bytes > 0;
+  if (!in_order || !begun) return absl::OkStatus();  // the store says that nothing has begun
+  const uint64_t last = last_plan;
+  const uint32_t of_ledger = generation;
+  if (step.generation != of_ledger) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("plan %d, which began last, is of generation %d, and the ledger abandoned "
+                        "it: it is at plan %d of generation %d; begin a Snapshot(), then a step",
+                        step.number, step.generation, last, of_ledger));
+  }
+  if (step.kind == PlanKind::kSnapshot) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "what began last is a snapshot at plan %d, and the last plan is %d: begin a step behind it",
+        step.number, last));
+  }
+  if (step.number == last) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("the last plan is %d, and what began last is plan %d: Begin(plan %d) comes "
+                      "before the calls of its layers",
+                      last, step.number, last));
+}
 
 Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Cache::~Cache() = default;
@@ -45,12 +79,15 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
 
   auto impl = std::make_unique<Impl>(std::move(backend));
   impl->capacity = std::move(capacity);
+  impl->in_order = options.in_flight_plans == 0;
+  const uint64_t epoch = options.epoch.has_value() ? *options.epoch : internal::NewEpoch();
   const Geometry& geometry = impl->capacity.geometry;
   TERRACE_ASSIGN_OR_RETURN(
-      impl->store, Store::Create({.model = options.model, .geometry = geometry}, impl->backend));
+      impl->store,
+      Store::Create({.model = options.model, .geometry = geometry, .epoch = epoch}, impl->backend));
   // After the store: memory that cannot be had fails there, before the ledger counts its blocks.
   TERRACE_ASSIGN_OR_RETURN(impl->ledger, Ledger::Create({.geometry = geometry,
-                                                         .epoch = options.epoch,
+                                                         .epoch = epoch,
                                                          .in_flight_plans = options.in_flight_plans,
                                                          .prefix = options.prefix}));
 
@@ -78,7 +115,9 @@ absl::StatusOr<PrefixMatch> Cache::ExtendMatch(SequenceId id) {
 absl::StatusOr<SequenceId> Cache::Fork(SequenceId id) { return impl_->ledger->Fork(id); }
 
 absl::StatusOr<Plan> Cache::Append(absl::Span<const StepRequest> batch) {
-  return impl_->ledger->Append(batch);
+  absl::StatusOr<Plan> plan = impl_->ledger->Append(batch);
+  if (plan.ok()) impl_->last_plan = plan->number().value();
+  return plan;
 }
 
 absl::Status Cache::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
@@ -93,7 +132,11 @@ absl::Status Cache::FreeSequence(SequenceId id) { return impl_->ledger->FreeSequ
 
 absl::Status Cache::Retire(PlanNumber plan) { return impl_->ledger->Retire(plan); }
 
-absl::StatusOr<Abandoned> Cache::Abandon(PlanNumber first) { return impl_->ledger->Abandon(first); }
+absl::StatusOr<Abandoned> Cache::Abandon(PlanNumber first) {
+  absl::StatusOr<Abandoned> abandoned = impl_->ledger->Abandon(first);
+  if (abandoned.ok()) impl_->generation = impl_->ledger->generation();
+  return abandoned;
+}
 
 absl::StatusOr<Abandoned> Cache::Distrust(absl::Span<const Distrusted> sequences) {
   return impl_->ledger->Distrust(sequences);
@@ -108,46 +151,56 @@ absl::StatusOr<SequenceInfo> Cache::Info(SequenceId id) const { return impl_->le
 absl::StatusOr<PoolUse> Cache::Use(PoolIndex pool) const { return impl_->ledger->Use(pool); }
 int32_t Cache::num_sequences() const { return impl_->ledger->num_sequences(); }
 PlanNumber Cache::last_plan() const { return impl_->ledger->last_plan(); }
+uint64_t Cache::epoch() const { return impl_->ledger->epoch(); }
+uint32_t Cache::generation() const { return impl_->ledger->generation(); }
 
 absl::Status Cache::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
   return impl_->store->Begin(plan, stream, padded_token_rows);
 }
 
 absl::Status Cache::Write(int layer, const LayerRows& rows, Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->Write(layer, rows, stream);
 }
 
 absl::Status Cache::Compress(int layer, const CompressInputs& inputs, Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->Compress(layer, inputs, stream);
 }
 
 absl::Status Cache::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
                                   const SlotsOut& out, Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->TranslateTopK(layer, queries, top_k, out, stream);
 }
 
 absl::Status Cache::TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
                                      const SlotsOut& out, Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->TranslateVisible(layer, queries, max_entries, out, stream);
 }
 
 absl::Status Cache::TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
                                     Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->TranslateWindow(layer, queries, out, stream);
 }
 
 absl::Status Cache::GatherTopK(int layer, const Queries& queries, const TopK& top_k,
                                const RowsOut& out, Stream stream, PlaneKind plane) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->GatherTopK(layer, queries, top_k, out, stream, plane);
 }
 
 absl::Status Cache::GatherVisible(int layer, const Queries& queries, int32_t max_entries,
                                   const RowsOut& out, Stream stream, PlaneKind plane) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->GatherVisible(layer, queries, max_entries, out, stream, plane);
 }
 
 absl::Status Cache::GatherWindow(int layer, const Queries& queries, const RowsOut& out,
                                  Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->GatherWindow(layer, queries, out, stream);
 }
 

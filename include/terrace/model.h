@@ -44,8 +44,10 @@ struct PoolSpec {
   // A power of two; full pools: chunk_tokens / ratio, overlap and state pools 1.
   int32_t entries_per_block = 0;
   PoolLayout layout = PoolLayout::kBlockMajor;
-  int64_t page_align = 32;    // bytes, a multiple of 16 that divides block_align
-  int64_t block_align = 576;  // bytes, a multiple of 16: FlashMLA's multiple for the V4 row
+  int64_t page_align = 32;  // bytes, a multiple of 16 that divides block_align
+  // Bytes, a multiple of 16, and of the row in formats that have scales behind each row's data. 576
+  // is FlashMLA's multiple for the V4 row.
+  int64_t block_align = 576;
 
   friend bool operator==(const PoolSpec&, const PoolSpec&) = default;
 };
@@ -109,7 +111,9 @@ struct LayeredModelOptions {
   int32_t top_k = 512;
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;
-  int64_t block_align = 0;  // 0 = 576 (512 with a V4.1 format), made a multiple of page_align
+  // 0 = what readers of the latent format ask for (docs/formats.md section 1), made a multiple of
+  // page_align.
+  int64_t block_align = 0;
 };
 
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then

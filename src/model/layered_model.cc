@@ -88,8 +88,21 @@ void AddStatePools(const LayeredModelOptions& options, const PoolSpec& base, Mod
   }
 }
 
-// What FlashMLA asks of the distance between two blocks.
-int64_t DefaultBlockAlign(RowFormat latent) { return latent == RowFormat::kMxfp8V41 ? 512 : 576; }
+// What the readers of a format ask of the distance between two blocks (docs/formats.md section 1).
+int64_t DefaultBlockAlign(RowFormat latent) {
+  const RowLayout layout = LayoutOf(latent);
+  if (layout.place == ScalePlace::kBehindRow) return layout.row_bytes();
+  switch (latent) {
+    case RowFormat::kNvfp4:
+    case RowFormat::kMxfp8V41:
+    case RowFormat::kFp8PerTensor:
+      return 512;
+    case RowFormat::kNvfp4Rope:
+      return 16;
+    default:
+      return 576;
+  }
+}
 
 // 4 and 128 in turn, ending on 4, after `first` twice.
 std::vector<int32_t> AlternatingRatios(int32_t first, int num_layers) {

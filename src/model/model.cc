@@ -93,6 +93,13 @@ absl::Status ValidatePlanes(const PoolSpec& pool) {
                      " of ", LayoutOf(format).channels, " channels, not ", channels,
                      plane == 0 ? " (the latent)" : " (the indexer key)");
     }
+    // What reads rows with their scales behind their data steps over blocks row by row.
+    const RowLayout layout = LayoutOf(format);
+    if (layout.place == ScalePlace::kBehindRow && pool.block_align % layout.row_bytes() != 0) {
+      return Invalid("pool ", pool.name, ": block_align ", pool.block_align,
+                     " is not a multiple of ", layout.row_bytes(), ", a row of ",
+                     RowFormatName(format));
+    }
   }
   return absl::OkStatus();
 }

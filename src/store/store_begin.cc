@@ -64,16 +64,16 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
   if (header.fingerprint != fingerprint_) {
     return Invalid("plan ", header.number, " was made for another geometry");
   }
+  if (epoch_.value_or(header.epoch) != header.epoch) {
+    return absl::FailedPreconditionError(absl::StrCat("plan ", header.number, " is of epoch ",
+                                                      header.epoch, ", this store follows epoch ",
+                                                      *epoch_, ": another ledger made it"));
+  }
   if (!torn_.ok() && !plan.is_snapshot()) return torn_;
   if (!begun_) {
     if (plan.is_snapshot() || header.number == 1) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
         "plan ", header.number, " is the first this store sees: begin with plan 1 or a snapshot"));
-  }
-  if (header.epoch != epoch_) {
-    return absl::FailedPreconditionError(absl::StrCat("plan ", header.number, " is of epoch ",
-                                                      header.epoch, ", this store follows epoch ",
-                                                      epoch_));
   }
   // Steps of another generation were abandoned, or follow ones that this store began and that were.
   const uint32_t generation = step_.generation;
@@ -89,6 +89,11 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
     return Invalid("plan ", header.number, " comes after plan ", last_number_,
                    ": it was seen before");
   }
+  if (header.number == folded_number_ && !plan.is_snapshot()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "plan ", header.number, " was begun and compressed before: its state is folded in place, ",
+        "so go on with the next plan, or abandon this one (Ledger::Abandon)"));
+  }
   if (header.number > last_number_ + 1 && !plan.is_snapshot()) {
     return absl::FailedPreconditionError(
         absl::StrCat("plan ", header.number, " comes after plan ", last_number_,
@@ -98,6 +103,8 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
 }
 
 absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
+  if (plan.bytes().empty())
+    return Invalid("the plan has 0 bytes, not ", sizeof(PlanHeader), " or more: it was moved from");
   const PlanHeader& header = plan.header();
   TERRACE_RETURN_IF_ERROR(CheckOrder(plan));
   if (padded_token_rows < 0 || padded_token_rows > geometry_.max_step_tokens ||
@@ -154,7 +161,7 @@ absl::Status StoreImpl::EnqueueBegin(const Plan& plan, bool in_pieces, int32_t p
   if (status.ok() && header.num_checkpoints > 0 && captured_number_ != header.number) {
     status = EnqueueCaptureOverlap(
         reinterpret_cast<const CheckpointRecord*>(tables_ + header.checkpoints_offset),
-        plan.sequences()[0].checkpoint_begin, stream);
+        plan.num_settled_checkpoints(), stream);
     if (status.ok()) captured_number_ = header.number;
   }
   // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.

@@ -107,6 +107,7 @@ absl::Status StoreImpl::Compress(int layer, const CompressInputs& inputs, Stream
   const int num_planes = static_cast<int>(pool.planes.size());
   const LayerPages& overlap = LayerOf(layer).of(PoolKind::kOverlap);
   CompressParams params{};
+  params.layer = layer;
   params.pool_index = row.pool;
   params.pool = geometry_.pools[row.pool];
   params.max_drafts = geometry_.max_drafts;
@@ -141,6 +142,8 @@ absl::Status StoreImpl::Compress(int layer, const CompressInputs& inputs, Stream
   params.state_table = view_.block_table[state.pool];
   absl::Status status = On(stream).Compress(params, stream);
   if (status.ok()) MarkWritten(row);
+  // Also where it failed: a part may have been enqueued. Behind a snapshot nothing is folded.
+  if (step_.kind == PlanKind::kStep) folded_number_ = step_.number;
   return status;
 }
 

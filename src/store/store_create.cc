@@ -67,7 +67,8 @@ StoreImpl::StoreImpl(const StoreOptions& options, LayerRange layers,
       fingerprint_(Fingerprint(options.geometry)),
       layers_(layers),
       backend_(std::move(backend)),
-      kernels_(KernelBackend::Of(*backend_)) {}
+      kernels_(KernelBackend::Of(*backend_)),
+      epoch_(options.epoch) {}
 
 // The memory goes back behind the last call.
 StoreImpl::~StoreImpl() {

@@ -117,13 +117,8 @@ absl::Status StoreImpl::WriteSlots(int layer, PoolKind pool, PlaneKind plane, co
                                    const SlotList& slots, Stream stream) {
   TERRACE_RETURN_IF_ERROR(torn_);
   TERRACE_ASSIGN_OR_RETURN(const LayerPages row, FindRow(layer, pool));
-  if (slots.count < 0) return Invalid("count is ", slots.count, ", negative");
-  if (slots.count > 0 && (rows.data == nullptr || slots.slots == nullptr)) {
-    return Invalid("the rows or their slots are null");
-  }
-  if (!IsAligned(slots.slots, 4) || !IsAligned(slots.positions, 4)) {
-    return Invalid("the slots or positions are not 4-byte aligned");
-  }
+  TERRACE_RETURN_IF_ERROR(CheckSlots(slots));
+  if (slots.count > 0 && rows.data == nullptr) return Invalid("the rows are null");
   WriteParams params{};
   params.counters = view_.counters;
   TERRACE_RETURN_IF_ERROR(AddSegment(

@@ -201,7 +201,7 @@ TEST_F(DesignStep, EveryQueryFindsItsWindowAndItsChosenEntries) {
       const uint16_t* const row =
           reinterpret_cast<const uint16_t*>(static_cast<const uint8_t*>(view->base) +
                                             slot / view->entries_per_block * view->block_stride +
-                                            slot % view->entries_per_block * view->data_bytes);
+                                            slot % view->entries_per_block * view->data_stride);
       EXPECT_EQ(std::vector<uint16_t>(row, row + kChannels),
                 RowAt(rows, static_cast<int>(q) * 4 + k));
     }

@@ -14,7 +14,6 @@
 #include "gtest/gtest.h"
 #include "terrace/cache.h"
 #include "tests/support/small_cache.h"
-#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -100,7 +99,7 @@ TEST_F(CacheThreadsTest, TheSchedulerPlansAheadWhileAWorkerRunsEarlierPlans) {
       EXPECT_TRUE(cache_->Probe({.tokens = prompt}).ok());
       EXPECT_TRUE(cache_->Snapshot().ok());
       EXPECT_EQ(cache_->Info(admission->id)->length, fed);
-      EXPECT_GT(UseOf(*cache_, 0).live, 0);
+      EXPECT_GT(cache_->Use(PoolIndex(0))->live, 0);
       EXPECT_EQ(cache_->geometry().max_sequences, cache_->capacity().geometry.max_sequences);
     }
     EXPECT_TRUE(cache_->Commit(admission->id, {7}).ok());

@@ -24,9 +24,13 @@ void PrefixModel::Hear(absl::Span<const PrefixEvent> events) {
     const bool stored = event.kind == PrefixEvent::Kind::kChunkStored ||
                         event.kind == PrefixEvent::Kind::kCheckpointStored;
     bool told = false;
+    bool marked = false;
     for (const auto& [key, sequence] : sequences_) {
       const int32_t settled = sequence.settled() / geometry_.chunk_tokens;
       told |= stored && sequence.in_index && sequence.taint == 0 && has(sequence, event, settled);
+      marked |= std::any_of(sequence.marks.begin(), sequence.marks.end(), [&](int32_t mark) {
+        return mark / geometry_.chunk_tokens == event.depth;
+      });
       Expect(event.kind != PrefixEvent::Kind::kChunkRemoved || !sequence.in_index ||
                  !has(sequence, event, sequence.published / geometry_.chunk_tokens),
              "a chunk was evicted that a live sequence uses");
@@ -35,7 +39,7 @@ void PrefixModel::Hear(absl::Span<const PrefixEvent> events) {
     if (event.kind != PrefixEvent::Kind::kCheckpointStored) continue;
     Expect(policy.kind != CheckpointPolicy::Kind::kNone, "a checkpoint under the policy None");
     Expect(policy.kind != CheckpointPolicy::Kind::kEveryTokens ||
-               event.depth * geometry_.chunk_tokens % policy.tokens == 0,
+               event.depth * geometry_.chunk_tokens % policy.tokens == 0 || marked,
            "a checkpoint that the policy does not ask for");
   }
 }

@@ -37,7 +37,7 @@ void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
   Expect(!plan.is_snapshot() && plan.sequences().size() == batch.size(), "plan kind and sequences");
   if (!fault_.empty()) return;
   const absl::Span<const CheckpointRecord> records = plan.checkpoints();
-  const size_t settled = batch.empty() ? 0 : plan.sequences()[0].checkpoint_begin;
+  const size_t settled = plan.num_settled_checkpoints();
   for (const CheckpointRecord& record : records.first(settled)) {
     const auto freed = freed_.find(record.sequence_index);
     const PrefixSequence* const sequence =

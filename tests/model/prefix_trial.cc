@@ -4,12 +4,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
 
 constexpr const char* kSalts[kNumSalts] = {"", "tenant"};
+
+// What a text's placeholders stand for: pictures inside a chunk and across chunks, one that begins
+// where another does and ends elsewhere, an adapter from a position on.
+constexpr KeyRange kPicture = {100, 300, "a cat"};
+constexpr KeyRange kAnotherThere = {100, 300, "a dog"};
+constexpr KeyRange kLater = {520, 530, "a cat"};
+constexpr KeyRange kAdapter = {256, KeyRange::kNoEnd, "adapter"};
+const std::vector<KeyRange> kPictures[kNumPictures] = {
+    {}, {kPicture}, {kAnotherThere}, {kPicture, kLater}, {kAdapter, kPicture}};
 
 // Texts that branch at some chunk borders and in the middle of some chunks: token `position` of
 // text `variant`.
@@ -29,9 +39,10 @@ std::string PrefixInstruction::ToString() const {
   switch (kind) {
     case Kind::kAllocate:
     case Kind::kProbe:
-      absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", refeed ",
-                      refeed.max_tokens, " ", refeed.approximate_tokens, ", priority ",
-                      static_cast<int>(priority), ", ttl ", time_to_live_ms);
+      absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", picture ", picture,
+                      ", marks ", absl::StrJoin(marks, " "), ", refeed ", refeed.max_tokens, " ",
+                      refeed.approximate_tokens, ", priority ", static_cast<int>(priority),
+                      ", ttl ", time_to_live_ms, ids_ahead ? ", ids ahead" : "");
       break;
     case Kind::kAppend:
       for (const StepRequest& r : batch) {
@@ -48,6 +59,7 @@ std::string PrefixInstruction::ToString() const {
 PrefixTrial::PrefixTrial(LedgerOptions options)
     : options_([&] {
         options.prefix.record_events = true;
+        options.epoch = 1;  // the twin's too: their plans have the same bytes
         return options;
       }()),
       model_(options_) {
@@ -129,9 +141,12 @@ SequenceRequest PrefixTrial::RequestOf(const PrefixInstruction& in) {
   for (int32_t p = 0; p < in.number; ++p) prompt_.push_back(TokenOf(in.variant, p));
   return {.tokens = prompt_,
           .salt = kSalts[in.salt],
+          .key_ranges = kPictures[in.picture],
+          .marks = in.marks,
           .refeed = in.refeed,
           .priority = in.priority,
-          .time_to_live_ms = in.time_to_live_ms};
+          .time_to_live_ms = in.time_to_live_ms,
+          .ids_ahead = in.ids_ahead};
 }
 
 void PrefixTrial::Allocate(const PrefixInstruction& in) {
@@ -156,7 +171,9 @@ void PrefixTrial::Probe(const PrefixInstruction& in) {
     Expect(*match == model_.ExpectMatch(request), "a look found something else than is cached");
   } else {
     const int64_t limit = options_.geometry.max_context_tokens;
-    Expect(in.number > limit || in.refeed.max_tokens < 0, "a good look is refused");
+    const bool bad_mark = std::any_of(in.marks.begin(), in.marks.end(),
+                                      [&](int32_t mark) { return mark < 0 || mark > limit; });
+    Expect(in.number > limit || in.refeed.max_tokens < 0 || bad_mark, "a good look is refused");
   }
 }
 

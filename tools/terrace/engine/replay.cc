@@ -107,7 +107,7 @@ int64_t PeakMemoryBytes() {
 bool ReplayResult::ok() const {
   return verifier.corrupt_rows == 0 && leaked_blocks == 0 && counters.nonfinite_values == 0 &&
          counters.skipped_slots == 0 && counters.skipped_entries == 0 &&
-         counters.skipped_positions == 0;
+         counters.skipped_positions == 0 && counters.stale_states == 0;
 }
 
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
@@ -144,6 +144,7 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
 
   Scheduler scheduler(ledger.get(), requests, runner.get(), options.scheduler);
   scheduler.OnStep(options.on_step);
+  scheduler.StopWhen(options.stop);
   const auto start = std::chrono::steady_clock::now();
   TERRACE_RETURN_IF_ERROR(scheduler.Run());
   if (runner != nullptr) TERRACE_RETURN_IF_ERROR(runner->Wait());

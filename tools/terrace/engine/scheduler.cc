@@ -20,6 +20,11 @@ Scheduler::Scheduler(Ledger* ledger, absl::Span<const TraceRequest> requests, St
 
 absl::Status Scheduler::Run() {
   while (stats_.completed + stats_.failed < stats_.requests) {
+    if (stop_ && stop_()) {
+      stats_.interrupted = true;
+      while (!running_.empty()) TERRACE_RETURN_IF_ERROR(Preempt());
+      break;
+    }
     AdmitArrivals();
     if (running_.empty() && waiting_.empty()) {
       now_ms_ = requests_[arrived_].arrival_ms;
