@@ -75,6 +75,10 @@ int main() {
   status.Update(Check<RowFormat::kNvfp4>(false));
   status.Update(Check<RowFormat::kFlashMlaV4>(true));
   status.Update(Check<RowFormat::kMxfp8V41>(true));
+  status.Update(Check<RowFormat::kMxfp8V41Il>(true));
+  status.Update(Check<RowFormat::kNvfp4V41Il>(true));
+  status.Update(Check<RowFormat::kFp8PerTensor>(true));
+  status.Update(Check<RowFormat::kNvfp4Rope>(true));
   std::puts(status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }
