@@ -57,6 +57,20 @@ __device__ __forceinline__ float* StateOf(const CompressParams& params,
   return PageOfBlock(params.state, params.state_table[sequence.sequence_index]);
 }
 
+__device__ __forceinline__ FedRange& RangeOf(float* state) {
+  return reinterpret_cast<StateHeader*>(state)->range;
+}
+
+// Counts the sequence's page if the step does not begin where it stood. Called by one thread.
+__device__ __forceinline__ void CheckState(const CompressParams& params,
+                                           const CompressSequence& sequence, FedRange range) {
+  if (!IsStale(range, sequence.first, params.max_drafts)) return;
+  Counters* const counters = params.step.counters;
+  AddToCounter(&counters->stale_states, 1);
+  atomicMax(reinterpret_cast<unsigned long long*>(&counters->first_stale_state),
+            StaleStateOf(params, sequence.sequence_index, sequence.first, range));
+}
+
 // Two neighbouring channels.
 struct Pair {
   float even;

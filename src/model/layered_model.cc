@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "src/base/check.h"
+#include "src/base/status_macros.h"
 #include "src/model/state_pages.h"
 #include "terrace/formats/row_format.h"
 #include "terrace/model.h"
@@ -146,7 +147,7 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
   model.chunk_tokens = options.chunk_tokens;
   model.max_context_tokens = options.max_context_tokens;
   model.top_k = options.top_k;
-  model.ropes = {RopeSpec{}, RopeSpec{.base = 160000, .yarn_factor = 16}};
+  model.ropes = {kWindowRope, kCompressedRope};
 
   PoolSpec base;
   base.layout = options.layout;
@@ -205,7 +206,7 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
     }
     model.layers.push_back(std::move(layer));
   }
-  if (absl::Status status = ValidateModel(model); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(ValidateModel(model));
   return model;
 }
 
@@ -222,9 +223,8 @@ absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name) {
 }
 
 absl::StatusOr<ModelSpec> ModelByName(absl::string_view name) {
-  const absl::StatusOr<LayeredModelOptions> options = ModelOptionsByName(name);
-  if (!options.ok()) return options.status();
-  return MakeModel(*options);
+  TERRACE_ASSIGN_OR_RETURN(const LayeredModelOptions options, ModelOptionsByName(name));
+  return MakeModel(options);
 }
 
 }  // namespace terrace

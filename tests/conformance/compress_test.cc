@@ -73,7 +73,7 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
   EXPECT_GT(sum.late_commits, 20);
   EXPECT_GT(sum.resumed, 5000);
   EXPECT_GT(sum.snapshots_in_step, 20);
-  EXPECT_GT(sum.snapshots_of_settled, 2);
+  EXPECT_GT(sum.snapshots_of_settled, 1);
   EXPECT_GT(sum.checks, 150);
 }
 

@@ -166,7 +166,8 @@ inline std::vector<uint16_t> RandomRows(std::mt19937_64& random, int64_t rows, i
 inline bool operator==(const Counters& a, const Counters& b) {
   return a.nonfinite_values == b.nonfinite_values && a.skipped_slots == b.skipped_slots &&
          a.skipped_entries == b.skipped_entries && a.skipped_positions == b.skipped_positions &&
-         a.truncated_queries == b.truncated_queries;
+         a.truncated_queries == b.truncated_queries && a.stale_states == b.stale_states &&
+         a.first_stale_state == b.first_stale_state;
 }
 
 }  // namespace terrace::testing

@@ -136,6 +136,7 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
   if (match.approximate) sequence.taint = ++fresh_;
   Attach(sequence, 0, match.resumed, admission.length, match.matched);
   sequence.refeed = request.refeed;
+  sequence.ids_ahead = request.ids_ahead;
   sequence.family = ++fresh_;
   AddAttachedPlans(sequence, 0, match.matched, match.resumed);
   sequences_[KeyOf(admission.id)] = std::move(sequence);
