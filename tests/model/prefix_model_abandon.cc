@@ -226,6 +226,7 @@ bool PrefixModel::LosesPath(const PrefixSequence& sequence, const Removed& chunk
 }
 
 void PrefixModel::CheckAffected(const std::vector<Key>& affected, const Abandoned& abandoned) {
+  starts_over_ = true;
   if (!Expect(affected.size() == abandoned.sequences.size(), "how many sequences start over")) {
     return;
   }
@@ -243,6 +244,8 @@ void PrefixModel::StartOver(Key key, const Admission& admission) {
   PrefixSequence sequence;
   sequence.salt = before.salt;
   sequence.refeed = before.refeed;
+  sequence.prompt = before.prompt;
+  sequence.reserve = before.reserve;
   sequence.family = ++fresh_;
   sequence.known = before.known;
   sequence.digests = before.digests;
@@ -251,6 +254,8 @@ void PrefixModel::StartOver(Key key, const Admission& admission) {
   if (before.in_index && before.taint == 0) {
     match =
         ExpectMatch({.tokens = sequence.tokens, .salt = sequence.salt, .refeed = sequence.refeed});
+    // Where room is set aside for others it may find less.
+    if (HasReservations() && admission.match.matched <= match.matched) match = admission.match;
   } else {
     sequence.in_index = false;
   }

@@ -144,6 +144,12 @@ class Generator {
     request.priority = static_cast<Priority>(Below(4) == 0 ? Below(3) : 1);
     if (Below(4) == 0) request.time_to_live_ms = 1 + Below(2000);
     if (Rarely()) request.refeed.max_tokens = -1;
+    if (Below(4) == 0) {
+      const int64_t tokens = request.number + (Below(2) == 0 ? 0 : Below(500));
+      request.reserve_tokens =
+          static_cast<int32_t>(std::min<int64_t>(tokens, geometry_.max_context_tokens));
+      if (Rarely()) request.reserve_tokens = Below(2) == 0 ? -1 : geometry_.max_context_tokens + 1;
+    }
     last_request_ = request;
     return request;
   }
@@ -259,7 +265,10 @@ TEST_P(PrefixModelTest, EverySequenceSeesItsOwnTokensAlone) {
         {"extended", counts.extended},
         {"abandoned", counts.abandoned},
         {"recovered", counts.recovered},
-        {"distrusted", counts.distrusted}});
+        {"distrusted", counts.distrusted},
+        {"reserved", counts.reserved},
+        {"no room", counts.unreserved},
+        {"waited", counts.waited}});
   line({{"chunks stored", figures.stored_chunks},
         {"duplicate", figures.duplicate_chunks},
         {"evicted", figures.evicted_chunks},
