@@ -103,7 +103,7 @@ class Decoder {
     switch (in.kind) {
       case Kind::kAppend:
         in.wrong = static_cast<uint32_t>(bytes_.Next());
-        for (int32_t i = 1 + bytes_.Below(3); i > 0; --i) in.batch.push_back(Step());
+        for (int32_t i = bytes_.Below(4); i > 0; --i) in.batch.push_back(Step());
         return in;
       case Kind::kAllocate:
       case Kind::kProbe:

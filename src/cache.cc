@@ -12,6 +12,8 @@ namespace terrace {
 
 using internal::ThreadPool;
 
+// A thread may be in the ledger while another is in the store (cache.h): nothing here changes after
+// Create but what one of the two owns.
 class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}
@@ -111,7 +113,7 @@ std::vector<PrefixEvent> Cache::TakeEvents() { return impl_->ledger->TakeEvents(
 PrefixFigures Cache::prefix_figures() const { return impl_->ledger->prefix_figures(); }
 absl::StatusOr<Plan> Cache::Snapshot() const { return impl_->ledger->Snapshot(); }
 absl::StatusOr<SequenceInfo> Cache::Info(SequenceId id) const { return impl_->ledger->Info(id); }
-PoolUse Cache::Use(int pool) const { return impl_->ledger->Use(pool); }
+absl::StatusOr<PoolUse> Cache::Use(PoolIndex pool) const { return impl_->ledger->Use(pool); }
 int32_t Cache::num_sequences() const { return impl_->ledger->num_sequences(); }
 PlanNumber Cache::last_plan() const { return impl_->ledger->last_plan(); }
 

@@ -10,7 +10,10 @@
 // limits.max_context_tokens positions, so 512 MiB for DeepSeek-V4-Flash's full 1,048,576. Lower the
 // limit where sequences are shorter.
 //
-// Thread-safe: no.
+// Thread-safe: the two sides are. One thread may be in a call of the scheduler's side while another
+// is in a call of the worker's side; on each side one call at a time. They share nothing that
+// changes. Where the scheduler appends while the worker is in an earlier plan, in_flight_plans is
+// above 0.
 
 #ifndef TERRACE_CACHE_H_
 #define TERRACE_CACHE_H_
@@ -74,7 +77,7 @@ class Cache {
   PrefixFigures prefix_figures() const;
   absl::StatusOr<Plan> Snapshot() const;
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
-  PoolUse Use(int pool) const;  // REQUIRES: 0 <= pool < num_pools
+  absl::StatusOr<PoolUse> Use(PoolIndex pool) const;
   int32_t num_sequences() const;
   PlanNumber last_plan() const;
 

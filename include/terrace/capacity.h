@@ -96,8 +96,9 @@ inline constexpr std::array<int64_t, 4> kQuotedContexts = {4 << 10, 32 << 10, 12
 int64_t TableBytes(const Geometry& geometry);
 
 // A table for people: a line a pool (blocks, bytes a block, useful, padding), then the sums and
-// what they hold.
-std::string ToTable(const CapacityPlan& plan);
+// what they hold. Columns that are wider than `columns` in all follow in a second table; 0 = any
+// width.
+std::string ToTable(const CapacityPlan& plan, int columns = 0);
 
 }  // namespace terrace
 

@@ -14,8 +14,8 @@
 // again each must be settled by Commit or taken back by Truncate. With k of d drafts accepted:
 // Truncate(length - (d - k)), then Commit the accepted ids and the one sampled after them.
 //
-// Thread-safe: no; one scheduler thread owns a ledger. Concurrent Probe calls with no other call
-// are safe.
+// Thread-safe: no; one call at a time, on any thread. Concurrent Probe calls with no other call are
+// safe. A ledger shares nothing with a store, whose calls may run beside its own.
 
 #ifndef TERRACE_LEDGER_H_
 #define TERRACE_LEDGER_H_
@@ -50,15 +50,23 @@ struct LedgerOptions {
   int32_t in_flight_plans = 0;
   PrefixOptions prefix = {};
   // For tests: called before blocks of a pool are taken; true acts as if that pool were short.
-  std::function<bool(int pool)> inject_shortage = {};
+  std::function<bool(PoolIndex pool)> inject_shortage = {};
 };
 
 struct SequenceRequest {
   absl::Span<const int32_t> tokens;  // the prompt's ids; may be empty
   // Prefixes are shared only under equal bytes: tenant, adapter, model version.
   absl::string_view salt = {};
-  // ChunkDigests(salt, tokens, chunk_tokens) if the caller kept them; empty: computed here. Only to
-  // save time: wrong ones find nothing.
+  // What tokens mean beside their ids. A chunk is shared where salt, ids and the ranges that touch it
+  // are equal: begin, end and key, compared byte by byte. So a match ends before another picture. A
+  // range that goes on as the sequence does, as an adapter's, has no end.
+  absl::Span<const KeyRange> key_ranges = {};
+  // Positions where a checkpoint is to stay whatever the policy, but under CheckpointPolicy::None: the
+  // ends of a system prompt, a tool's text, a document that others will share. Each counts rounded
+  // down to whole chunks. The first who feeds it leaves it, so that the second saves all before it.
+  absl::Span<const int32_t> marks = {};
+  // ChunkDigests(salt, tokens, chunk_tokens, key_ranges) if the caller kept them; empty: computed
+  // here. Only to save time: wrong ones find nothing.
   absl::Span<const ChunkDigest> digests = {};
   RefeedLimits refeed = {};
   // Of the chunks and checkpoints that the sequence uses, when nobody uses them any more.
@@ -121,18 +129,17 @@ struct SequenceInfo {
 // The counts of blocks are of `pool` and of now. Free, evictable, returning, preemptible and held
 // ones are all there are, but for those that the next plan alone needs.
 struct Shortage {
-  int32_t pool = 0;
+  PoolIndex pool;
   int32_t missing_blocks = 0;
   bool retry_later = false;  // false: larger than the pool, waiting never helps
 
-  int32_t needed_blocks = 0;     // that the call takes
-  int32_t free_blocks = 0;       // at once
-  int32_t evictable_blocks = 0;  // at once: cached, and no running plan names them
-  int32_t returning_blocks = 0;  // when all plans are retired: draining, or cached
-  int32_t preemptible_blocks =
-      0;                        // when sequences outside the step are freed: nobody else has them
-  int32_t held_blocks = 0;      // never by waiting: the step's own sequences have them
-  int32_t reserved_blocks = 0;  // of the first three, set aside for other sequences
+  int32_t needed_blocks = 0;       // that the call takes
+  int32_t free_blocks = 0;         // at once
+  int32_t evictable_blocks = 0;    // at once: cached, and no running plan names them
+  int32_t returning_blocks = 0;    // when all plans are retired: draining, or cached
+  int32_t preemptible_blocks = 0;  // when sequences outside the step are freed
+  int32_t held_blocks = 0;         // never by waiting: the step's own sequences have them
+  int32_t reserved_blocks = 0;     // of the first three, set aside for other sequences
   // The first plan whose Retire gives the pool enough, and how many blocks that makes free or
   // evictable. 0: no plan runs, or all of them are not enough.
   PlanNumber retire = PlanNumber(0);
@@ -246,8 +253,8 @@ class Ledger {
   // the next plan was to make. Affected are the named and all that have something that goes.
   // Generation and plans go on, and no store begins a snapshot.
   //
-  // A copy leaves no trace: forks made beyond `from` are to be named too, and after ClearPrefixes all
-  // that attached what goes. What a fork published that is freed by now goes only where it is below
+  // A copy leaves no trace: forks made beyond `from` are to be named too, those also of whoever
+  // computed what a named one attached, and after ClearPrefixes all that attached what goes. What a fork published that is freed by now goes only where it is below
   // a chunk of the named; ClearPrefixes forgets the rest.
   // Errors: NotFound; InvalidArgument for `from` outside 0..length. Nothing has changed then.
   // Cost: as Abandon.
@@ -270,9 +277,9 @@ class Ledger {
   absl::StatusOr<Plan> Snapshot() const;
 
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
-  // REQUIRES: 0 <= pool < num_pools.
+  // Errors: InvalidArgument for a pool that the geometry has not.
   // Cost: O(1) when no plan runs, else O(blocks of the pool).
-  PoolUse Use(int pool) const;
+  absl::StatusOr<PoolUse> Use(PoolIndex pool) const;
   int32_t num_sequences() const;
   PlanNumber last_plan() const;
   const Geometry& geometry() const;

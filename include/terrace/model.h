@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "terrace/formats/row_format.h"
+#include "terrace/ids.h"
 #include "terrace/pool_kinds.h"
 
 namespace terrace {
@@ -145,20 +146,20 @@ absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name);
 // Cost: O(layers).
 absl::Status ValidateModel(const ModelSpec& model);
 
-// Index of the window pool, or -1; of the overlap pool, or -1; of the state pool of a ratio, or -1.
-int WindowPool(const ModelSpec& model);
-int OverlapPool(const ModelSpec& model);
-int StatePool(const ModelSpec& model, int32_t ratio);
+// The window pool, the overlap pool, the state pool of a ratio; kNoPool where the model has none.
+PoolIndex WindowPool(const ModelSpec& model);
+PoolIndex OverlapPool(const ModelSpec& model);
+PoolIndex StatePool(const ModelSpec& model, int32_t ratio);
 
-// Index of the full pool that layer `layer` reads or writes, or -1 if it has a window alone.
-// REQUIRES: 0 <= layer < model.layers.size().
-int FullPool(const ModelSpec& model, int layer);
+// The full pool that layer `layer` reads or writes; kNoPool if it has a window alone, and for a
+// layer that the model has not.
+PoolIndex FullPool(const ModelSpec& model, int layer);
 
 // "window", "full", "overlap" or "state".
 absl::string_view PoolKindName(PoolKind kind);
 
-// How many layers of `layers` write to `pool`: whose pages it holds.
-int CountLayers(const ModelSpec& model, int pool, LayerRange layers);
+// How many layers of `layers` write to `pool`: whose pages it holds. 0 for a pool the model has not.
+int CountLayers(const ModelSpec& model, PoolIndex pool, LayerRange layers);
 
 }  // namespace terrace
 

@@ -9,9 +9,10 @@
 //
 // Stream: every call is ordered on the caller's stream; none synchronizes or allocates. One stream
 // at a time.
-// Thread-safe: no.
-// Errors: InvalidArgument for a layer, plane, pitch, alignment or pointer that cannot be; nothing
-// was enqueued then. Bad values on the device are skipped and counted (ReadCounters).
+// Thread-safe: no; one call at a time, over all stores of one backend. A store shares nothing with a
+// ledger, whose calls may run beside its own.
+// Errors: InvalidArgument for a layer, plane, count, pitch, alignment or pointer that cannot be;
+// nothing was enqueued then. Bad values on the device are skipped and counted (ReadCounters).
 
 #ifndef TERRACE_STORE_H_
 #define TERRACE_STORE_H_
@@ -87,8 +88,8 @@ struct CompressInputs {
   int32_t capacity = 0;
 };
 
-// Which token rows of the step ask. Null and 0: all of them, in order. A row outside the step asks
-// for nothing.
+// Which token rows of the step ask, at most max_step_tokens. Null and 0: all of them, in order. A
+// row outside the step asks for nothing.
 struct Queries {
   const int32_t* token_rows = nullptr;  // [count] in the backend's memory
   int32_t count = 0;
@@ -148,13 +149,13 @@ class Store {
   // Makes `plan` the current step: uploads it, patches the block tables, copies blocks, expands the
   // rows. Once a plan, in order of number. padded_token_rows: rows up to it read as "no token", for
   // batches padded to a captured size.
-  // Errors: InvalidArgument for a plan of another geometry or one seen before; FailedPrecondition
-  // for another epoch or where plans are missing in between: ask the ledger for a Snapshot(), begin
-  // that, then the step that it was taken at or the next. FailedPrecondition too for a step of
-  // another generation, and for an older one's snapshot: plans were abandoned (Ledger::Abandon), so
-  // the next to begin is a newer snapshot. Nothing was enqueued then. Any other error is the
-  // backend's, in the middle of the work: from then on every call that would enqueue something is a
-  // FailedPrecondition, until a Snapshot() is begun.
+  // Errors: InvalidArgument for a plan that was moved from, of another geometry, or seen before.
+  // FailedPrecondition for another epoch or where plans are missing in between: ask the ledger for a
+  // Snapshot(), begin that, then the step that it was taken at or the next. FailedPrecondition too
+  // for a step of another generation, and for an older one's snapshot: plans were abandoned
+  // (Ledger::Abandon), so the next to begin is a newer snapshot. Nothing was enqueued then. Any
+  // other error is the backend's, in the middle of the work: from then on every call that would
+  // enqueue something is a FailedPrecondition, until a Snapshot() is begun.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
   // Rotates, quantizes and scatters the rows of one layer in one launch.

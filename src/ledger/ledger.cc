@@ -216,12 +216,18 @@ absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {
                       .reserve_tokens = sequence->reserve_tokens};
 }
 
-PoolUse Ledger::Use(int pool) const {
-  PoolUse use = impl_->pools.UseOf(pool);
-  use.evictable_now = impl_->prefixes.CountEvictable(pool, impl_->pools.retired());
+absl::StatusOr<PoolUse> Ledger::Use(PoolIndex pool) const {
+  const int num_pools = geometry().num_pools;
+  if (pool < PoolIndex(0) || pool >= PoolIndex(num_pools)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("pool %d is not one of the ledger's %d pools", pool.value(), num_pools));
+  }
+  PoolUse use = impl_->pools.UseOf(pool.value());
+  use.evictable_now = impl_->prefixes.CountEvictable(pool.value(), impl_->pools.retired());
   use.evictable_later = use.cached - use.evictable_now;
   return use;
 }
+
 int32_t Ledger::num_sequences() const { return impl_->sequences.num_live(); }
 PlanNumber Ledger::last_plan() const { return PlanNumber(impl_->pools.last_plan()); }
 const Geometry& Ledger::geometry() const { return impl_->options.geometry; }

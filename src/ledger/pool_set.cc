@@ -10,7 +10,7 @@ namespace terrace::internal {
 PoolSet::PoolSet(const LedgerOptions& options)
     : options_(options),
       geometry_(options.geometry),
-      csa_state_pool_(CsaStatePool(options.geometry)),
+      csa_state_pool_(CsaStatePool(options.geometry).value()),
       rule_(options.geometry) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const PoolGeometry& pool = geometry_.pools[p];

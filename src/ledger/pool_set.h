@@ -63,7 +63,9 @@ class PoolSet {
   const BlockTable& table(int p) const { return tables_[p]; }
   PoolUse UseOf(int p) const;
   // For tests: the caller asked that this pool be short now.
-  bool ActsShort(int p) const { return options_.inject_shortage && options_.inject_shortage(p); }
+  bool ActsShort(int p) const {
+    return options_.inject_shortage && options_.inject_shortage(PoolIndex(p));
+  }
 
   // ---- Plans.
 

@@ -27,6 +27,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -182,8 +183,11 @@ class PrefixCache {
   }
 
   // prefix_cache_match.cc
-  Path FindPath(ChunkId from, absl::Span<const int32_t> tokens,
-                absl::Span<const ChunkDigest> digests, const Room& room) const;
+  Path FindPath(ChunkId from, int32_t chunks_before, absl::Span<const int32_t> tokens,
+                absl::Span<const ChunkDigest> digests, absl::Span<const KeyRange> ranges,
+                const Room& room) const;
+  Path FindPath(const SequencePrefix& prefix, const Room& room) const;
+  std::string KeysOfChunk(absl::Span<const KeyRange> ranges, int32_t chunk) const;
   uint64_t last_matched_plan() const;
   std::optional<CheckpointId> MatchedCheckpoint(ChunkId chunk, const Room& room) const;
   Resume FindPrompt(const SequenceRequest& request) const;

@@ -88,8 +88,7 @@ PrefixMatch PrefixCache::Readmit(Sequence& sequence) {
   prefix.uncounted = {};
   if (!prefix.publishes) return {};
   const Room room = RoomFor(&sequence);
-  const Path path = FindPath(prefix.tip, prefix.tail.Part(0, prefix.tail.size()), {}, room);
-  const Resume resume = ResumeAt(0, 0, path, prefix.refeed, room);
+  const Resume resume = ResumeAt(0, 0, FindPath(prefix, room), prefix.refeed, room);
   if (resume.path.chunks > 0) Attach(sequence, resume);
   prefix.uncounted = resume.match;  // where no step was made yet
   sequence.approximate = resume.match.approximate;

@@ -34,6 +34,9 @@ PrefixMatch PrefixCache::Admit(Sequence& sequence, const SequenceRequest& reques
   prefix.priority = request.priority;
   prefix.time_to_live_ms = request.time_to_live_ms;
   prefix.refeed = request.refeed;
+  prefix.keys = RangeKeys::Make(request.key_ranges);
+  prefix.marks =
+      request.marks.empty() ? nullptr : Marks::Make(request.marks, geometry_.chunk_tokens);
   const Resume resume = FindPrompt(request);
   prefix.tip = index_.AcquireRoot(request.salt);
   if (resume.path.chunks > 0) Attach(sequence, resume);
@@ -50,7 +53,7 @@ PrefixMatch PrefixCache::Extend(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
   if (!prefix.publishes) return {};
   const Room room = RoomFor(&sequence);
-  const Path path = FindPath(prefix.tip, prefix.tail.Part(0, prefix.tail.size()), {}, room);
+  const Path path = FindPath(prefix, room);
   const Resume resume = ResumeAt(sequence.length, prefix.chunks, path, {}, room);
   if (resume.path.chunks == 0) return {};
   prefix.tail.DropFront(int64_t{resume.path.chunks} * geometry_.chunk_tokens);
@@ -81,10 +84,11 @@ std::optional<CheckpointId> PrefixCache::MatchedCheckpoint(ChunkId chunk, const 
   return checkpoint;
 }
 
-// The chunks from `from` on down that `tokens` spell.
-PrefixCache::Path PrefixCache::FindPath(ChunkId from, absl::Span<const int32_t> tokens,
+// The chunks from `from` on down that `tokens` spell, of a path that has `chunks_before` already.
+PrefixCache::Path PrefixCache::FindPath(ChunkId from, int32_t chunks_before,
+                                        absl::Span<const int32_t> tokens,
                                         absl::Span<const ChunkDigest> digests,
-                                        const Room& room) const {
+                                        absl::Span<const KeyRange> ranges, const Room& room) const {
   Path path{.tip = from};
   int32_t cached = 0;
   const size_t chunk_tokens = geometry_.chunk_tokens;
@@ -92,8 +96,9 @@ PrefixCache::Path PrefixCache::FindPath(ChunkId from, absl::Span<const int32_t> 
   const size_t most = tokens.empty() ? 0 : (tokens.size() - 1) / chunk_tokens;
   for (size_t i = 0; i < most; ++i) {
     const absl::Span<const int32_t> chunk = tokens.subspan(i * chunk_tokens, chunk_tokens);
-    const ChunkDigest digest = digests.empty() ? index_.Hash(path.tip, chunk) : digests[i];
-    const std::optional<ChunkId> child = index_.FindChild(path.tip, digest, chunk);
+    const std::string keys = KeysOfChunk(ranges, chunks_before + path.chunks);
+    const ChunkDigest digest = digests.empty() ? index_.Hash(path.tip, chunk, keys) : digests[i];
+    const std::optional<ChunkId> child = index_.FindChild(path.tip, digest, chunk, keys);
     if (!child.has_value() || index_.plan(*child) > last_matched_plan()) break;
     if (room.chunks < Room::kUnlimited && IsCachedChunk(*child) && ++cached > room.chunks) break;
     path.tip = *child;
@@ -102,12 +107,24 @@ PrefixCache::Path PrefixCache::FindPath(ChunkId from, absl::Span<const int32_t> 
   return path;
 }
 
+// What the sequence's own tail finds below its path.
+PrefixCache::Path PrefixCache::FindPath(const SequencePrefix& prefix, const Room& room) const {
+  return FindPath(prefix.tip, prefix.chunks, prefix.tail.Part(0, prefix.tail.size()), {},
+                  RangesOf(prefix.keys), room);
+}
+
+std::string PrefixCache::KeysOfChunk(absl::Span<const KeyRange> ranges, int32_t chunk) const {
+  if (ranges.empty()) return {};
+  const int32_t begin = chunk * geometry_.chunk_tokens;
+  return ChunkKeys(ranges, begin, begin + geometry_.chunk_tokens);
+}
+
 PrefixCache::Resume PrefixCache::FindPrompt(const SequenceRequest& request) const {
   const std::optional<ChunkId> root = index_.FindRoot(request.salt);
   if (!root.has_value()) return {};
   const Room room = RoomFor(nullptr);
-  return ResumeAt(0, 0, FindPath(*root, request.tokens, request.digests, room), request.refeed,
-                  room);
+  const Path path = FindPath(*root, 0, request.tokens, request.digests, request.key_ranges, room);
+  return ResumeAt(0, 0, path, request.refeed, room);
 }
 
 // Where a sequence of `length` rows goes on, whose first `chunks_before` chunks come before `path`.

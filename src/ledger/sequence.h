@@ -7,11 +7,14 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "src/ledger/block_range.h"
+#include "src/ledger/marks.h"
 #include "src/ledger/prefix_ids.h"
+#include "src/ledger/range_keys.h"
 #include "src/ledger/token_tail.h"
 #include "terrace/ids.h"
 #include "terrace/pool_kinds.h"
@@ -31,9 +34,11 @@ struct SequencePrefix {
   int64_t time_to_live_ms = 0;
   RefeedLimits refeed;
   int32_t prompt_tokens = 0;
-  bool returning = false;      // it was served before, and preempted
-  bool counted = false;        // its first step was made: the figures have it
-  PrefixMatch uncounted = {};  // what it found until then
+  bool returning = false;                 // it was served before, and preempted
+  bool counted = false;                   // its first step was made: the figures have it
+  PrefixMatch uncounted = {};             // what it found until then
+  std::shared_ptr<const RangeKeys> keys;  // null: none
+  std::shared_ptr<const Marks> marks;     // null: none
   ChunkId tip;
   int32_t chunks = 0;                   // of the path
   TokenTail tail;                       // known ids from there on, while it publishes

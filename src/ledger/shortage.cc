@@ -16,24 +16,19 @@ namespace {
 
 constexpr char kPayloadUrl[] = "terrace/Shortage";
 
-// All that a payload carries, in its order; then come retry_later and retire.
+// Counts of blocks that a payload carries, in its order; then come pool, retry_later and retire.
 template <typename S>
 auto CountsOf(S& shortage) {
-  return std::array{&shortage.pool,
-                    &shortage.missing_blocks,
-                    &shortage.needed_blocks,
-                    &shortage.free_blocks,
-                    &shortage.evictable_blocks,
-                    &shortage.returning_blocks,
-                    &shortage.preemptible_blocks,
-                    &shortage.held_blocks,
-                    &shortage.reserved_blocks,
-                    &shortage.retire_blocks};
+  return std::array{
+      &shortage.missing_blocks,   &shortage.needed_blocks,    &shortage.free_blocks,
+      &shortage.evictable_blocks, &shortage.returning_blocks, &shortage.preemptible_blocks,
+      &shortage.held_blocks,      &shortage.reserved_blocks,  &shortage.retire_blocks};
 }
 
 absl::Status WithShortage(absl::Status status, const Shortage& shortage) {
   std::vector<std::string> words;
   for (const int32_t* const count : CountsOf(shortage)) words.push_back(absl::StrCat(*count));
+  words.push_back(absl::StrCat(shortage.pool.value()));
   words.push_back(absl::StrCat(shortage.retry_later ? 1 : 0));
   words.push_back(absl::StrCat(shortage.retire.value()));
   status.SetPayload(kPayloadUrl, absl::Cord(absl::StrJoin(words, " ")));
@@ -63,13 +58,16 @@ std::optional<Shortage> ShortageOf(const absl::Status& status) {
   const auto counts = CountsOf(shortage);
   const std::string text(*payload);
   const std::vector<absl::string_view> words = absl::StrSplit(text, ' ');
-  if (words.size() != counts.size() + 2) return std::nullopt;
+  if (words.size() != counts.size() + 3) return std::nullopt;
   for (size_t i = 0; i < counts.size(); ++i) {
     if (!absl::SimpleAtoi(words[i], counts[i])) return std::nullopt;
   }
+  int32_t pool = 0;
   uint64_t plan = 0;
+  if (!absl::SimpleAtoi(words[counts.size()], &pool)) return std::nullopt;
   if (!absl::SimpleAtoi(words.back(), &plan)) return std::nullopt;
-  shortage.retry_later = words[counts.size()] == "1";
+  shortage.pool = PoolIndex(pool);
+  shortage.retry_later = words[counts.size() + 1] == "1";
   shortage.retire = PlanNumber(plan);
   return shortage;
 }
@@ -96,16 +94,17 @@ absl::Status RetryLater(const Geometry& geometry, Shortage shortage, absl::strin
       absl::ResourceExhaustedError(absl::StrFormat(
           "%s lacks %d of the %d blocks %s needs (%d free, %d evictable now, %d returning as plans "
           "retire, %d of others and %d of its own sequences; %d in all%s): %s",
-          PoolLabel(geometry, shortage.pool), shortage.missing_blocks, shortage.needed_blocks, what,
-          shortage.free_blocks, shortage.evictable_blocks, shortage.returning_blocks,
-          shortage.preemptible_blocks, shortage.held_blocks,
-          geometry.pools[shortage.pool].capacity_blocks, Reserved(shortage), Advice(shortage))),
+          PoolLabel(geometry, shortage.pool.value()), shortage.missing_blocks,
+          shortage.needed_blocks, what, shortage.free_blocks, shortage.evictable_blocks,
+          shortage.returning_blocks, shortage.preemptible_blocks, shortage.held_blocks,
+          geometry.pools[shortage.pool.value()].capacity_blocks, Reserved(shortage),
+          Advice(shortage))),
       shortage);
 }
 
 absl::Status LargerThanPool(const Geometry& geometry, Shortage shortage, absl::string_view what,
                             int64_t held) {
-  const int32_t capacity = geometry.pools[shortage.pool].capacity_blocks;
+  const int32_t capacity = geometry.pools[shortage.pool.value()].capacity_blocks;
   shortage.retry_later = false;
   shortage.missing_blocks = static_cast<int32_t>(held - capacity);
   shortage.retire = PlanNumber(0);
@@ -113,7 +112,7 @@ absl::Status LargerThanPool(const Geometry& geometry, Shortage shortage, absl::s
   return WithShortage(absl::OutOfRangeError(absl::StrFormat(
                           "larger than the pool: %s would hold %d blocks of %s, which has %d; step "
                           "fewer sequences or plan more memory",
-                          what, held, PoolLabel(geometry, shortage.pool), capacity)),
+                          what, held, PoolLabel(geometry, shortage.pool.value()), capacity)),
                       shortage);
 }
 

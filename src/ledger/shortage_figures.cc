@@ -26,7 +26,7 @@ Shortage LookAt(const PoolSet& pools, const PrefixCache& prefixes, int p, int32_
                 int32_t held, int32_t given_back, int32_t own_reserved) {
   const BlockPool& pool = pools.pool(p);
   const int32_t states = p == pools.csa_state_pool() ? pools.num_held_states() : 0;
-  Shortage shortage{.pool = p,
+  Shortage shortage{.pool = PoolIndex(p),
                     .needed_blocks = needed,
                     .free_blocks = pool.num_free(),
                     .evictable_blocks = prefixes.CountEvictable(p, pools.retired()),

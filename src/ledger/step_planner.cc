@@ -22,7 +22,6 @@ int32_t IdOrNone(const std::optional<BlockId>& block) {
 // ---- Measure
 
 absl::Status StepPlanner::Measure() {
-  if (batch_.empty()) return absl::InvalidArgumentError("a step needs at least one sequence");
   if (!pools_.has_room_in_flight()) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "%d plans are in flight, the most allowed; retire one first", pools_.num_in_flight()));

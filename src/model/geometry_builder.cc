@@ -47,8 +47,8 @@ absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limi
 
   Geometry geometry{};
   geometry.num_pools = static_cast<int32_t>(model.pools.size());
-  geometry.window_pool = WindowPool(model);
-  geometry.overlap_pool = OverlapPool(model);
+  geometry.window_pool = WindowPool(model).value();
+  geometry.overlap_pool = OverlapPool(model).value();
   geometry.window_tokens = model.window_tokens;
   geometry.chunk_tokens = model.chunk_tokens;
   geometry.max_sequences = limits.max_sequences;

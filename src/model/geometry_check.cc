@@ -92,7 +92,7 @@ absl::Status ValidateGeometry(const Geometry& geometry) {
   for (int p = 0; p < geometry.num_pools; ++p) {
     if (absl::Status status = ValidatePool(geometry, p); !status.ok()) return status;
   }
-  if (CsaStatePool(geometry) >= 0 && geometry.overlap_pool < 0) {
+  if (CsaStatePool(geometry) != kNoPool && geometry.overlap_pool < 0) {
     return Wrong("overlap_pool", geometry.overlap_pool);
   }
   return absl::OkStatus();

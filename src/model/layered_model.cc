@@ -187,7 +187,7 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
     if (ratio == kCsaRatio && overlap >= 0) {
       layer.pools.push_back({overlap, next_row[overlap]++, true});
     }
-    if (const int state = StatePool(model, ratio); state >= 0) {
+    if (const int state = StatePool(model, ratio).value(); state >= 0) {
       layer.pools.push_back({state, next_row[state]++, true});
     }
     model.layers.push_back(std::move(layer));

@@ -201,11 +201,11 @@ absl::Status ValidateLayers(const ModelSpec& model) {
   return absl::OkStatus();
 }
 
-int FirstOfKind(const ModelSpec& model, PoolKind kind) {
+PoolIndex FirstOfKind(const ModelSpec& model, PoolKind kind) {
   for (size_t p = 0; p < model.pools.size(); ++p) {
-    if (model.pools[p].kind == kind) return static_cast<int>(p);
+    if (model.pools[p].kind == kind) return PoolIndex(static_cast<int32_t>(p));
   }
-  return -1;
+  return kNoPool;
 }
 
 }  // namespace
@@ -244,7 +244,7 @@ absl::Status ValidateModel(const ModelSpec& model) {
       return Invalid("pools has more than one ", PoolKindName(kind), " pool, at most 1");
     }
   }
-  if (StatePool(model, kCsaRatio) >= 0 && OverlapPool(model) < 0) {
+  if (StatePool(model, kCsaRatio) != kNoPool && OverlapPool(model) == kNoPool) {
     return Invalid("pools has a state pool of ratio ", kCsaRatio,
                    " but no overlap pool: what resumes from a checkpoint would lack rows");
   }
@@ -258,22 +258,23 @@ absl::Status ValidateModel(const ModelSpec& model) {
   return ValidateLayers(model);
 }
 
-int WindowPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kWindow); }
-int OverlapPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kOverlap); }
-int StatePool(const ModelSpec& model, int32_t ratio) {
+PoolIndex WindowPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kWindow); }
+PoolIndex OverlapPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kOverlap); }
+PoolIndex StatePool(const ModelSpec& model, int32_t ratio) {
   for (size_t p = 0; p < model.pools.size(); ++p) {
     if (model.pools[p].kind == PoolKind::kState && model.pools[p].ratio == ratio) {
-      return static_cast<int>(p);
+      return PoolIndex(static_cast<int32_t>(p));
     }
   }
-  return -1;
+  return kNoPool;
 }
 
-int FullPool(const ModelSpec& model, int layer) {
+PoolIndex FullPool(const ModelSpec& model, int layer) {
+  if (layer < 0 || static_cast<size_t>(layer) >= model.layers.size()) return kNoPool;
   for (const LayerPool& at : model.layers[layer].pools) {
-    if (model.pools[at.pool].kind == PoolKind::kFull) return at.pool;
+    if (model.pools[at.pool].kind == PoolKind::kFull) return PoolIndex(at.pool);
   }
-  return -1;
+  return kNoPool;
 }
 
 absl::string_view PoolKindName(PoolKind kind) {
@@ -290,11 +291,12 @@ absl::string_view PoolKindName(PoolKind kind) {
   return "unknown";
 }
 
-int CountLayers(const ModelSpec& model, int pool, LayerRange layers) {
+int CountLayers(const ModelSpec& model, PoolIndex pool, LayerRange layers) {
   int rows = 0;
   const auto end = std::min<int64_t>(int64_t{layers.first} + layers.count, model.layers.size());
   for (int64_t l = std::max(layers.first, 0); l < end; ++l) {
-    for (const LayerPool& use : model.layers[l].pools) rows += use.pool == pool && use.writes;
+    for (const LayerPool& use : model.layers[l].pools)
+      rows += PoolIndex(use.pool) == pool && use.writes;
   }
   return rows;
 }

@@ -103,7 +103,8 @@ int64_t TableBytes(const Geometry& geometry) {
   for (int p = 0; p < geometry.num_pools; ++p) {
     const PoolGeometry& pool = geometry.pools[p];
     bytes += int64_t{geometry.max_sequences} * pool.blocks_per_sequence * int64_t{sizeof(int32_t)};
-    if (pool.kind == PoolKind::kFull) bytes += MaxEntryRows(geometry, p) * kEntryRowBytes;
+    if (pool.kind == PoolKind::kFull)
+      bytes += MaxEntryRows(geometry, PoolIndex(p)) * kEntryRowBytes;
   }
   return RoundUp(bytes, kAlign);
 }
@@ -135,8 +136,8 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   Parts parts = {.tables = plan.table_bytes};
   int64_t useful_chunk_bytes = 0;
   for (int p = 0; p < num_pools; ++p) {
-    block_place[p] =
-        PlacePages(model.pools[p], CountLayers(model, p, all_layers), 1, limits.max_drafts);
+    block_place[p] = PlacePages(model.pools[p], CountLayers(model, PoolIndex(p), all_layers), 1,
+                                limits.max_drafts);
     fixed[p] = FixedBlocksOf(geometry, p, request, plan.prefix_reuse);
     const int64_t reserved = block_place[p].reserved_bytes_per_block();
     const int64_t useful = block_place[p].useful_bytes_per_block;

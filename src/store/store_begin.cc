@@ -100,6 +100,8 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
 }
 
 absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
+  if (plan.bytes().empty())
+    return Invalid("the plan has 0 bytes, not ", sizeof(PlanHeader), " or more: it was moved from");
   const PlanHeader& header = plan.header();
   if (absl::Status status = CheckOrder(plan); !status.ok()) return status;
   if (padded_token_rows < 0 || padded_token_rows > geometry_.max_step_tokens ||
@@ -156,7 +158,7 @@ absl::Status StoreImpl::EnqueueBegin(const Plan& plan, bool in_pieces, int32_t p
   if (status.ok() && header.num_checkpoints > 0 && captured_number_ != header.number) {
     status = EnqueueCaptureOverlap(
         reinterpret_cast<const CheckpointRecord*>(tables_ + header.checkpoints_offset),
-        plan.sequences()[0].checkpoint_begin, stream);
+        plan.num_settled_checkpoints(), stream);
     if (status.ok()) captured_number_ = header.number;
   }
   // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.

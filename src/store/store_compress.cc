@@ -137,7 +137,7 @@ absl::Status StoreImpl::Compress(int layer, const CompressInputs& inputs, Stream
     params.max_token_rows = inputs.capacity;
     params.max_sequences = std::min(inputs.capacity, geometry_.max_sequences);
     params.max_entry_rows = static_cast<int32_t>(
-        std::min<int64_t>(inputs.capacity, MaxEntryRows(geometry_, row->pool)));
+        std::min<int64_t>(inputs.capacity, MaxEntryRows(geometry_, PoolIndex(row->pool))));
   }
   if (params.max_token_rows == 0) return absl::OkStatus();
   params.step = view_;

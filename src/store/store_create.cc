@@ -139,8 +139,8 @@ absl::Status StoreImpl::Allocate() {
     if (p == geometry_.window_pool) {
       view_.slots[p] = take(geometry_.max_step_tokens);
     } else if (geometry_.pools[p].kind == PoolKind::kFull) {
-      view_.slots[p] = take(MaxEntryRows(geometry_, p));
-      view_.entry_position[p] = take(MaxEntryRows(geometry_, p));
+      view_.slots[p] = take(MaxEntryRows(geometry_, PoolIndex(p)));
+      view_.entry_position[p] = take(MaxEntryRows(geometry_, PoolIndex(p)));
     }
   }
   block_tables_ = next;

@@ -120,6 +120,8 @@ class StoreImpl {
   // Errors: InvalidArgument for a layer outside the range, or one without such a pool.
   absl::StatusOr<LayerPages> FindRow(int layer, PoolKind pool) const;
   absl::Status CheckPlane(const LayerPages& row, int plane) const;
+  static absl::Status CheckSlots(const SlotList& slots);
+  int32_t MaxRowsPerQuery() const;
   // Errors: FailedPrecondition before SetRopeTables.
   absl::StatusOr<RopeTableView> RopeOf(int layer) const;
   absl::Status CheckStepBegun() const;

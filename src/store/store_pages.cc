@@ -32,6 +32,19 @@ absl::Status StoreImpl::CheckPlane(const LayerPages& row, int plane) const {
   return absl::OkStatus();
 }
 
+absl::Status StoreImpl::CheckSlots(const SlotList& slots) {
+  if (slots.count < 0 || slots.count > kMaxSlots) {
+    return Invalid("count is ", slots.count, ", not in 0..", kMaxSlots);
+  }
+  if (slots.count > 0 && slots.slots == nullptr) {
+    return Invalid("the slots are null, and count is ", slots.count, ", not 0");
+  }
+  if (!IsAligned(slots.slots, 4) || !IsAligned(slots.positions, 4)) {
+    return Invalid("the slots or positions are not 4-byte aligned");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RopeTableView> StoreImpl::RopeOf(int layer_index) const {
   if (ropes_.empty()) {
     return absl::FailedPreconditionError("rows rotate here: call SetRopeTables first");
@@ -66,8 +79,11 @@ absl::Status StoreImpl::SetRopeTables(absl::Span<const RopeTableView> tables) {
     return Invalid(tables.size(), " rope tables for ", model_.ropes.size(), " ropes");
   }
   for (size_t i = 0; i < tables.size(); ++i) {
-    if (tables[i].data == nullptr || tables[i].positions < 1 || !IsAligned(tables[i].data, 16)) {
-      return Invalid("rope table ", i, " is null, empty or not 16-byte aligned");
+    if (tables[i].positions < 1) {
+      return Invalid("rope table ", i, ": positions is ", tables[i].positions, ", not 1 or more");
+    }
+    if (tables[i].data == nullptr || !IsAligned(tables[i].data, 16)) {
+      return Invalid("rope table ", i, " is null or not 16-byte aligned");
     }
   }
   ropes_.assign(tables.begin(), tables.end());

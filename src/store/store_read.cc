@@ -11,15 +11,25 @@
 namespace terrace::internal {
 namespace {
 
-constexpr int32_t kSlotsMultiple = 64;         // consumers want whole tiles of slots
-constexpr int32_t kMaxRowsPerQuery = 1 << 30;  // rounded up it is still an int32
+constexpr int32_t kSlotsMultiple = 64;  // consumers want whole tiles of slots
 
 }  // namespace
+
+// No query sees more entries than its context has tokens; an engine's fixed k may be more than a
+// short context has.
+int32_t StoreImpl::MaxRowsPerQuery() const {
+  constexpr int32_t kFixed = 1 << 20;
+  constexpr int32_t kMost = 1 << 30;  // rounded up it is still an int32
+  return std::clamp(geometry_.max_context_tokens, kFixed, kMost);
+}
 
 absl::StatusOr<Selection> StoreImpl::Select(SelectKind kind, const LayerPages& row,
                                             const Queries& queries, int32_t rows_per_query) const {
   if (absl::Status status = CheckStepBegun(); !status.ok()) return status;
-  if (queries.count < 0) return Invalid("the number of queries is ", queries.count, ", negative");
+  if (queries.count < 0 || queries.count > geometry_.max_step_tokens) {
+    return Invalid("count of the queries is ", queries.count, ", not in 0..",
+                   geometry_.max_step_tokens, " (max_step_tokens)");
+  }
   if (!IsAligned(queries.token_rows, 4)) return Invalid("token_rows is not 4-byte aligned");
   Selection select{};
   select.kind = kind;
@@ -35,8 +45,8 @@ absl::StatusOr<Selection> StoreImpl::SelectTopK(int layer_index, const Queries& 
                                                 const TopK& top_k) const {
   absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kFull);
   if (!row.ok()) return row.status();
-  if (top_k.k < 1 || top_k.k > kMaxRowsPerQuery) {
-    return Invalid("k is ", top_k.k, ", not in 1..", kMaxRowsPerQuery);
+  if (top_k.k < 1 || top_k.k > MaxRowsPerQuery()) {
+    return Invalid("k is ", top_k.k, ", not in 1..", MaxRowsPerQuery());
   }
   const int64_t pitch = top_k.pitch == 0 ? top_k.k : top_k.pitch;
   if (pitch < top_k.k || pitch > kMaxPitch) {
@@ -56,8 +66,8 @@ absl::StatusOr<Selection> StoreImpl::SelectVisible(int layer_index, const Querie
                                                    int32_t max_entries) const {
   absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kFull);
   if (!row.ok()) return row.status();
-  if (max_entries < 1 || max_entries > kMaxRowsPerQuery) {
-    return Invalid("max_entries is ", max_entries, ", not in 1..", kMaxRowsPerQuery);
+  if (max_entries < 1 || max_entries > MaxRowsPerQuery()) {
+    return Invalid("max_entries is ", max_entries, ", not in 1..", MaxRowsPerQuery());
   }
   return Select(SelectKind::kVisible, *row, queries, max_entries);
 }
@@ -98,17 +108,18 @@ absl::Status StoreImpl::Gather(int layer_index, const LayerPages& row, int plane
   const int32_t channels = LayoutOf(params.pages.format).channels;
   const int64_t rows = select.rows_per_query;
   params.out_row_pitch = out.row_pitch == 0 ? channels : out.row_pitch;
+  const int64_t most_row_pitch = kMaxPitch / std::max<int64_t>(rows, 1);
   if (params.out_row_pitch < channels || params.out_row_pitch % 8 != 0 ||
-      params.out_row_pitch > kMaxPitch / std::max<int64_t>(rows, 1)) {
-    return Invalid("row_pitch is ", params.out_row_pitch, ", not a multiple of 8 from ", channels,
-                   " on");
+      params.out_row_pitch > most_row_pitch) {
+    return Invalid("row_pitch is ", params.out_row_pitch, ", not a multiple of 8 in ", channels,
+                   "..", most_row_pitch, " for ", rows, " rows a query");
   }
   params.out_query_pitch = out.query_pitch == 0 ? rows * params.out_row_pitch : out.query_pitch;
   const int64_t span = rows == 0 ? 0 : (rows - 1) * params.out_row_pitch + channels;
   if (params.out_query_pitch < span || params.out_query_pitch % 8 != 0 ||
       params.out_query_pitch > kMaxPitch) {
-    return Invalid("query_pitch is ", params.out_query_pitch, ", not a multiple of 8 from ", span,
-                   " on");
+    return Invalid("query_pitch is ", params.out_query_pitch, ", not a multiple of 8 in ", span,
+                   "..", kMaxPitch);
   }
   if (!IsAligned(out.data, 16)) return Invalid("the rows are not 16-byte aligned");
   if (out.rotate) {
@@ -182,13 +193,7 @@ absl::Status StoreImpl::ReadSlots(int layer, PoolKind pool, PlaneKind plane, con
   if (!torn_.ok()) return torn_;
   absl::StatusOr<LayerPages> row = FindRow(layer, pool);
   if (!row.ok()) return row.status();
-  if (slots.count < 0 || slots.count > kMaxRowsPerQuery) {
-    return Invalid("count is ", slots.count, ", not in 0..", kMaxRowsPerQuery);
-  }
-  if (slots.count > 0 && slots.slots == nullptr) return Invalid("the slots are null");
-  if (!IsAligned(slots.slots, 4) || !IsAligned(slots.positions, 4)) {
-    return Invalid("the slots or positions are not 4-byte aligned");
-  }
+  if (absl::Status status = CheckSlots(slots); !status.ok()) return status;
   Selection select{};  // one query that reads all of them
   select.kind = SelectKind::kSlots;
   SelectFromStep(geometry_, view_, row->pool, select);

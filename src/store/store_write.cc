@@ -80,7 +80,7 @@ absl::Status StoreImpl::AddEntryRows(int layer_index, int plane, const RowsIn& r
   absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kFull);
   if (!row.ok()) return row.status();
   absl::StatusOr<int32_t> max_rows = LaunchRows(rows.capacity, step_.num_entry_rows[row->pool],
-                                                MaxEntryRows(geometry_, row->pool));
+                                                MaxEntryRows(geometry_, PoolIndex(row->pool)));
   if (!max_rows.ok()) return max_rows.status();
   return AddSegment(layer_index, *row, plane, rows,
                     {.count = &view_.header->num_entry_rows[row->pool],
@@ -123,13 +123,8 @@ absl::Status StoreImpl::WriteSlots(int layer, PoolKind pool, PlaneKind plane, co
   if (!torn_.ok()) return torn_;
   absl::StatusOr<LayerPages> row = FindRow(layer, pool);
   if (!row.ok()) return row.status();
-  if (slots.count < 0) return Invalid("count is ", slots.count, ", negative");
-  if (slots.count > 0 && (rows.data == nullptr || slots.slots == nullptr)) {
-    return Invalid("the rows or their slots are null");
-  }
-  if (!IsAligned(slots.slots, 4) || !IsAligned(slots.positions, 4)) {
-    return Invalid("the slots or positions are not 4-byte aligned");
-  }
+  if (absl::Status status = CheckSlots(slots); !status.ok()) return status;
+  if (slots.count > 0 && rows.data == nullptr) return Invalid("the rows are null");
   WriteParams params{};
   params.counters = view_.counters;
   absl::Status status = AddSegment(

@@ -50,6 +50,7 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
     traffic.ledger().CheckInvariants();
     const CompressTraffic::Figures& figures = traffic.figures();
     sum.steps += figures.steps;
+    sum.empty_steps += figures.empty_steps;
     sum.rejections += figures.rejections;
     sum.over_csa_border += figures.over_csa_border;
     sum.over_hca_border += figures.over_hca_border;
@@ -64,6 +65,7 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
   // What happened is what the name says.
   if (kSeeds < 8) return;
   EXPECT_GT(sum.steps, 400);
+  EXPECT_GT(sum.empty_steps, 20);
   EXPECT_GT(sum.rejections, 100);
   EXPECT_GT(sum.over_csa_border, 50);
   EXPECT_GT(sum.over_hca_border, 1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/plan/step_expand.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -86,7 +87,6 @@ std::vector<LedgerModel::Change> LedgerModel::ChangesOf(const ModelSequence& seq
 }
 
 Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
-  if (batch.empty()) return Code(absl::StatusCode::kInvalidArgument);
   if (in_flight_plans_ > 0 && last_plan_ - retired_ == static_cast<uint64_t>(in_flight_plans_)) {
     return Code(absl::StatusCode::kFailedPrecondition);
   }
@@ -142,7 +142,7 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
 
 // The blocks of a pool, for a step that takes `taken` and whose sequences hold `held`.
 Shortage LedgerModel::ShortageOf(int pool, int64_t taken, int64_t held) const {
-  return {.pool = pool,
+  return {.pool = PoolIndex(pool),
           .needed_blocks = static_cast<int32_t>(taken),
           .free_blocks = NumFree(pool),
           .returning_blocks = static_cast<int32_t>(draining_[pool].size()),
@@ -342,7 +342,7 @@ void LedgerModel::CheckSnapshot(const Plan& plan) {
 
 void LedgerModel::CheckAgainst(const Ledger& ledger) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
-    const PoolUse use = ledger.Use(p);
+    const PoolUse use = UseOf(ledger, p);
     Expect(use.live == static_cast<int32_t>(owner_[p].size()), "live blocks");
     Expect(use.draining == static_cast<int32_t>(draining_[p].size()), "draining blocks");
     Expect(use.free == NumFree(p), "free blocks");

@@ -114,6 +114,7 @@ class Generator {
 
   LedgerInstruction Append() {
     LedgerInstruction append{.kind = Kind::kAppend};
+    if (Rarely()) return append;  // a step of no sequence
     const size_t wanted = 1 + Below(4);
     std::shuffle(live_.begin(), live_.end(), random_);
     for (const Live& live : live_) {

@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "terrace/ledger.h"
 #include "tests/model/ledger_model.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 
@@ -64,7 +65,7 @@ class LedgerTrial {
     LedgerOptions options{
         .geometry = geometry_, .in_flight_plans = in_flight_plans, .prefix = {.enabled = false}};
     twin_ = *Ledger::Create(options);
-    options.inject_shortage = [this](int pool) {
+    options.inject_shortage = [this](PoolIndex pool) {
       if (countdown_-- != 0) return false;
       injected_pool_ = pool;
       return true;
@@ -156,10 +157,10 @@ class LedgerTrial {
     const std::string before = inject ? Dump() : "";
     absl::StatusOr<Plan> plan = absl::UnknownError("not run yet");
     for (int place = inject ? 0 : kNever;; ++place) {
-      injected_pool_ = -1;
+      injected_pool_ = kNoPool;
       countdown_ = place;
       plan = ledger_->Append(batch);
-      if (injected_pool_ < 0) break;  // the step has fewer places: it ran
+      if (injected_pool_ == kNoPool) break;  // the step has fewer places: it ran
       const std::optional<Shortage> shortage = ShortageOf(plan.status());
       Expect(shortage.has_value() && shortage->pool == injected_pool_ && shortage->retry_later &&
                  shortage->missing_blocks > 0,
@@ -183,7 +184,7 @@ class LedgerTrial {
     std::string dump(reinterpret_cast<const char*>(snapshot.bytes().data()),
                      snapshot.bytes().size());
     for (int p = 0; p < geometry_.num_pools; ++p) {
-      const PoolUse use = ledger_->Use(p);
+      const PoolUse use = UseOf(*ledger_, p);
       absl::StrAppend(&dump, use.free, " ", use.live, " ", use.draining, ";");
     }
     for (const auto& [key, sequence] : model_.sequences()) {
@@ -198,8 +199,9 @@ class LedgerTrial {
     const std::optional<Shortage> shortage = ShortageOf(status);
     const Shortage& want = expected.shortage.value_or(Shortage{});
     Expect(expected.code == status.code() && expected.shortage == shortage,
-           absl::StrCat("expected ", absl::StatusCodeToString(expected.code), " (pool ", want.pool,
-                        ", ", want.missing_blocks, " blocks), got ", status.ToString()));
+           absl::StrCat("expected ", absl::StatusCodeToString(expected.code), " (pool ",
+                        want.pool.value(), ", ", want.missing_blocks, " blocks), got ",
+                        status.ToString()));
     return status.ok() && fault_.empty();
   }
 
@@ -218,8 +220,8 @@ class LedgerTrial {
   std::deque<std::string> history_;
   std::string fault_;
   Counts counts_;
-  int countdown_ = kNever;  // calls of the hook until it says yes
-  int injected_pool_ = -1;  // where it did
+  int countdown_ = kNever;             // calls of the hook until it says yes
+  PoolIndex injected_pool_ = kNoPool;  // where it did
 };
 
 }  // namespace terrace::testing

@@ -32,7 +32,8 @@ PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
   if (!options_.prefix.enabled || request.tokens.empty()) return {};
   const int32_t chunk = geometry_.chunk_tokens;
   const int32_t most = (static_cast<int32_t>(request.tokens.size()) - 1) / chunk;
-  const std::vector<ChunkDigest> digests = ChunkDigests(request.salt, request.tokens, chunk);
+  const std::vector<ChunkDigest> digests =
+      ChunkDigests(request.salt, request.tokens, chunk, request.key_ranges);
   const int32_t matched = std::min(mirror_.Matching(digests, last_matched()), most) * chunk;
   int32_t checkpoint = matched;
   while (checkpoint > 0 &&
@@ -91,9 +92,13 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
   for (int p = 0; p < geometry_.num_pools; ++p) {
     too_long |= is_full(p) && chunks > geometry_.pools[p].capacity_blocks;
   }
-  const bool wrong = tokens > geometry_.max_context_tokens || request.refeed.max_tokens < 0 ||
-                     request.refeed.approximate_tokens < 0 || request.time_to_live_ms < 0 ||
-                     request.reserve_tokens < 0 ||
+  bool bad_mark = false;
+  for (const int32_t mark : request.marks) {
+    bad_mark |= mark < 0 || mark > geometry_.max_context_tokens;
+  }
+  const bool wrong = bad_mark || tokens > geometry_.max_context_tokens ||
+                     request.refeed.max_tokens < 0 || request.refeed.approximate_tokens < 0 ||
+                     request.time_to_live_ms < 0 || request.reserve_tokens < 0 ||
                      request.reserve_tokens > geometry_.max_context_tokens ||
                      (!request.digests.empty() && static_cast<int64_t>(request.digests.size()) !=
                                                       tokens / geometry_.chunk_tokens);
@@ -114,7 +119,6 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
 }
 
 absl::StatusCode PrefixModel::CodeOfBatch(absl::Span<const StepRequest> batch) const {
-  if (batch.empty()) return StatusCode::kInvalidArgument;
   if (options_.in_flight_plans > 0 &&
       last_plan_ - retired_ == static_cast<uint64_t>(options_.in_flight_plans)) {
     return StatusCode::kFailedPrecondition;
@@ -163,7 +167,7 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
     const int32_t spare = p == geometry_.window_pool ? 8 : static_cast<int32_t>(freed_.size());
     const bool is_tight = reserved > 0 && need.before_and_after + reserved + spare > capacity;
     must_fit &= !is_tight;
-    if (shortage.has_value() && shortage->pool == p) {
+    if (shortage.has_value() && shortage->pool == PoolIndex(p)) {
       Expect(shortage->missing_blocks > 0, "a shortage says how many blocks are missing");
       Expect(retry_later || need.of_batch > capacity, "a step that fits some day is refused: pool ",
              p, ", ", need.of_batch, " of ", capacity);
@@ -183,7 +187,7 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
 
 // What a shortage says of the blocks of its pool.
 void PrefixModel::JudgeShortage(absl::Span<const StepRequest> batch, const Shortage& shortage) {
-  const int p = shortage.pool;
+  const int p = shortage.pool.value();
   if (p == geometry_.overlap_pool) return;
   const PoolUse& use = use_[p];
   std::set<int32_t> held;
@@ -192,7 +196,8 @@ void PrefixModel::JudgeShortage(absl::Span<const StepRequest> batch, const Short
       if (block >= 0) held.insert(block);
     }
   }
-  const int32_t beside = p == CsaStatePool(geometry_) ? static_cast<int32_t>(freed_.size()) : 0;
+  const int32_t beside =
+      PoolIndex(p) == CsaStatePool(geometry_) ? static_cast<int32_t>(freed_.size()) : 0;
   const int32_t others = use.live - static_cast<int32_t>(held.size());
   Expect(shortage.held_blocks == static_cast<int32_t>(held.size()), "a shortage: held blocks");
   Expect(shortage.preemptible_blocks <= others && shortage.preemptible_blocks >= others - beside,

@@ -69,7 +69,7 @@ bool PrefixModel::MayFind(const PrefixMatch& all, const PrefixMatch& match) cons
 
 // A reservation that is refused did not fit, if nothing that it finds is in use by others.
 void PrefixModel::JudgeReservation(const SequenceRequest& request, const Shortage& shortage) {
-  const int p = shortage.pool;
+  const int p = shortage.pool.value();
   const int32_t tokens = static_cast<int32_t>(request.tokens.size());
   Expect(request.reserve_tokens > 0 && shortage.retry_later, "a prompt is short of room");
   const int32_t most = std::max(MostReserved(p, request.reserve_tokens, tokens > 0),
@@ -98,7 +98,8 @@ void PrefixModel::CheckReservations() {
     const bool shares = p == geometry_.window_pool &&
                         std::set<int32_t>(blocks.begin(), blocks.end()).size() < blocks.size();
     // A state that is kept for a checkpoint is free for the next step.
-    const int32_t kept = p == CsaStatePool(geometry_) ? static_cast<int32_t>(freed_.size()) : 0;
+    const int32_t kept =
+        PoolIndex(p) == CsaStatePool(geometry_) ? static_cast<int32_t>(freed_.size()) : 0;
     const int32_t overdrawn = std::max(0, -NumUnreserved(p) - kept);
     Expect(overdrawn <= overdrawn_[p] || starts_over_ || shares || shared_window_,
            "what is set aside was taken: pool ", p, ", ", overdrawn, " blocks");

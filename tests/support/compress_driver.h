@@ -133,12 +133,7 @@ class CompressDriver {
     return inputs;
   }
 
-  int FullPool(int layer) const {
-    for (const LayerPool& use : model_.layers[layer].pools) {
-      if (model_.pools[use.pool].kind == PoolKind::kFull) return use.pool;
-    }
-    return -1;
-  }
+  int FullPool(int layer) const { return terrace::FullPool(model_, layer).value(); }
 
   // The stored bytes of a sequence's entries that `length` tokens close: CSA latent, indexer, HCA.
   std::vector<uint8_t> Entries(int32_t sequence_index, int32_t length) {

@@ -138,12 +138,12 @@ class SmallDeployment {
 
   // An empty image of the whole pool.
   PoolImage MakeImage(int pool) const {
-    return {model_.pools[pool], CountLayers(model_, pool, {0, 3}),
+    return {model_.pools[pool], CountLayers(model_, PoolIndex(pool), {0, 3}),
             geometry_.pools[pool].capacity_blocks};
   }
   int FirstLayerOf(int pool) const {
     int layer = 0;
-    while (CountLayers(model_, pool, {layer, 1}) == 0) ++layer;
+    while (CountLayers(model_, PoolIndex(pool), {layer, 1}) == 0) ++layer;
     return layer;
   }
 

@@ -164,7 +164,8 @@ class Traffic {
     SettleLastStep();
     for (;;) {
       ArriveAndLeave();
-      std::vector<StepSequence> sequences = ChooseBatch();
+      std::vector<StepSequence> sequences;  // of no sequence where a rank is idle
+      if (!Chance(random_, 3)) sequences = ChooseBatch();
       std::vector<StepRequest> batch;
       for (const StepSequence& part : sequences) {
         batch.push_back({Find(part.sequence).id, part.count, part.drafts});
@@ -173,6 +174,7 @@ class Traffic {
       if (!plan.ok()) {
         EXPECT_TRUE(ShortageOf(plan.status()).has_value()) << plan.status();
         if (RetireUpTo(ledger_->last_plan().value())) continue;
+        if (sequences.empty()) continue;
         Leave(sequences[Draw(random_, 0, static_cast<int32_t>(sequences.size()) - 1)].sequence);
         continue;
       }

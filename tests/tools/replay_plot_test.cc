@@ -39,7 +39,7 @@ TEST_F(ReplayPlotTest, DrawsAPanelForEveryPool) {
 TEST_F(ReplayPlotTest, AFileThatCannotBeWrittenExitsWithOne) {
   const CommandOutcome outcome = SmallReplay({"--plot", "/no/such/folder/figure.svg"});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("gnuplot failed"));
+  EXPECT_THAT(outcome.err, HasSubstr("--plot: cannot write /no/such/folder/figure.svg"));
 }
 
 TEST(ReplayWithoutGnuplotTest, SaysWhatIsMissingBeforeTheRun) {

@@ -22,7 +22,6 @@ TEST_F(BadInputTest, OfTheSchedulerChangesNothing) {
   ExpectErrors({
       {"a prompt beyond the context", kInvalidArgument, "2049",
        [&] { return cache_->AllocateSequence({.tokens = long_prompt}).status(); }},
-      {"an empty batch", kInvalidArgument, "at least one", [&] { return Append({}); }},
       {"a stale handle", kNotFound, "generation 1",
        [&] {
          return Append({{stale_, 1}});

@@ -137,7 +137,8 @@ TEST(CapacityTest, TheCompressorsStateOfFlashIsChargedToEverySequence) {
     EXPECT_EQ(plan.state_bytes_per_sequence, plan.useful_state_bytes_per_sequence);
     EXPECT_EQ(SumOfParts(plan), 40 * kGiB);
     for (const int32_t ratio : {4, 128}) {
-      EXPECT_EQ(plan.pools[StatePool(request.model, ratio)].blocks, request.limits.max_sequences);
+      EXPECT_EQ(plan.pools[StatePool(request.model, ratio).value()].blocks,
+                request.limits.max_sequences);
     }
     EXPECT_THAT(ToTable(plan), HasSubstr(drafts == 0 ? "one more sequence (state)     1.47 MiB"
                                                      : "one more sequence (state)     2.60 MiB"));

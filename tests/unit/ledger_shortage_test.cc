@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/support/ledger_testing.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -29,7 +30,7 @@ TEST(LedgerShortageTest, AShortageNamesThePoolAndChangesNothing) {
                         "sequences; 10 in all): retry"));
   const std::optional<Shortage> shortage = ShortageOf(status);
   ASSERT_TRUE(shortage.has_value());
-  EXPECT_EQ(shortage->pool, 1);
+  EXPECT_EQ(shortage->pool, PoolIndex(1));
   EXPECT_EQ(shortage->missing_blocks, 2);
   EXPECT_TRUE(shortage->retry_later);
   EXPECT_EQ(f.Dump(), before);
@@ -58,7 +59,7 @@ TEST(LedgerShortageTest, AStepThatNeverFitsSaysSoWhicheverPoolIsShortFirst) {
   f.Append({{a, 128}});
   const std::optional<Shortage> shortage = ShortageOf(f.ledger->Append({{b, 11 * 256}}).status());
   ASSERT_TRUE(shortage.has_value());
-  EXPECT_EQ(shortage->pool, 1);
+  EXPECT_EQ(shortage->pool, PoolIndex(1));
   EXPECT_FALSE(shortage->retry_later);
 }
 
@@ -68,7 +69,7 @@ TEST(LedgerShortageTest, EveryBlockIsSomewhere) {
   f.Append({{a, 512}, {b, 256}, {c, 1024}});
   f.Free(a);  // 2 drain, 1 is b's, 4 are c's, 3 are free
   const Shortage shortage = *ShortageOf(f.ledger->Append({{c, 1100}, {b, 700}}).status());
-  EXPECT_EQ(shortage, (Shortage{.pool = 1,
+  EXPECT_EQ(shortage, (Shortage{.pool = PoolIndex(1),
                                 .missing_blocks = 3,
                                 .retry_later = false,
                                 .needed_blocks = 8,
@@ -76,7 +77,7 @@ TEST(LedgerShortageTest, EveryBlockIsSomewhere) {
                                 .returning_blocks = 2,
                                 .held_blocks = 5}))
       << "13 blocks of 10 never fit";
-  EXPECT_EQ(*ShortageOf(f.ledger->Append({{b, 1100}}).status()), (Shortage{.pool = 1,
+  EXPECT_EQ(*ShortageOf(f.ledger->Append({{b, 1100}}).status()), (Shortage{.pool = PoolIndex(1),
                                                                            .missing_blocks = 2,
                                                                            .retry_later = true,
                                                                            .needed_blocks = 5,
@@ -86,7 +87,7 @@ TEST(LedgerShortageTest, EveryBlockIsSomewhere) {
                                                                            .held_blocks = 1,
                                                                            .retire = PlanNumber(1),
                                                                            .retire_blocks = 2}));
-  EXPECT_EQ(*ShortageOf(f.ledger->Append({{b, 1400}}).status()), (Shortage{.pool = 1,
+  EXPECT_EQ(*ShortageOf(f.ledger->Append({{b, 1400}}).status()), (Shortage{.pool = PoolIndex(1),
                                                                            .missing_blocks = 3,
                                                                            .retry_later = true,
                                                                            .needed_blocks = 6,
@@ -124,7 +125,7 @@ TEST(LedgerShortageTest, WhatTheStepItselfReleasesComesBackWithTheLastPlan) {
   f.Append({{a, 128}});
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
   const Shortage shortage = *ShortageOf(f.ledger->Append({{a, 1}}).status());
-  EXPECT_EQ(shortage.pool, 0);
+  EXPECT_EQ(shortage.pool, PoolIndex(0));
   EXPECT_EQ(shortage.held_blocks, 2);
   EXPECT_EQ(shortage.retire, PlanNumber(2));
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
@@ -141,7 +142,7 @@ TEST(LedgerShortageTest, WithoutPlansInFlightABlockIsFreeAsSoonAsNobodyOwnsIt) {
   const SequenceId a = f.Allocate(0);
   f.Append({{a, 300}});
   f.Free(a);
-  EXPECT_EQ(f.ledger->Use(1).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 0);
   EXPECT_EQ(f.ledger->Retire(PlanNumber(1)).code(), StatusCode::kFailedPrecondition);
 }
 
@@ -151,13 +152,13 @@ TEST(LedgerShortageTest, AFreedSequencesBlocksDrainUntilTheLastPlanIsRetired) {
   f.Append({{a, 300}});
   f.Append({{a, 1}});
   f.Free(a);
-  EXPECT_EQ(f.ledger->Use(1).draining, 2);
-  EXPECT_EQ(f.ledger->Use(1).live, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 2);
+  EXPECT_EQ(UseOf(*f.ledger, 1).live, 0);
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
-  EXPECT_EQ(f.ledger->Use(1).draining, 2);  // plan 2 may still read them
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 2);  // plan 2 may still read them
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
-  EXPECT_EQ(f.ledger->Use(1).draining, 0);
-  EXPECT_EQ(f.ledger->Use(1).free, 100);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 1).free, 100);
 }
 
 TEST(LedgerShortageTest, ABlockFreedWhenEveryPlanIsRetiredIsFreeAtOnce) {
@@ -166,7 +167,7 @@ TEST(LedgerShortageTest, ABlockFreedWhenEveryPlanIsRetiredIsFreeAtOnce) {
   f.Append({{a, 300}});
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
   f.Free(a);
-  EXPECT_EQ(f.ledger->Use(1).free, 100);
+  EXPECT_EQ(UseOf(*f.ledger, 1).free, 100);
 }
 
 TEST(LedgerShortageTest, TakenBackBlocksDrainToo) {
@@ -175,10 +176,10 @@ TEST(LedgerShortageTest, TakenBackBlocksDrainToo) {
   f.Append({{a, 254}});
   f.Append({{a, 3, 1}});
   f.Truncate(a, 256);
-  EXPECT_EQ(f.ledger->Use(1).draining, 1);
-  EXPECT_EQ(f.ledger->Use(0).draining, 1);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 1);
+  EXPECT_EQ(UseOf(*f.ledger, 0).draining, 1);
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
-  EXPECT_EQ(f.ledger->Use(1).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 0);
 }
 
 TEST(LedgerShortageTest, DrainingBlocksAreShortOnlyUntilTheyAreRetired) {

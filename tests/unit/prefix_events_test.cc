@@ -12,6 +12,7 @@
 #include "terrace/ledger.h"
 #include "tests/model/prefix_mirror.h"
 #include "tests/support/test_geometry.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -229,7 +230,7 @@ TEST(PrefixEventsTest, AfterRandomWorkTheFiguresAddUp) {
                                       f.cleared_checkpoints);
   for (const int p : {0, 1, 2}) EXPECT_EQ(f.copied_blocks[p], t.copies[p]);
   EXPECT_EQ(f.copied_blocks[3], 0);
-  EXPECT_LE(work.ledger().Use(0).cached, f.peak_checkpoint_blocks);
+  EXPECT_LE(UseOf(work.ledger(), 0).cached, f.peak_checkpoint_blocks);
 
   // All of it happened.
   for (const auto& [name, count] :

@@ -60,7 +60,7 @@ TEST(PrefixReservationTest, AnothersStepDoesNotTakeIt) {
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()), HasSubstr("10 reserved for others"));
   const Shortage shortage = *ShortageOf(status);
-  EXPECT_EQ(shortage.pool, 1);
+  EXPECT_EQ(shortage.pool, PoolIndex(1));
   EXPECT_EQ(shortage.missing_blocks, 1);
   EXPECT_EQ(shortage.free_blocks, 10);
   EXPECT_EQ(shortage.reserved_blocks, 10);
@@ -257,7 +257,7 @@ TEST(PrefixReservationTest, ItsStateIsItsOwn) {
   EXPECT_EQ(f.Use(4).reserved, 1);
   const SequenceId b = f.Start(Text(2, 600)), c = f.Start(Text(3, 600));
   f.Feed(b);
-  EXPECT_EQ(ShortageOf(f.TryAppend({{c, 1}}).status())->pool, 4);
+  EXPECT_EQ(ShortageOf(f.TryAppend({{c, 1}}).status())->pool, PoolIndex(4));
   f.Feed(a);
   EXPECT_EQ(f.Use(4).reserved, 0);
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/support/ledger_testing.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -146,7 +147,7 @@ TEST(StepLoopTest, NobodyIsAdmittedFromAPreemptionUntilASequenceFinishes) {
   ASSERT_NE(admitted, std::string::npos);
   EXPECT_GT(std::count(engine.log.begin() + preempted, engine.log.begin() + admitted, 's'), 100)
       << "those that are left run to their end first";
-  EXPECT_EQ(f.ledger->Use(1).free, 12);
+  EXPECT_EQ(UseOf(*f.ledger, 1).free, 12);
 }
 
 TEST(StepLoopTest, FortyRequestsInAFullPoolDoNotThrash) {
@@ -159,7 +160,7 @@ TEST(StepLoopTest, FortyRequestsInAFullPoolDoNotThrash) {
     EXPECT_GT(engine.Count('p'), 0);
     EXPECT_LT(engine.Count('p'), 20) << in_flight;
     EXPECT_EQ(engine.Count('a'), 40 + engine.Count('p'));
-    EXPECT_EQ(f.ledger->Use(1).free, 40);
+    EXPECT_EQ(UseOf(*f.ledger, 1).free, 40);
   }
 }
 

@@ -265,7 +265,7 @@ TEST(StepsInFlightTest, AStateIsNotHandedOutBehindThePlanThatTakesASnapshotOfIt)
   f.Append({{b, 50}});
   f.Free(StartAStateForTheNextPlan(f));
   f.Retire(3);  // nothing runs: all that it had is free, but for the state
-  const int pool = CsaStatePool(f.ledger().geometry());
+  const int pool = CsaStatePool(f.ledger().geometry()).value();
   EXPECT_EQ(f.Use(pool).live, 1 + 1);
   const Plan plan = f.Append({{b, 50}});
   ASSERT_EQ(plan.checkpoints().size(), 1u);

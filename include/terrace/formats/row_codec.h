@@ -1,8 +1,8 @@
 // The arithmetic of the row formats, written once for host and device (docs/formats.md).
 //
 // The unit is a packet: 16 consecutive channels, 32 bytes of bf16. Every group that shares a scale
-// is a whole number of packets, and on the device one sequence owns one packet (32 sequences are a
-// row of 512 channels, 8 sequences an indexer key). A row is encoded in steps that both sides
+// is a whole number of packets, and on the device one lane owns one packet (32 lanes are a row of
+// 512 channels, 8 lanes an indexer key). A row is encoded in steps that both sides
 // share:
 //
 //   SanitizeBf16, RotatePairs      on the bf16 channels (bf16.h, rope.h)
@@ -11,6 +11,10 @@
 //   EncodePacket, StoreScale       bytes
 //
 // and decoded by LoadScale, ScaleValue, DecodePacket. EncodeRow and DecodeRow do a row on the host.
+// The bits are the same in every program that includes this, whatever instructions it is compiled
+// for: no product is fused with a sum (float_bits.h). The store's own loops are faster, because the
+// library's files are compiled without such fusing.
+//
 // Thread-safe: yes, nothing is shared.
 
 #ifndef TERRACE_FORMATS_ROW_CODEC_H_

@@ -16,6 +16,7 @@
 #include "kernels/translate.h"
 #include "kernels/write.h"
 #include "src/backend/allocations.h"
+#include "src/backend/byte_checks.h"
 #include "src/backend/cuda/cuda_staging_ring.h"
 #include "src/backend/cuda/cuda_status.h"
 #include "src/backend/kernel_backend.h"
@@ -71,7 +72,7 @@ class CudaBackend final : public KernelBackend {
   absl::string_view name() const override { return "cuda"; }
 
   absl::StatusOr<void*> Allocate(int64_t bytes, Stream stream) override {
-    if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes));
+    if (absl::Status status = CheckAllocation(bytes); !status.ok()) return status;
     CudaDeviceGuard guard(device_);
     bytes = std::max<int64_t>(bytes, 1);
     absl::StatusOr<void*> memory =
@@ -98,11 +99,13 @@ class CudaBackend final : public KernelBackend {
   }
 
   absl::Status Upload(void* to, const void* from, int64_t bytes, Stream stream) override {
+    if (absl::Status status = CheckTransfer(to, from, bytes); !status.ok()) return status;
     CudaDeviceGuard guard(device_);
     return ring_->Upload(to, from, bytes, StreamOf(stream));
   }
 
   absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) override {
+    if (absl::Status status = CheckTransfer(to, from, bytes); !status.ok()) return status;
     CudaDeviceGuard guard(device_);
     const absl::Status status =
         StatusFromCuda(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,

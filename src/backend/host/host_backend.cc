@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "src/backend/byte_checks.h"
 #include "src/backend/host/host_compress.h"
 #include "src/backend/host/host_expand.h"
 #include "src/backend/host/host_rows.h"
@@ -31,8 +32,6 @@ constexpr int64_t kPieceCopyBytes = 1 << 18;
 constexpr int64_t kPieceCsaEntries = 16;
 constexpr int64_t kPieceCsaSequences = 16;
 constexpr int64_t kPieceHcaSequences = 4;
-
-constexpr int64_t kMostBytes = int64_t{1} << 62;
 
 absl::Status OutOfMemory(int64_t bytes) {
   const int64_t free = sysconf(_SC_AVPHYS_PAGES) * int64_t{sysconf(_SC_PAGESIZE)};
@@ -58,9 +57,7 @@ HostBackend::~HostBackend() {
 }
 
 absl::StatusOr<void*> HostBackend::Allocate(int64_t bytes, Stream stream) {
-  if (bytes < 0 || bytes > kMostBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes, " bytes"));
-  }
+  if (absl::Status status = CheckAllocation(bytes); !status.ok()) return status;
   bytes = std::max<int64_t>(bytes, 1);
   absl::StatusOr<void*> memory =
       memory_ != nullptr ? AllocateFrom(*memory_, bytes, stream) : Map(bytes);
@@ -81,8 +78,9 @@ void HostBackend::Free(void* memory, Stream stream) {
 }
 
 absl::Status HostBackend::Upload(void* to, const void* from, int64_t bytes, Stream /*stream*/) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  return absl::OkStatus();
+  absl::Status status = CheckTransfer(to, from, bytes);
+  if (status.ok() && bytes > 0) std::memcpy(to, from, bytes);
+  return status;
 }
 
 absl::Status HostBackend::Download(void* to, const void* from, int64_t bytes, Stream stream) {

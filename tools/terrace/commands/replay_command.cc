@@ -11,7 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "src/base/status_macros.h"
+#include "tools/terrace/commands/interrupt.h"
+#include "tools/terrace/commands/option_names.h"
 #include "tools/terrace/commands/outcome.h"
+#include "tools/terrace/commands/output_files.h"
 #include "tools/terrace/commands/replay_options.h"
 #include "tools/terrace/commands/reuse_options.h"
 #include "tools/terrace/engine/layer_range.h"
@@ -19,6 +22,7 @@
 #include "tools/terrace/report/plot.h"
 #include "tools/terrace/report/progress.h"
 #include "tools/terrace/report/report.h"
+#include "tools/terrace/report/terminal.h"
 #include "tools/terrace/trace/trace.h"
 #include "tools/terrace/trace/workload.h"
 
@@ -28,7 +32,7 @@ namespace {
 constexpr char kFooter[] =
     R"(A step of the simulated clock takes --step-ms plus its tokens / --tokens-per-second.
 Exit code: 0; 1 if a row was wrong, a block leaked, no request completed or something failed;
-2 for bad usage. Requests that can never fit the memory are counted as failed and reported.
+2 for bad usage; 130 after Ctrl-C, which prints the figures so far. Requests that can never fit the memory are counted as failed and reported.
 
 Examples:
   terrace replay --model deepseek-v4-flash --memory 40GiB
@@ -55,6 +59,10 @@ absl::Status Judge(const ReplayResult& result) {
   if (!result.ok()) {
     return absl::InternalError("the store skipped or mended rows; see store_counters in the JSON");
   }
+  if (result.scheduler.interrupted) {
+    return absl::CancelledError(absl::StrCat("interrupted after ", result.scheduler.completed,
+                                             " of ", result.scheduler.requests, " requests"));
+  }
   if (result.scheduler.completed == 0) {
     return absl::ResourceExhaustedError(
         "no request fits; give more --memory, or a trace of shorter requests");
@@ -66,6 +74,19 @@ absl::Status Judge(const ReplayResult& result) {
   return absl::OkStatus();
 }
 
+absl::Status WriteResult(const ReplayResult& result, const ReplayArguments& arguments) {
+  absl::Status status;
+  if (arguments.json_file != "-") {
+    std::cout << ReplayTable(result, TerminalColumns(STDOUT_FILENO)) << std::flush;
+    if (!std::cout) status = absl::UnavailableError("cannot write to standard output");
+  }
+  if (!arguments.json_file.empty()) {
+    status.Update(WriteJson(ReplayJson(result), arguments.json_file));
+  }
+  if (!arguments.plot_file.empty()) status.Update(PlotOccupancy(result, arguments.plot_file));
+  return status;
+}
+
 absl::Status Run(ReplayArguments& arguments) {
   ReplayOptions& options = arguments.replay;
   TERRACE_ASSIGN_OR_RETURN(options.model, LoadModel(arguments.model));
@@ -75,7 +96,11 @@ absl::Status Run(ReplayArguments& arguments) {
   if (!options.layers.empty()) {
     TERRACE_RETURN_IF_ERROR(ParseLayers(options.layers, options.model).status());
   }
+  TERRACE_RETURN_IF_ERROR(
+      CheckOutputs({{"--json", arguments.json_file}, {"--plot", arguments.plot_file}},
+                   {{"--trace", arguments.trace_file}, {"--model", arguments.model.model}}));
   if (!arguments.plot_file.empty()) TERRACE_RETURN_IF_ERROR(CheckPlot(arguments.plot_file));
+  const Interrupt interrupt;
   const absl::StatusOr<std::vector<TraceRequest>> requests = arguments.trace_file.empty()
                                                                  ? MakeWorkload(arguments.workload)
                                                                  : ReadTrace(arguments.trace_file);
@@ -89,21 +114,18 @@ absl::Status Run(ReplayArguments& arguments) {
   for (const TraceRequest& request : *requests) {
     tokens += int64_t{request.input_length} + request.output_length;
   }
-  Progress progress(stderr, isatty(STDERR_FILENO) != 0, static_cast<int64_t>(requests->size()),
-                    tokens);
+  Progress progress(
+      stderr, [] { return TerminalColumns(STDERR_FILENO); }, static_cast<int64_t>(requests->size()),
+      tokens);
+  options.stop = [&interrupt] { return interrupt.noted(); };
   options.on_step = [&progress](const SchedulerStats& stats) { progress.Update(stats); };
   const absl::StatusOr<ReplayResult> result = Replay(*requests, options);
   progress.Finish();
-  if (!result.ok()) return result.status();
+  if (!result.ok()) return NameOptions(result.status());
 
-  if (arguments.json_file != "-") std::cout << ReplayTable(*result) << std::flush;
-  if (!arguments.json_file.empty()) {
-    TERRACE_RETURN_IF_ERROR(WriteJson(ReplayJson(*result), arguments.json_file));
-  }
-  if (!arguments.plot_file.empty()) {
-    TERRACE_RETURN_IF_ERROR(PlotOccupancy(*result, arguments.plot_file));
-  }
-  return Judge(*result);
+  absl::Status status = WriteResult(*result, arguments);
+  status.Update(Judge(*result));
+  return status;
 }
 
 }  // namespace
@@ -114,7 +136,10 @@ void AddReplayCommand(CLI::App& app, int* exit_code) {
   command.footer(kFooter);
   const auto arguments = std::make_shared<ReplayArguments>();
   AddReplayOptions(command, arguments.get());
-  command.callback([arguments, exit_code] { *exit_code = ExitCode("replay", Run(*arguments)); });
+  command.callback([&command, arguments, exit_code] {
+    CheckReplayOptions(command);
+    *exit_code = ExitCode("replay", Run(*arguments));
+  });
 }
 
 }  // namespace terrace::tools

@@ -80,14 +80,15 @@ void Scheduler::CountStep() {
   }
 }
 
-void Scheduler::CountBlocks() {
+absl::Status Scheduler::CountBlocks() {
   PoolCounts live = {};
   for (int pool = 0; pool < ledger_->geometry().num_pools; ++pool) {
-    const PoolUse use = ledger_->Use(pool);
+    TERRACE_ASSIGN_OR_RETURN(const PoolUse use, ledger_->Use(PoolIndex(pool)));
     live[pool] = use.live;
     stats_.peak_cached_blocks[pool] = std::max(stats_.peak_cached_blocks[pool], use.cached);
   }
   occupancy_.Add(now_ms_ / 1000, live);
+  return absl::OkStatus();
 }
 
 }  // namespace terrace::tools

@@ -61,7 +61,7 @@ absl::Status StoreRunner::BuildSources() {
     TERRACE_ASSIGN_OR_RETURN(
         raw_, RawRows::Create(store_.get(), model, contents_.get(), weights_, &threads_));
   }
-  if (!options_.compress || StatePool(model, kCsaRatio) < 0) {
+  if (!options_.compress || StatePool(model, kCsaRatio) == kNoPool) {
     overlap_ = std::make_unique<OverlapRows>(store_.get(), &keys_);
   }
   TERRACE_ASSIGN_OR_RETURN(

@@ -1,0 +1,14 @@
+// How the blocks of one pool are used, for tests that know that the pool exists.
+
+#ifndef TERRACE_TESTS_SUPPORT_USE_OF_H_
+#define TERRACE_TESTS_SUPPORT_USE_OF_H_
+
+#include "terrace/ledger.h"
+
+namespace terrace::testing {
+
+inline PoolUse UseOf(const Ledger& ledger, int pool) { return ledger.Use(PoolIndex(pool)).value(); }
+
+}  // namespace terrace::testing
+
+#endif  // TERRACE_TESTS_SUPPORT_USE_OF_H_
