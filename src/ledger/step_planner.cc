@@ -245,7 +245,8 @@ Plan StepPlanner::Apply() {
   for (const BlockPool::Reservation& reserved : reserved_) {
     TERRACE_CHECK_EQ(reserved.count(), 0);  // (4)
   }
-  return std::move(plan).Build(options_.epoch, PlanNumber(pools_.last_plan()), pools_.generation());
+  return std::move(plan).Build(*options_.epoch, PlanNumber(pools_.last_plan()),
+                               pools_.generation());
 }
 
 inline void StepPlanner::ReleaseWindows() {

@@ -153,8 +153,10 @@ Shortage LedgerModel::ShortageOf(int pool, int64_t taken, int64_t held) const {
 Outcome LedgerModel::ExpectCommit(SequenceId id, int64_t tokens) const {
   const ModelSequence* const sequence = Find(id);
   if (sequence == nullptr) return Code(absl::StatusCode::kNotFound);
-  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens + 1;
-  return Code(fits ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
+  const int64_t known = sequence->known + tokens;
+  if (known > geometry_.max_context_tokens + 1) return Code(absl::StatusCode::kInvalidArgument);
+  const bool ahead = tokens > 0 && known > sequence->length + 1 && !sequence->ids_ahead;
+  return Code(ahead ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kOk);
 }
 
 Outcome LedgerModel::ExpectTruncate(SequenceId id, int32_t length) const {
@@ -179,7 +181,7 @@ Outcome LedgerModel::ExpectRetire(uint64_t plan) const {
   return Code(in_flight ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
 }
 
-void LedgerModel::Allocate(SequenceId id, int32_t prompt_tokens) {
+void LedgerModel::Allocate(SequenceId id, int32_t prompt_tokens, bool ids_ahead) {
   Expect(ever_.insert(Key(id)).second, "a handle was given twice");
   Expect(id.index >= 0 && id.index < geometry_.max_sequences, "sequence index out of range");
   for (const auto& [key, sequence] : sequences_) {
@@ -187,6 +189,7 @@ void LedgerModel::Allocate(SequenceId id, int32_t prompt_tokens) {
   }
   ModelSequence sequence;
   sequence.known = prompt_tokens;
+  sequence.ids_ahead = ids_ahead;
   sequence.blocks.resize(geometry_.num_pools);
   sequence.row_block.assign(geometry_.max_context_tokens, -1);
   sequences_[Key(id)] = std::move(sequence);

@@ -109,7 +109,11 @@ class Generator {
       return {.kind = Kind::kTruncate, .id = Handle(live->id), .number = length - back};
     }
     const int32_t open = std::max(0, length - live->sequence->known) + 1;
-    return {.kind = Kind::kCommit, .id = Handle(live->id), .number = Below(3) ? open : Below(open)};
+    return {.kind = Kind::kCommit,
+            .id = Handle(live->id),
+            .number = Rarely()   ? open + Below(20)
+                      : Below(3) ? open
+                                 : Below(open)};
   }
 
   LedgerInstruction Append() {

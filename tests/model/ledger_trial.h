@@ -62,8 +62,10 @@ class LedgerTrial {
       : geometry_(geometry),
         model_(geometry_, in_flight_plans),
         tokens_(geometry_.max_context_tokens + 1, 7) {
-    LedgerOptions options{
-        .geometry = geometry_, .in_flight_plans = in_flight_plans, .prefix = {.enabled = false}};
+    LedgerOptions options{.geometry = geometry_,
+                          .epoch = 1,
+                          .in_flight_plans = in_flight_plans,
+                          .prefix = {.enabled = false}};
     twin_ = *Ledger::Create(options);
     options.inject_shortage = [this](PoolIndex pool) {
       if (countdown_-- != 0) return false;
@@ -108,10 +110,13 @@ class LedgerTrial {
                                            std::clamp<size_t>(number, 0, tokens_.size()));
     switch (instruction.kind) {
       case Kind::kAllocate: {
-        const absl::StatusOr<Admission> a = ledger_->AllocateSequence({tokens});
-        const absl::StatusOr<Admission> b = twin_->AllocateSequence({tokens});
+        const SequenceRequest request = {.tokens = tokens, .ids_ahead = number % 2 == 0};
+        const absl::StatusOr<Admission> a = ledger_->AllocateSequence(request);
+        const absl::StatusOr<Admission> b = twin_->AllocateSequence(request);
         Expect(a.ok() == b.ok() && (!a.ok() || a->id == b->id), "the twin gave another handle");
-        if (Agree(model_.ExpectAllocate(number), a.status())) model_.Allocate(a->id, number);
+        if (Agree(model_.ExpectAllocate(number), a.status())) {
+          model_.Allocate(a->id, number, request.ids_ahead);
+        }
         return;
       }
       case Kind::kAppend:

@@ -139,6 +139,7 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
   sequence.refeed = request.refeed;
   sequence.prompt = sequence.known;
   sequence.reserve = request.reserve_tokens;
+  sequence.ids_ahead = request.ids_ahead;
   sequence.family = ++fresh_;
   AddAttachedPlans(sequence, 0, match.matched, match.resumed);
   sequences_[KeyOf(admission.id)] = std::move(sequence);

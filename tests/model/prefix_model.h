@@ -46,6 +46,8 @@ struct PrefixSequence {
   std::vector<int32_t> depths;       // [position] exact layers of its window row
   int32_t length = 0;
   int32_t known = 0;
+  bool ids_ahead = false;
+  int32_t lost_rows = 0;  // that it had when it started over
   int32_t draft_begin = 0;
   int32_t published = 0;  // at the last Check
   int32_t write_from = 0;

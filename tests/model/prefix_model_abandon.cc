@@ -251,6 +251,8 @@ void PrefixModel::StartOver(Key key, const Admission& admission) {
   sequence.reserve = before.reserve;
   sequence.family = ++fresh_;
   sequence.known = before.known;
+  sequence.ids_ahead = before.ids_ahead;
+  sequence.lost_rows = std::max(before.length, before.lost_rows);
   sequence.digests = before.digests;
   SetTokens(sequence, 0, absl::MakeConstSpan(before.tokens).first(before.known));
   PrefixMatch match;

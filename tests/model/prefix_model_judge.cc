@@ -304,8 +304,13 @@ void PrefixModel::JudgeCommit(SequenceId id, int64_t tokens, const absl::Status&
     Expect(status.code() == StatusCode::kNotFound, "Commit of a stale handle");
     return;
   }
-  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens + 1;
-  Expect(status.code() == (fits ? StatusCode::kOk : StatusCode::kInvalidArgument), "Commit");
+  const int64_t known = sequence->known + tokens;
+  const int32_t rows = std::max(sequence->length, sequence->lost_rows);
+  const bool ahead = tokens > 0 && known > rows + 1 && !sequence->ids_ahead;
+  Expect(status.code() == (known > geometry_.max_context_tokens + 1 ? StatusCode::kInvalidArgument
+                           : ahead ? StatusCode::kFailedPrecondition
+                                   : StatusCode::kOk),
+         "Commit");
 }
 
 void PrefixModel::JudgeTruncate(SequenceId id, int32_t length, const absl::Status& status) {

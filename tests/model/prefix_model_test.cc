@@ -148,6 +148,7 @@ class Generator {
     if (Below(16) == 0) request.refeed.approximate_tokens = 1 + Below(300);
     request.priority = static_cast<Priority>(Below(4) == 0 ? Below(3) : 1);
     if (Below(4) == 0) request.time_to_live_ms = 1 + Below(2000);
+    request.ids_ahead = Below(2) == 0;
     if (Rarely()) request.refeed.max_tokens = -1;
     if (Below(4) == 0) {
       const int64_t tokens = request.number + (Below(2) == 0 ? 0 : Below(500));

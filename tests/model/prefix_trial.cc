@@ -42,7 +42,8 @@ std::string PrefixInstruction::ToString() const {
       absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", picture ", picture,
                       ", marks ", absl::StrJoin(marks, " "), ", refeed ", refeed.max_tokens, " ",
                       refeed.approximate_tokens, ", priority ", static_cast<int>(priority),
-                      ", ttl ", time_to_live_ms, ", reserve ", reserve_tokens);
+                      ", ttl ", time_to_live_ms, ", reserve ", reserve_tokens,
+                      ids_ahead ? ", ids ahead" : "");
       break;
     case Kind::kAppend:
       for (const StepRequest& r : batch) {
@@ -59,6 +60,7 @@ std::string PrefixInstruction::ToString() const {
 PrefixTrial::PrefixTrial(LedgerOptions options)
     : options_([&] {
         options.prefix.record_events = true;
+        options.epoch = 1;  // the twin's too: their plans have the same bytes
         return options;
       }()),
       model_(options_) {
@@ -145,7 +147,8 @@ SequenceRequest PrefixTrial::RequestOf(const PrefixInstruction& in) {
           .refeed = in.refeed,
           .priority = in.priority,
           .time_to_live_ms = in.time_to_live_ms,
-          .reserve_tokens = in.reserve_tokens};
+          .reserve_tokens = in.reserve_tokens,
+          .ids_ahead = in.ids_ahead};
 }
 
 void PrefixTrial::Allocate(const PrefixInstruction& in) {

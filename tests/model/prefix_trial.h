@@ -56,6 +56,7 @@ struct PrefixInstruction {
   Priority priority = Priority::kNormal;
   int64_t time_to_live_ms = 0;
   int32_t reserve_tokens = 0;           // allocate, probe
+  bool ids_ahead = false;               // allocate
   bool inject = false;                  // append, commit: run it short first
   uint32_t wrong = 0;                   // append: bit i: draft i is not what the text says next
   std::vector<StepRequest> batch = {};  // append

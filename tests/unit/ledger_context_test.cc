@@ -66,7 +66,7 @@ TEST_P(LedgerContextTest, AFullSequenceTakesNoStepAndGoesInTheOrdinaryWay) {
   ASSERT_TRUE(fork.ok()) << fork.status();
   f.Free(*fork);
   f.Free(id);
-  EXPECT_EQ(UseOf(*f.ledger, 1).free, 100);
+  EXPECT_EQ(f.ledger->Use(PoolIndex(1))->free, 100);
 }
 
 TEST_P(LedgerContextTest, RejectedDraftsAreTakenBackAndFedAgain) {

@@ -173,8 +173,7 @@ TEST(PrefixReservationTest, RowsThatAreTakenBackAreSetAsideAgain) {
   const SequenceId b = f.Start(Text(2, 1000));
   EXPECT_FALSE(f.TryAppend({{b, 513}}).ok());
   f.Append({{b, 512}});
-  f.Commit(a, Text(3, 200));
-  f.Feed(a);
+  f.Decode(a, Text(3, 200));
 }
 
 TEST(PrefixReservationTest, AForkInheritsNone) {
