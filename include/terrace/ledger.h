@@ -16,7 +16,7 @@
 // Truncate(length - (d - k)), then Commit the accepted ids and the one sampled after them.
 //
 // Thread-safe: no; one call at a time, on any thread. Concurrent Probe calls with no other call are
-// safe. A ledger shares nothing with a store, whose calls may run beside its own.
+// safe; last_plan, epoch and generation are beside any call. A ledger shares nothing with a store.
 
 #ifndef TERRACE_LEDGER_H_
 #define TERRACE_LEDGER_H_
