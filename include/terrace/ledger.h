@@ -1,21 +1,22 @@
 // Ledger is the bookkeeping of a cache: which sequence owns which blocks of which pool. It decides;
 // what it decided leaves it as a Plan. It includes no CUDA, knows no address, never waits for a
-// device and is deterministic.
+// device and is deterministic, but for an epoch that is not given.
 //
 //   AllocateSequence -> { Append -> (run the step) -> Commit [-> Truncate] }* -> FreeSequence
 //
 // Tokens. `length` counts a sequence's rows: tokens fed by Append. `known` counts its token ids:
 // the prompt's, then those of Commit, in order, possibly steps later. Settled are tokens that have
 // a row and a final id: min(length, known). The last sampled token is known and has no row until it
-// is fed. A sequence of max_context_tokens rows is at its end: known may be one more, and no step
-// takes it.
+// is fed. So ids run at most one ahead of the rows, but for a prompt's, unless the sequence was
+// allocated with `ids_ahead`. A sequence of max_context_tokens rows is at its end: known may be one
+// more, and no step takes it.
 //
 // Drafts. The last `drafts` rows of a step may be taken back. Before the sequence is appended to
 // again each must be settled by Commit or taken back by Truncate. With k of d drafts accepted:
 // Truncate(length - (d - k)), then Commit the accepted ids and the one sampled after them.
 //
 // Thread-safe: no; one call at a time, on any thread. Concurrent Probe calls with no other call are
-// safe. A ledger shares nothing with a store, whose calls may run beside its own.
+// safe; last_plan, epoch and generation are beside any call. A ledger shares nothing with a store.
 
 #ifndef TERRACE_LEDGER_H_
 #define TERRACE_LEDGER_H_
@@ -41,8 +42,9 @@ namespace terrace {
 
 struct LedgerOptions {
   Geometry geometry;
-  // Tells this ledger's plans from those of another run; any number.
-  uint64_t epoch = 1;
+  // Tells this ledger's plans from those of all others. None: one that differs by itself. With one
+  // that is given, the bytes of all plans follow from the calls alone.
+  std::optional<uint64_t> epoch = std::nullopt;
   // Most plans that may be unretired. 0: all stores run stream-ordered on one stream, Retire is not
   // called (but for MatchPolicy::kRetired), and a block is free for reuse as soon as nobody owns it.
   // Above 0: a block that an
@@ -71,10 +73,20 @@ struct SequenceRequest {
   RefeedLimits refeed = {};
   // Of the chunks and checkpoints that the sequence uses, when nobody uses them any more.
   Priority priority = Priority::kNormal;
-  int64_t time_to_live_ms = 0;  // by the ledger's clock (SetTime), after the last use; 0 = no limit
+  // By the ledger's clock (SetTime), after the last use; 0 = no limit. One that ends beyond the
+  // clock's last number never expires.
+  int64_t time_to_live_ms = 0;
+  // Room is set aside for the first so many tokens: of the prompt, or of prompt and output. 0 = none.
+  // No step, match or checkpoint of another sequence takes it; a step of this one may have to wait
+  // for a Retire, and never for others to finish. It ends as the tokens are fed, and with the
+  // sequence. A fork inherits none, and what a sequence shares with its forks is not covered.
+  int32_t reserve_tokens = 0;
   // It was served before and preempted: what it finds is mostly its own. PrefixFigures count it
   // apart, so that the hit rate is that of new requests.
   bool returning = false;
+  // Commit may give ids of tokens that are fed later, as a user's next turn. Otherwise ids that are
+  // more than one ahead of the rows are taken for a mistake.
+  bool ids_ahead = false;
 };
 
 // A new sequence, and where to go on: feed tokens from position `length` on.
@@ -111,15 +123,36 @@ struct SequenceInfo {
   int32_t published = 0;   // tokens whose chunks are in the prefix index
   int32_t write_from = 0;  // entries before it are shared and not written
   bool approximate = false;
+  int32_t reserve_tokens = 0;  // as asked for
 
   friend bool operator==(const SequenceInfo&, const SequenceInfo&) = default;
 };
 
-// A step or sequence that did not fit. Attached to the status; nothing has changed.
+// A step or sequence that did not fit, and what would give it room. Attached to the status; nothing
+// has changed. If `retire` is not 0, wait for that plan and retire it. Otherwise, with retry_later,
+// wait for a sequence outside the step to finish, or preempt one. Otherwise step fewer sequences;
+// one alone that gets this never fits.
+//
+// The counts of blocks are of `pool` and of now. Free, evictable, returning, preemptible and held
+// ones are all there are, but for those that the next plan alone needs.
 struct Shortage {
   PoolIndex pool;
   int32_t missing_blocks = 0;
   bool retry_later = false;  // false: larger than the pool, waiting never helps
+
+  int32_t needed_blocks = 0;       // that the call takes
+  int32_t free_blocks = 0;         // at once
+  int32_t evictable_blocks = 0;    // at once: cached, and no running plan names them
+  int32_t returning_blocks = 0;    // when all plans are retired: draining, or cached
+  int32_t preemptible_blocks = 0;  // when sequences outside the step are freed
+  int32_t held_blocks = 0;         // never by waiting: the step's own sequences have them
+  int32_t reserved_blocks = 0;     // of the first three, set aside for other sequences
+  // The first plan whose Retire gives the pool enough, and how many blocks that makes free or
+  // evictable. 0: no plan runs, or all of them are not enough.
+  PlanNumber retire = PlanNumber(0);
+  int32_t retire_blocks = 0;
+
+  friend bool operator==(const Shortage&, const Shortage&) = default;
 };
 // The shortage behind `status`, if that is why it failed.
 std::optional<Shortage> ShortageOf(const absl::Status& status);
@@ -130,6 +163,9 @@ struct PoolUse {
   int32_t live = 0;
   int32_t cached = 0;  // content that may be reused; evicted where blocks are short
   int32_t draining = 0;
+  int32_t evictable_now = 0;    // of those cached: a step that needs them evicts them
+  int32_t evictable_later = 0;  // the others: when plans that may name them are retired
+  int32_t reserved = 0;         // of those free, cached and draining: set aside for sequences
 
   friend bool operator==(const PoolUse&, const PoolUse&) = default;
 };
@@ -145,8 +181,10 @@ class Ledger {
 
   // Takes a sequence, and references on all that it reuses; no new block yet.
   // Errors: ResourceExhausted when all sequence indices are taken; InvalidArgument for a prompt
-  // beyond max_context_tokens, negative limits or digests of another number than the prompt has
-  // whole chunks; OutOfRange with a Shortage for a prompt that no pool can ever hold.
+  // beyond max_context_tokens, negative limits, reserve_tokens outside 0..max_context_tokens, or
+  // digests of another number than the prompt has whole chunks; OutOfRange with a Shortage for a
+  // prompt or a reservation that no pool can ever hold; ResourceExhausted with a Shortage for a
+  // reservation that has no room now: when sequences have finished, it has.
   // Cost: O(chunks matched), and a copy of the ids that did not match.
   absl::StatusOr<Admission> AllocateSequence(const SequenceRequest& request);
 
@@ -171,16 +209,20 @@ class Ledger {
   // Feeds a batch of any mix of prefill pieces, decodes and decodes with drafts. Releases what the
   // windows left, takes the blocks that the new rows need, and says so in the plan. All or nothing
   // over all sequences and pools. The batch's order is the order of the plan's sequences and rows.
+  // An empty batch is a step of no sequence: its plan counts, runs and retires like any other. An
+  // idle rank begins it and replays its graph, and graphs are warmed up with it.
   // Errors: ResourceExhausted (wait and retry) or OutOfRange (never fits), both with a Shortage;
-  // NotFound for a stale or unknown id; InvalidArgument for a duplicate, an empty batch, counts
-  // beyond the limits; FailedPrecondition for undecided drafts or too many unretired plans.
+  // NotFound for a stale or unknown id; InvalidArgument for a duplicate, counts beyond the limits;
+  // FailedPrecondition for undecided drafts or too many unretired plans.
   // Cost: O(batch + blocks), whatever the number of tokens.
   absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch);
 
   // Gives the next token ids, in order. The id sampled after the last row of the longest context is
   // known too: max_context_tokens rows, and one id more, which is never fed. So what follows a
   // step, its accepted drafts and one sampled id, can always be committed.
-  // Errors: NotFound; InvalidArgument beyond max_context_tokens + 1 ids.
+  // Errors: NotFound; InvalidArgument beyond max_context_tokens + 1 ids; FailedPrecondition for ids
+  // that make `known` more than `length` + 1, without SequenceRequest::ids_ahead. Of a sequence that
+  // Abandon or Distrust sent back, the rows that it had count: ids of steps that ran may still come.
   absl::Status Commit(SequenceId id, absl::Span<const int32_t> tokens);
 
   // Takes back rows from `length` on: drafts of the last step that are not settled.
@@ -247,9 +289,12 @@ class Ledger {
 
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
   // Errors: InvalidArgument for a pool that the geometry has not.
+  // Cost: O(1) when no plan runs, else O(blocks of the pool).
   absl::StatusOr<PoolUse> Use(PoolIndex pool) const;
   int32_t num_sequences() const;
   PlanNumber last_plan() const;
+  uint64_t epoch() const;       // of all its plans
+  uint32_t generation() const;  // of the next plan: 1, and one more for each Abandon
   const Geometry& geometry() const;
 
   // Walks everything and CHECKs the numbered invariants of every part.

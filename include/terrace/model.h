@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "terrace/formats/rope_spec.h"
 #include "terrace/formats/row_format.h"
 #include "terrace/ids.h"
 #include "terrace/pool_kinds.h"
@@ -43,8 +44,10 @@ struct PoolSpec {
   // A power of two; full pools: chunk_tokens / ratio, overlap and state pools 1.
   int32_t entries_per_block = 0;
   PoolLayout layout = PoolLayout::kBlockMajor;
-  int64_t page_align = 32;    // bytes, a multiple of 16 that divides block_align
-  int64_t block_align = 576;  // bytes, a multiple of 16: FlashMLA's multiple for the V4 row
+  int64_t page_align = 32;  // bytes, a multiple of 16 that divides block_align
+  // Bytes, a multiple of 16, and of the row in formats that have scales behind each row's data. 576
+  // is FlashMLA's multiple for the V4 row.
+  int64_t block_align = 576;
 
   friend bool operator==(const PoolSpec&, const PoolSpec&) = default;
 };
@@ -64,17 +67,6 @@ struct LayerSpec {
   int32_t rope = 0;              // index into ModelSpec::ropes
 
   friend bool operator==(const LayerSpec&, const LayerSpec&) = default;
-};
-
-// Angles of the rotation: base, and YaRN scaling if factor > 1 (no magnitude factor).
-struct RopeSpec {
-  double base = 10000;
-  double yarn_factor = 1;
-  double yarn_original_length = 65536;
-  double yarn_beta_fast = 32;
-  double yarn_beta_slow = 1;
-
-  friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
 };
 
 struct ModelSpec {
@@ -119,7 +111,9 @@ struct LayeredModelOptions {
   int32_t top_k = 512;
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;
-  int64_t block_align = 0;  // 0 = 576 (512 with a V4.1 format), made a multiple of page_align
+  // 0 = what readers of the latent format ask for (docs/formats.md section 1), made a multiple of
+  // page_align.
+  int64_t block_align = 0;
 };
 
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then

@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,6 +43,8 @@ struct StoreOptions {
   ModelSpec model;
   Geometry geometry;
   LayerRange layers = {};  // count 0 = all
+  // Ledger::epoch() of the ledger to follow; none: that of the first plan that it begins.
+  std::optional<uint64_t> epoch = std::nullopt;
 };
 
 // bf16 rows in the backend's memory, 16-byte aligned. Shape: [rows, channels].
@@ -141,7 +144,8 @@ class Store {
   // Needed before rows are rotated.
   absl::Status SetRopeTables(absl::Span<const RopeTableView> tables);
 
-  // NVFP4's global scale of a layer's latent rows; 1 until set. None in the overlap pool.
+  // The global scale of a layer's latent rows, in formats that have one (HasGlobalScale); 1 until
+  // set. None in the overlap pool.
   // Errors: FailedPrecondition once that layer's pool was written; InvalidArgument unless finite
   // and above 0.
   absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);
@@ -153,8 +157,9 @@ class Store {
   // FailedPrecondition for another epoch or where plans are missing in between: ask the ledger for a
   // Snapshot(), begin that, then the step that it was taken at or the next. FailedPrecondition too
   // for a step of another generation, and for an older one's snapshot: plans were abandoned
-  // (Ledger::Abandon), so the next to begin is a newer snapshot. Nothing was enqueued then. Any
-  // other error is the backend's, in the middle of the work: from then on every call that would
+  // (Ledger::Abandon), so the next to begin is a newer snapshot. And for a step that was begun and
+  // compressed before, also behind a snapshot: Compress folds in place. Nothing was enqueued then.
+  // Any other error is the backend's, in the middle of the work: from then on every call that would
   // enqueue something is a FailedPrecondition, until a Snapshot() is begun.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
@@ -172,7 +177,8 @@ class Store {
 
   // Makes the entries that close in the step of the model's kv and scores, in one launch: pools,
   // norms, rotates, quantizes and stores them in the layer's full pool. Brings the sequences' state
-  // up to date for the next step. Once a layer and step, for models with state pools
+  // up to date for the next step. Once a layer and step, or the sequences' state is stale and
+  // counted (Counters::stale_states), for models with state pools
   // (docs/formats.md section 5); others write finished entries. Prefill pieces, drafts and
   // rejections never change a bit of the result.
   // Errors: InvalidArgument too for a layer without a state pool; nothing was enqueued then.

@@ -64,6 +64,10 @@ std::string Wrap(const std::string& line, size_t width, size_t indent) {
   size_t first = 0;  // where a break may be: never inside the indent
   while (rest.size() > width) {
     size_t space = rest.rfind(' ', width);
+    // A unit stays with its number.
+    if (space != std::string::npos && space > 0 && rest[space + 1] == '%') {
+      space = rest.rfind(' ', space - 1);
+    }
     if (space == std::string::npos || space <= first) space = rest.find(' ', width);
     if (space == std::string::npos) break;
     const size_t next = rest.find_first_not_of(' ', space);

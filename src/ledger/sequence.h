@@ -5,6 +5,7 @@
 #define TERRACE_SRC_LEDGER_SEQUENCE_H_
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,9 +17,12 @@
 #include "src/ledger/range_keys.h"
 #include "src/ledger/token_tail.h"
 #include "terrace/ids.h"
+#include "terrace/pool_kinds.h"
 #include "terrace/prefix.h"
 
 namespace terrace::internal {
+
+using BlockCounts = std::array<int32_t, kMaxPools>;  // by pool
 
 // What a sequence has of the prefix index: the path of published chunks that its tokens spell, from
 // the root of its salt down to `tip`. Its own block of such a chunk may be another than the
@@ -47,6 +51,8 @@ struct Sequence {
   bool live = false;
   int32_t length = 0;       // rows
   int32_t known = 0;        // token ids
+  bool ids_ahead = false;   // they may be any number ahead of the rows
+  int32_t lost_rows = 0;    // it had as many when it started over: their ids may still come
   int32_t draft_begin = 0;  // rows from here on are the last step's drafts
   int32_t chunks = 0;       // one block of every full pool each: indices 0 .. chunks - 1
   int32_t write_from = 0;   // entries before it lie in attached chunks and are never written
@@ -68,6 +74,11 @@ struct Sequence {
   // It may share the blocks that it ends in the middle of: the step copies those.
   bool shares_last_blocks = false;
 
+  // Room is set aside for its first `reserve_tokens` tokens, and of each pool so many blocks are not
+  // taken yet (reservation.h). A fork inherits none.
+  int32_t reserve_tokens = 0;
+  BlockCounts reserved = {};
+
   bool approximate = false;  // its window rows were refed approximately
   SequencePrefix prefix;
 
@@ -79,14 +90,20 @@ struct Sequence {
     fresh.generation = generation;
     fresh.live = live;
     fresh.known = known;
+    fresh.ids_ahead = ids_ahead;
+    fresh.lost_rows = most_rows();
     fresh.last_batch = last_batch;
     fresh.tables_sent = false;
     fresh.restores = true;
+    fresh.reserve_tokens = reserve_tokens;
+    fresh.reserved = reserved;
     fresh.prefix = std::move(prefix);
     *this = std::move(fresh);
   }
 
   int32_t settled() const { return std::min(length, known); }
+  // That it has, or had when it started over.
+  int32_t most_rows() const { return std::max(length, lost_rows); }
   int32_t undecided_drafts() const { return std::max(0, length - std::max(known, draft_begin)); }
 };
 

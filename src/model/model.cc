@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "src/model/state_pages.h"
 #include "terrace/formats/row_format.h"
 
@@ -92,6 +93,13 @@ absl::Status ValidatePlanes(const PoolSpec& pool) {
                      " of ", LayoutOf(format).channels, " channels, not ", channels,
                      plane == 0 ? " (the latent)" : " (the indexer key)");
     }
+    // What reads rows with their scales behind their data steps over blocks row by row.
+    const RowLayout layout = LayoutOf(format);
+    if (layout.place == ScalePlace::kBehindRow && pool.block_align % layout.row_bytes() != 0) {
+      return Invalid("pool ", pool.name, ": block_align ", pool.block_align,
+                     " is not a multiple of ", layout.row_bytes(), ", a row of ",
+                     RowFormatName(format));
+    }
   }
   return absl::OkStatus();
 }
@@ -129,7 +137,7 @@ absl::Status ValidatePool(const ModelSpec& model, const PoolSpec& pool) {
     return Invalid("pool ", pool.name, ": ratio ", pool.ratio, " x entries_per_block ",
                    pool.entries_per_block, " is not chunk_tokens ", model.chunk_tokens);
   }
-  if (absl::Status status = ValidatePlanes(pool); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(ValidatePlanes(pool));
   return ValidateAlignment(pool);
 }
 
@@ -226,16 +234,14 @@ absl::Status ValidateModel(const ModelSpec& model) {
   if (model.layers.empty()) return Invalid("the model has no layers");
   if (model.ropes.empty()) return Invalid("ropes is empty, not at least 1");
   for (size_t i = 0; i < model.ropes.size(); ++i) {
-    if (absl::Status status = ValidateRope(static_cast<int>(i), model.ropes[i]); !status.ok()) {
-      return status;
-    }
+    TERRACE_RETURN_IF_ERROR(ValidateRope(static_cast<int>(i), model.ropes[i]));
   }
   if (model.pools.empty() || model.pools.size() > kMaxPools) {
     return Invalid("pools has ", model.pools.size(), " members, not 1..", kMaxPools);
   }
   std::set<std::string> names;
   for (const PoolSpec& pool : model.pools) {
-    if (absl::Status status = ValidatePool(model, pool); !status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(ValidatePool(model, pool));
     if (!names.insert(pool.name).second) return Invalid("two pools are named ", pool.name);
   }
   for (const PoolKind kind : {PoolKind::kWindow, PoolKind::kOverlap}) {

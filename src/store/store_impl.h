@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -188,9 +189,10 @@ class StoreImpl {
   PlanHeader step_{};
   int32_t padded_token_rows_ = 0;  // at least the step's rows
   bool begun_ = false;
-  uint64_t epoch_ = 0;
+  std::optional<uint64_t> epoch_;
   uint64_t last_number_ = 0;
   uint64_t captured_number_ = 0;  // of the last plan whose captures were enqueued
+  uint64_t folded_number_ = 0;    // of the last step that Compress was called in
   absl::Status torn_;  // not ok from a Begin that failed half way until a snapshot is begun
 };
 

@@ -157,6 +157,8 @@ TEST_F(CacheFacadeTest, OptionsReachTheCapacityAndTheLedger) {
   EXPECT_EQ(cache_->capacity().prefill_sequences, 2);
   EXPECT_EQ(cache_->capacity().checkpoints, 5);
   EXPECT_EQ(cache_->Snapshot()->header().epoch, 77);
+  EXPECT_EQ(cache_->epoch(), 77u);
+  EXPECT_EQ(cache_->generation(), 1u);
   EXPECT_EQ(cache_->backend().name(), "host");
   EXPECT_GT(cache_->memory_bytes(), 0);
   EXPECT_LE(cache_->memory_bytes(), options.memory_bytes);

@@ -44,9 +44,8 @@ std::vector<uint16_t> RowOf(int sequence, int layer, int position, int what) {
 }
 
 std::vector<uint16_t> Rotated(std::vector<uint16_t> row, int layer, int position) {
-  const std::vector<float> table =
-      layer == 0 ? MakeRopeTable(position + 1, kRopeBaseWindow)
-                 : MakeRopeTable(position + 1, kRopeBaseCompressed, YarnScaling{});
+  const std::vector<float> table = layer == 0 ? MakeRopeTable(position + 1, kWindowRope)
+                                              : MakeRopeTable(position + 1, kCompressedRope);
   const float* const angles = table.data() + int64_t{position} * kRopeChannels;
   RotatePairs<kRopePairs>(row.data() + kChannels - kRopeChannels, angles, angles + kRopePairs);
   return row;
@@ -202,7 +201,7 @@ TEST_F(DesignStep, EveryQueryFindsItsWindowAndItsChosenEntries) {
       const uint16_t* const row =
           reinterpret_cast<const uint16_t*>(static_cast<const uint8_t*>(view->base) +
                                             slot / view->entries_per_block * view->block_stride +
-                                            slot % view->entries_per_block * view->data_bytes);
+                                            slot % view->entries_per_block * view->data_stride);
       EXPECT_EQ(std::vector<uint16_t>(row, row + kChannels),
                 RowAt(rows, static_cast<int>(q) * 4 + k));
     }

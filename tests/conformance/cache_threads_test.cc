@@ -99,7 +99,7 @@ TEST_F(CacheThreadsTest, TheSchedulerPlansAheadWhileAWorkerRunsEarlierPlans) {
       EXPECT_TRUE(cache_->Probe({.tokens = prompt}).ok());
       EXPECT_TRUE(cache_->Snapshot().ok());
       EXPECT_EQ(cache_->Info(admission->id)->length, fed);
-      EXPECT_GT(cache_->Use(0).live, 0);
+      EXPECT_GT(cache_->Use(PoolIndex(0))->live, 0);
       EXPECT_EQ(cache_->geometry().max_sequences, cache_->capacity().geometry.max_sequences);
     }
     EXPECT_TRUE(cache_->Commit(admission->id, {7}).ok());
@@ -135,6 +135,29 @@ TEST_F(CacheThreadsTest, TheSchedulerAbandonsWhileAWorkerIsInAPlan) {
   }
   Run(Append(id, 1000), kOne);
   EXPECT_THAT(Read(), Each(kOne));
+}
+
+// With in_flight_plans 0 a layer's call looks which plan is the last: from the worker's thread.
+TEST_F(CacheThreadsTest, AWorkerLooksForTheLastPlanWhileTheSchedulerMakesOne) {
+  Make(MatchPolicy::kAppended, 0);
+  const SequenceId id = Allocate(1000).id;
+  Run(Append(id, 10), kOne);
+  int served = 0;
+  int refused = 0;
+  std::thread worker([&] {
+    const int32_t query = 0;
+    std::vector<uint16_t> rows(128 * kLatentChannels);
+    for (int i = 0; i < 200; ++i) {
+      const absl::Status status = cache_->GatherWindow(0, {.token_rows = &query, .count = 1},
+                                                       {.data = rows.data()}, Stream{});
+      served += status.ok();
+      refused += absl::IsFailedPrecondition(status);
+    }
+  });
+  for (int i = 0; i < 100; ++i) Append(id, 1);
+  EXPECT_TRUE(cache_->Abandon(PlanNumber(50)).ok());
+  worker.join();
+  EXPECT_EQ(served + refused, 200);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ TEST_F(CancellationTest, BeforeAnyStepNothingIsHeld) {
   const SequenceId id = Allocate(1000).id;
   ASSERT_TRUE(cache_->FreeSequence(id).ok());
   EXPECT_EQ(cache_->num_sequences(), 0);
-  for (int pool = 0; pool < 4; ++pool) EXPECT_EQ(cache_->Use(pool).live, 0);
+  for (int pool = 0; pool < 4; ++pool) EXPECT_EQ(cache_->Use(PoolIndex(pool))->live, 0);
   EXPECT_EQ(Allocate(1000).match.matched, 0);
 }
 
@@ -52,12 +52,13 @@ TEST_F(CancellationTest, WhileAStepRunsItGoesOnAndWhatItComputesIsKept) {
     WriteLayer(1, kOne);
     WriteLayer(2, kOne);
     // Blocks that went are still being written to: they wait for Retire, or for stream order.
-    const int32_t draining = cache_->Use(0).draining + cache_->Use(1).draining;
+    const int32_t draining =
+        cache_->Use(PoolIndex(0))->draining + cache_->Use(PoolIndex(1))->draining;
     EXPECT_EQ(draining > 0, in_flight > 0);
     if (in_flight > 0) {
       ASSERT_TRUE(cache_->Retire(plan->number()).ok());
     }
-    EXPECT_EQ(cache_->Use(0).draining, 0);
+    EXPECT_EQ(cache_->Use(PoolIndex(0))->draining, 0);
 
     const Admission again = Allocate(1000, "x");
     EXPECT_EQ(again.match.matched, 256);

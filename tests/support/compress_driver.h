@@ -90,8 +90,8 @@ class CompressDriver {
     store_ = *std::move(store);
     std::vector<RopeTableView> views;
     for (const RopeSpec& rope : model_.ropes) {
-      ropes_.push_back(std::make_unique<BackendArray<float>>(
-          *backend_, MakeRopeTable(kCompressTokens, rope.base)));
+      ropes_.push_back(
+          std::make_unique<BackendArray<float>>(*backend_, MakeRopeTable(kCompressTokens, rope)));
       views.push_back({ropes_.back()->data(), kCompressTokens});
     }
     EXPECT_TRUE(store_->SetRopeTables(views).ok());
@@ -160,10 +160,8 @@ class CompressDriver {
           const auto row = DownloadArray<uint8_t>(*backend_, from, count);
           bytes.insert(bytes.end(), row.begin(), row.end());
         };
-        append(page + in_block * pages.data_bytes, pages.data_bytes);
-        append(page + geometry.entries_per_block * int64_t{pages.data_bytes} +
-                   in_block * pages.scale_bytes,
-               pages.scale_bytes);
+        append(page + in_block * pages.data_stride, pages.data_bytes);
+        append(page + pages.scale_offset + in_block * pages.scale_stride, pages.scale_bytes);
       }
     }
     return bytes;

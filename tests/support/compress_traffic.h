@@ -92,8 +92,11 @@ class CompressTraffic {
     }
   }
 
+  // Frees and checks what is left. No step began elsewhere than where its state pages stood.
   void FreeAll() {
     while (!live_.empty()) FreeOne();
+    ASSERT_TRUE(driver_.backend().Synchronize(Stream{}).ok());
+    EXPECT_EQ(driver_.backend().ReadCounters().stale_states, 0u);
   }
 
  private:

@@ -114,11 +114,10 @@ class PlanShadow {
       if (slot < 0) continue;
       uint8_t* const of_block = page(slot / pages.entries_per_block);
       const int64_t entry = slot % pages.entries_per_block;
-      pieces.push_back({of_block + entry * pages.data_bytes, pages.data_bytes});
+      pieces.push_back({of_block + entry * pages.data_stride, pages.data_bytes});
       if (pages.scale_bytes == 0) continue;
-      pieces.push_back({of_block + int64_t{pages.entries_per_block} * pages.data_bytes +
-                            entry * pages.scale_bytes,
-                        pages.scale_bytes});
+      pieces.push_back(
+          {of_block + pages.scale_offset + entry * pages.scale_stride, pages.scale_bytes});
     }
   }
 

@@ -17,6 +17,7 @@
 #include "terrace/ledger.h"
 #include "terrace/model.h"
 #include "terrace/units.h"
+#include "tests/support/row_formats.h"
 
 namespace terrace::testing {
 
@@ -63,12 +64,11 @@ inline Scenario MakeScenario(uint64_t seed) {
       {0, 4, 128, 4}, {0, 1, 2}, {128, 4, 0, 2}, {2, 0, 1, 128}, {0}};
   constexpr int32_t kBlockTokens[] = {2, 16, 32, 64, 128, 256};
   constexpr int64_t kPageAligns[] = {32, 16, 64, 512};
-  constexpr RowFormat kLatents[] = {RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
-                                    RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41};
+  const std::vector<RowFormat> latents = LatentFormats();
 
   LayeredModelOptions options;
   options.ratios = kRatios[seed % 7 == 6 ? 4 : seed % 4];
-  options.latent_format = kLatents[seed % 5];
+  options.latent_format = latents[seed % latents.size()];
   options.indexer_format = seed / 5 % 2 == 0 ? RowFormat::kIndexerFp8 : RowFormat::kIndexerMxfp4;
   options.indexer_ratio = Chance(random, 80) ? 4 : 2;
   options.rule = seed / 3 % 2 == 0 ? EntryRule::kPooled : EntryRule::kStrided;

@@ -100,7 +100,7 @@ class WindowRows {
 
   // Makes of a row what is read back of it.
   void Decoded(std::vector<uint16_t>& row) const {
-    const RowFormat format = model_.pools[WindowPool(model_)].planes[0].format;
+    const RowFormat format = model_.pools[WindowPool(model_).value()].planes[0].format;
     if (format == RowFormat::kBf16) return;
     std::vector<uint8_t> data(LayoutOf(format).data_bytes);
     std::vector<uint8_t> scale(LayoutOf(format).scale_bytes);

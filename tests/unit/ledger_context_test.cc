@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/support/ledger_testing.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -65,7 +66,7 @@ TEST_P(LedgerContextTest, AFullSequenceTakesNoStepAndGoesInTheOrdinaryWay) {
   ASSERT_TRUE(fork.ok()) << fork.status();
   f.Free(*fork);
   f.Free(id);
-  EXPECT_EQ(f.ledger->Use(1).free, 100);
+  EXPECT_EQ(f.ledger->Use(PoolIndex(1))->free, 100);
 }
 
 TEST_P(LedgerContextTest, RejectedDraftsAreTakenBackAndFedAgain) {

@@ -3,11 +3,13 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "src/model/page_layout.h"
 
 namespace terrace::testing {
 namespace {
@@ -146,9 +148,36 @@ TEST(ModelTest, KindsOfPoolsHaveNames) {
 
 TEST(ModelTest, BlocksAreAlignedForTheReaderOfTheirFormat) {
   EXPECT_EQ(MakeModel({.ratios = {4}})->pools[0].block_align, 576);
-  const ModelSpec v41 = MakeModel({.ratios = {4}, .latent_format = RowFormat::kMxfp8V41}).value();
-  EXPECT_EQ(v41.pools[0].block_align, 512);
+  for (const auto& [format, align] :
+       {std::pair(RowFormat::kBf16, 576), std::pair(RowFormat::kFp8PerToken, 576),
+        std::pair(RowFormat::kNvfp4, 512), std::pair(RowFormat::kFlashMlaV4, 576),
+        std::pair(RowFormat::kMxfp8V41, 512), std::pair(RowFormat::kMxfp8V41Il, 528),
+        std::pair(RowFormat::kNvfp4V41Il, 288), std::pair(RowFormat::kFp8PerTensor, 512),
+        std::pair(RowFormat::kNvfp4Rope, 16)}) {
+    const ModelSpec model =
+        MakeModel({.ratios = {4}, .latent_format = format, .page_align = 16}).value();
+    EXPECT_EQ(model.pools[0].block_align, align) << RowFormatName(format);
+    EXPECT_EQ(model.pools[1].block_align, align) << RowFormatName(format);
+  }
   EXPECT_EQ(MakeModel({.ratios = {4}, .page_align = 128})->pools[0].block_align, 1152);
+}
+
+TEST(ModelTest, BlocksOfInterleavedRowsAreAWholeNumberOfRowsApart) {
+  LayeredModelOptions options = {.ratios = {4}, .latent_format = RowFormat::kMxfp8V41Il};
+  for (const PoolLayout layout : {PoolLayout::kBlockMajor, PoolLayout::kLayerMajor}) {
+    options.layout = layout;
+    const ModelSpec model = MakeModel(options).value();
+    for (const PoolSpec& pool : model.pools) {
+      if (!HoldsRows(pool.kind)) continue;
+      EXPECT_EQ(internal::PlacePages(pool, 3, 5).block_stride % 528, 0) << pool.name;
+    }
+  }
+  options.block_align = 576;
+  const absl::Status status = MakeModel(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("pool swa: block_align 576 is not a multiple of 528, a row of "
+                        "mxfp8_v41_il"));
 }
 
 TEST(ModelTest, RowsThatAreRotatedAfterLoadAreStoredUnrotated) {
@@ -216,7 +245,7 @@ TEST(ModelTest, ABrokenSpecIsRefusedWithTheFieldAndItsValue) {
       {[](ModelSpec& m) { m.pools[1].ratio = -4; }, "pool csa: ratio is -4"},
       {[](ModelSpec& m) { m.pools[1].planes.clear(); }, "pool csa: 0 planes"},
       {[](ModelSpec& m) { m.pools[1].planes.resize(3); }, "pool csa: 3 planes"},
-      {[](ModelSpec& m) { m.pools[1].planes[0].format = static_cast<RowFormat>(9); }, "format 9"},
+      {[](ModelSpec& m) { m.pools[1].planes[0].format = static_cast<RowFormat>(99); }, "format 99"},
       {[](ModelSpec& m) { m.pools[1].kind = static_cast<PoolKind>(5); }, "unknown kind 5"},
       {[](ModelSpec& m) { m.pools[1].rule = static_cast<EntryRule>(5); }, "unknown rule 5"},
       {[](ModelSpec& m) { m.pools[1].layout = static_cast<PoolLayout>(5); }, "unknown layout 5"},

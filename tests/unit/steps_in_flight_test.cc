@@ -150,7 +150,7 @@ TEST(StepsInFlightTest, WhatExpiresOrIsClearedWhileAPlanRunsDrains) {
 
 TEST(StepsInFlightTest, ACheckpointsBlocksDrainWhenItIsRolledOver) {
   PrefixFixture f({.overlap_blocks = 4}, InFlight(8));
-  const SequenceId a = f.Start(Text(1, 255));
+  const SequenceId a = f.Allocate({.tokens = Text(1, 255), .ids_ahead = true}).id;
   f.Feed(a);
   f.Decode(a, Text(2, 1));  // plan 2 snapshots at 256
   f.Commit(a, Text(3, 512));

@@ -56,6 +56,7 @@ TEST(TextTableTest, LinesAreWrappedAtSpaces) {
   EXPECT_EQ(Wrap("one two three", 6, 2), "one\n  two\n  three");
   EXPECT_EQ(Wrap("one,   two", 6, 0), "one,\ntwo");
   EXPECT_EQ(Wrap("a-word-that-is-wide and more", 6, 3), "a-word-that-is-wide\n   and\n   more");
+  EXPECT_EQ(Wrap("it is 9.4 % of it", 10, 0), "it is\n9.4 % of\nit");
   EXPECT_EQ(Wrap("", 5, 2), "");
 }
 

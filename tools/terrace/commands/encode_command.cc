@@ -57,7 +57,7 @@ void AddPageOptions(CLI::App& command, PageArguments* arguments, const std::stri
                  "pages are padded to a multiple of it")
       ->type_name("A");
   AddRealOption(command, "--global-scale", &arguments->global_scale, kLeastScale, kMostScale,
-                "global scale of nvfp4; other formats have none")
+                "global scale of fp8_per_tensor and the nvfp4 formats; others have none")
       ->type_name("G");
   AddTextOption(command, "--rope-table", &arguments->rope_table, rope_help)->type_name("T.npy");
 }
@@ -95,10 +95,10 @@ void CheckRope(const PageArguments& arguments, bool encodes) {
 void CheckArguments(PageArguments& arguments, bool encodes) {
   arguments.options.format = *arguments.format;
   arguments.options.global_scale = static_cast<float>(arguments.global_scale);
-  if (arguments.global_scale != 1 && *arguments.format != RowFormat::kNvfp4) {
+  if (arguments.global_scale != 1 && !HasGlobalScale(*arguments.format)) {
     throw CLI::ValidationError(
-        "--global-scale",
-        absl::StrCat(RowFormatName(*arguments.format), " rows have none; only nvfp4 rows do"));
+        "--global-scale", absl::StrCat(RowFormatName(*arguments.format),
+                                       " rows have none; only fp8_per_tensor and nvfp4 rows do"));
   }
   const int64_t rows = arguments.options.page_rows;
   if ((rows & (rows - 1)) != 0) {

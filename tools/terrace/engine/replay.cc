@@ -107,7 +107,7 @@ int64_t PeakMemoryBytes() {
 bool ReplayResult::ok() const {
   return verifier.corrupt_rows == 0 && leaked_blocks == 0 && counters.nonfinite_values == 0 &&
          counters.skipped_slots == 0 && counters.skipped_entries == 0 &&
-         counters.skipped_positions == 0;
+         counters.skipped_positions == 0 && counters.stale_states == 0;
 }
 
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,

@@ -66,7 +66,7 @@ void Scheduler::UpdateRunning(const BatchItem& item) {
   served.most_rows = std::max(sequence.length, served.most_rows);
   if (!item.finished) return;
   ++stats_.completed;
-  admitting_ = true;
+  loop_.Finished();
 }
 
 void Scheduler::CountStep() {
@@ -82,12 +82,14 @@ void Scheduler::CountStep() {
 
 absl::Status Scheduler::CountBlocks() {
   PoolCounts live = {};
+  PoolCounts held = {};
   for (int pool = 0; pool < ledger_->geometry().num_pools; ++pool) {
     TERRACE_ASSIGN_OR_RETURN(const PoolUse use, ledger_->Use(PoolIndex(pool)));
     live[pool] = use.live;
+    held[pool] = use.live + use.cached;
     stats_.peak_cached_blocks[pool] = std::max(stats_.peak_cached_blocks[pool], use.cached);
   }
-  occupancy_.Add(now_ms_ / 1000, live);
+  occupancy_.Add(now_ms_ / 1000, live, held);
   return absl::OkStatus();
 }
 

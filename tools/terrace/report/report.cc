@@ -198,7 +198,8 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
            {{"nonfinite_values", result.counters.nonfinite_values},
             {"skipped_slots", result.counters.skipped_slots},
             {"skipped_entries", result.counters.skipped_entries},
-            {"skipped_positions", result.counters.skipped_positions}}},
+            {"skipped_positions", result.counters.skipped_positions},
+            {"stale_states", result.counters.stale_states}}},
           {"pools", pools},
           {"prefix", nlohmann::ordered_json::parse(ToJson(prefix))}};
 }
