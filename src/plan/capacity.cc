@@ -115,19 +115,25 @@ int64_t TableBytes(const Geometry& geometry) {
   return RoundUp(bytes, kAlign);
 }
 
+// The longest context that is given, or that one sequence can have: tables that are longer leave room
+// for fewer tokens, so there is one border between what fits and what does not.
 absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
-  TERRACE_ASSIGN_OR_RETURN(CapacityPlan plan, PlanWith(request));
-  const int64_t longest = plan.geometry.max_context_tokens;
-  if (request.limits.max_context_tokens != 0 || plan.max_tokens >= longest) return plan;
-  // One sequence cannot be as long as the model allows: tables as short as what the pools hold. Such
-  // tables leave room for at least as many tokens, and mostly for no more.
+  absl::StatusOr<CapacityPlan> plan = PlanWith(request);
+  if (request.limits.max_context_tokens != 0) return plan;
+  const bool too_small = plan.status().code() == absl::StatusCode::kOutOfRange;
+  if (!plan.ok() && !too_small) return plan;
+  if (plan.ok() && plan->max_tokens >= plan->geometry.max_context_tokens) return plan;
+
+  const int32_t chunk = request.model.chunk_tokens;
   CapacityRequest shorter = request;
-  for (int tries = 0; tries < 4; ++tries) {
-    shorter.limits.max_context_tokens = static_cast<int32_t>(std::min(plan.max_tokens, longest));
-    TERRACE_ASSIGN_OR_RETURN(CapacityPlan next, PlanWith(shorter));
-    if (next.max_tokens < next.geometry.max_context_tokens) break;
-    plan = std::move(next);
-    if (plan.max_tokens == plan.geometry.max_context_tokens) break;
+  int32_t fits = 0;  // in chunks
+  int32_t beyond = static_cast<int32_t>(CeilDiv(request.model.max_context_tokens, chunk));
+  for (int32_t chunks = 1; fits + 1 < beyond; chunks = fits + (beyond - fits) / 2) {
+    shorter.limits.max_context_tokens = chunks * chunk;
+    absl::StatusOr<CapacityPlan> next = PlanWith(shorter);
+    const bool holds = next.ok() && next->max_tokens >= shorter.limits.max_context_tokens;
+    (holds ? fits : beyond) = chunks;
+    if (holds || chunks == 1) plan = std::move(next);
   }
   return plan;
 }

@@ -245,7 +245,8 @@ TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
       EXPECT_LT(plan->unused_bytes, chunk_bytes);
     }
 
-    // The smallest memory that the plan asks for is exact too.
+    // The smallest memory that the plan asks for is exact too, for a context of this length.
+    request.limits.max_context_tokens = plan->geometry.max_context_tokens;
     request.memory_bytes = smallest;
     const auto least = PlanCapacity(request);
     ASSERT_TRUE(least.ok()) << least.status();
@@ -291,7 +292,7 @@ TEST(CapacityTest, TheLongestContextIsWhatOneSequenceCanHaveUnlessItIsGiven) {
   const int32_t longest = plan.geometry.max_context_tokens;
   EXPECT_LT(longest, 1 << 20);
   EXPECT_LE(longest, plan.max_tokens);
-  EXPECT_LT(plan.max_tokens, longest + 4 * plan.geometry.chunk_tokens);
+  EXPECT_LT(plan.max_tokens, longest + 2 * plan.geometry.chunk_tokens);
   EXPECT_EQ(SequencesThatFit(plan, longest), 1);
   EXPECT_EQ(SumOfParts(plan), 2 * kGiB);
 
@@ -300,6 +301,14 @@ TEST(CapacityTest, TheLongestContextIsWhatOneSequenceCanHaveUnlessItIsGiven) {
   const CapacityPlan all = PlanCapacity(given).value();
   EXPECT_EQ(all.geometry.max_context_tokens, 1 << 20);
   EXPECT_GT(all.table_bytes, plan.table_bytes);
+
+  // What no table of the model's length leaves room for fits behind shorter ones.
+  CapacityRequest little = request;
+  little.memory_bytes = given.memory_bytes = 1'600 * kMiB;
+  for (; PlanCapacity(given).ok(); given.memory_bytes -= kMiB) {
+  }
+  little.memory_bytes = given.memory_bytes;
+  EXPECT_TRUE(PlanCapacity(little).ok());
 
   CapacityRequest roomy = request;
   roomy.memory_bytes = 40 * kGiB;
