@@ -1,6 +1,6 @@
 // A fuzz target over the ledger's public calls: bytes become calls, mostly sensible ones, and what
-// comes of them is looked at by a PrefixTrial (tests/prefix_trial.h): it must never crash, refuse
-// what it should not, or show a sequence what is not its own.
+// comes of them is looked at by a PrefixTrial (tests/model/prefix_trial.h): it must never crash,
+// refuse what it should not, or show a sequence what is not its own.
 //
 // With clang this is a libFuzzer target. Elsewhere it has a main of its own:
 //   ledger_fuzz                 runs random inputs
