@@ -44,7 +44,7 @@ StepSequence FirstStepOf(const Recorder& recorder, int32_t index) {
 TEST(SchedulerReuseTest, APreemptedRequestComesBackWithAllItGenerated) {
   const SchedulerOptions options{};
   for (const bool reuse : {false, true}) {
-    const auto ledger = MakeLedger(6, options, {.enabled = reuse});
+    const auto ledger = MakeLedger(8, options, {.enabled = reuse});
     const auto requests = Equal(8, 400, 200);
     Recorder recorder;
     Scheduler scheduler(ledger.get(), requests, &recorder, options);
