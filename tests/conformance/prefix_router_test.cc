@@ -81,7 +81,6 @@ class Traffic {
       }
     }
     Tell();
-    for (int i = 0; i < 30; ++i) Compare();
   }
 
   int gaps() const { return gaps_; }
@@ -192,6 +191,7 @@ class Traffic {
       ++gaps_;
       (*router)->Start(ledger_->IndexEvents());
     }
+    for (int i = 0; i < 8; ++i) Compare();
   }
 
   void Compare() {
@@ -253,6 +253,37 @@ TEST(PrefixRouterTest, ARouterPredictsEveryMatch) {
     for (const auto& [what, count] : happened) EXPECT_GT(count, 0) << scenario.name << ": " << what;
   }
   EXPECT_EQ(told.size(), 8) << "kinds of events";
+}
+
+TEST(PrefixRouterTest, ItHearsThatACopyTookAChunksPlaceWhichIsNotRetiredYet) {
+  const Geometry geometry = MakeTestGeometry({.full_blocks = 7});
+  const auto ledger = *Ledger::Create(
+      {.geometry = geometry, .prefix = {.match = MatchPolicy::kRetired, .record_events = true}});
+  PrefixRouter router(geometry, MatchPolicy::kRetired);
+  std::vector<int32_t> prompt(513);
+  for (int32_t i = 0; i < 513; ++i) prompt[i] = i;
+  const auto matched = [&] {
+    EXPECT_TRUE(router.Follow(ledger->TakeEvents()));
+    const PrefixMatch match = *ledger->Probe({.tokens = prompt});
+    EXPECT_EQ(router.Predict({.tokens = prompt}), match);
+    return match.matched;
+  };
+  const SequenceId first = ledger->AllocateSequence({.tokens = prompt})->id;
+  const SequenceId copy = ledger->AllocateSequence({.tokens = prompt})->id;
+  ASSERT_TRUE(ledger->Append({{{first, 513}}}).ok());
+  ASSERT_TRUE(ledger->Append({{{copy, 513}}}).ok());
+  EXPECT_EQ(matched(), 0);
+  ASSERT_TRUE(ledger->Retire(PlanNumber(1)).ok());
+  EXPECT_EQ(matched(), 512);
+
+  // Only `copy` uses the chunks, and has blocks of its own: its second takes the chunk's place.
+  ASSERT_TRUE(ledger->FreeSequence(first).ok());
+  const std::vector<int32_t> other(600, 7);
+  const SequenceId third = ledger->AllocateSequence({.tokens = other})->id;
+  ASSERT_TRUE(ledger->Append({{{third, 600}}}).ok());
+  EXPECT_EQ(matched(), 256);
+  ASSERT_TRUE(ledger->Retire(PlanNumber(2)).ok());
+  EXPECT_EQ(matched(), 512);
 }
 
 }  // namespace
