@@ -53,8 +53,7 @@ class CompressBench {
       : backend_(std::move(backend)), timer_(timer), table_(table) {
     const LayeredModelOptions options = ModelOptionsByName("deepseek-v4-flash").value();
     model_ = MakeModel(options).value();
-    rope_ = {OnDevice(*backend_, MakeRopeTable(kStepTokens, kRopeBaseCompressed, YarnScaling{})),
-             kStepTokens};
+    rope_ = {OnDevice(*backend_, MakeRopeTable(kStepTokens, kCompressedRope)), kStepTokens};
     for (int layer = 0; layer < static_cast<int>(options.ratios.size()); ++layer) {
       if (options.ratios[layer] == kCsaRatio) csa_layers_.push_back(layer);
       if (options.ratios[layer] == kHcaRatio) hca_layers_.push_back(layer);

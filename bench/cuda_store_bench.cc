@@ -52,7 +52,7 @@ class StoreBench {
  public:
   StoreBench(Backend& backend, GpuTimer& timer, BenchTable& table, int64_t pool_bytes)
       : backend_(Kernels(backend)), timer_(timer), table_(table), pool_(backend, pool_bytes) {
-    rope_ = {OnDevice(backend_, MakeRopeTable(kContext, kRopeBaseCompressed)), kContext};
+    rope_ = {OnDevice(backend_, MakeRopeTable(kContext, kCompressedRope)), kContext};
     const std::vector<uint16_t> rows = RandomBf16(random_, kRows * kLatentChannels);
     std::vector<int32_t> positions(kIndexerRows);  // of 4,096 consecutive tokens a sequence
     for (int32_t i = 0; i < kIndexerRows; ++i) positions[i] = i % 4096;

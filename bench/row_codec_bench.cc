@@ -43,7 +43,7 @@ struct Buffers {
   static constexpr RowLayout kLayout = LayoutOf(F);
   std::vector<uint16_t> rows = std::vector<uint16_t>(kRows * kLayout.channels);
   std::vector<uint8_t> page = std::vector<uint8_t>(PageBytes(F, kRows));
-  std::vector<float> rope = MakeRopeTable(1000, kRopeBaseWindow);
+  std::vector<float> rope = MakeRopeTable(1000, kWindowRope);
 
   Buffers() {
     std::mt19937 random(1);

@@ -64,7 +64,7 @@ class Rows {
     const Geometry geometry = *MakeGeometry(model, {.max_sequences = 1}, {8, kRows / 64});
     backend_ = *MakeBackend({.kind = BackendKind::kHost});
     store_ = *Store::Create({.model = model, .geometry = geometry}, backend_);
-    table_ = MakeRopeTable(kPositions, kRopeBaseWindow);
+    table_ = MakeRopeTable(kPositions, kWindowRope);
     (void)store_->SetRopeTables({{table_.data(), kPositions}, {table_.data(), kPositions}});
 
     std::mt19937_64 random(1);

@@ -65,8 +65,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Make(const CapacityPlan& capacit
   if (!store.ok()) return store.status();
   auto worker = std::make_unique<Worker>();
   worker->store_ = *std::move(store);
-  worker->rope_ =
-      MakeRopeTable(capacity.geometry.max_context_tokens, kRopeBaseCompressed, YarnScaling{});
+  worker->rope_ = MakeRopeTable(capacity.geometry.max_context_tokens, kCompressedRope);
   const RopeTableView table = {worker->rope_.data(), capacity.geometry.max_context_tokens};
   absl::Status status = worker->store_->SetRopeTables({table, table});
   if (!status.ok()) return status;
@@ -141,7 +140,7 @@ Bytes ToWire(const Plan& plan) { return {plan.bytes().begin(), plan.bytes().end(
 // The worst cosine of the rows that `worker` read against the rows that were written.
 double WorstCosine(const Worker& worker, int layer) {
   std::vector<uint16_t> expected;
-  const std::vector<float> table = MakeRopeTable(128, kRopeBaseCompressed, YarnScaling{});
+  const std::vector<float> table = MakeRopeTable(128, kCompressedRope);
   for (const int entry : {0, 5, 17}) {
     std::vector<uint16_t> row = RowOf(layer, entry);
     Rotate(absl::MakeSpan(row), absl::MakeConstSpan(table).subspan(entry * 4 * kRopeChannels));

@@ -1,7 +1,6 @@
 #include "terrace/cache.h"
 
 #include <algorithm>
-#include <atomic>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -17,7 +16,7 @@ namespace terrace {
 using internal::ThreadPool;
 
 // A thread may be in the ledger while another is in the store (cache.h): nothing here changes after
-// Create but what one of the two owns, and two atomic numbers.
+// Create but what one of the two owns. The ledger's numbers may be read beside its calls.
 class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}
@@ -31,9 +30,6 @@ class Cache::Impl {
   std::unique_ptr<Ledger> ledger;
   std::unique_ptr<Store> store;
   bool in_order = false;  // steps run before the next is appended: in_flight_plans is 0
-  // The ledger's, for the worker's side, which may be in another thread.
-  std::atomic<uint64_t> last_plan = 0;
-  std::atomic<uint32_t> generation = 1;
 
   // Errors: FailedPrecondition where a layer's call would not be of the last step.
   absl::Status CheckLastPlanBegun() const;
@@ -43,8 +39,8 @@ absl::Status Cache::Impl::CheckLastPlanBegun() const {
   const PlanHeader& step = store->step();
   const bool begun = step.total_bytes > 0;
   if (!in_order || !begun) return absl::OkStatus();  // the store says that nothing has begun
-  const uint64_t last = last_plan;
-  const uint32_t of_ledger = generation;
+  const uint64_t last = ledger->last_plan().value();
+  const uint32_t of_ledger = ledger->generation();
   if (step.generation != of_ledger) {
     return absl::FailedPreconditionError(
         absl::StrFormat("plan %d, which began last, is of generation %d, and the ledger abandoned "
@@ -115,9 +111,7 @@ absl::StatusOr<PrefixMatch> Cache::ExtendMatch(SequenceId id) {
 absl::StatusOr<SequenceId> Cache::Fork(SequenceId id) { return impl_->ledger->Fork(id); }
 
 absl::StatusOr<Plan> Cache::Append(absl::Span<const StepRequest> batch) {
-  absl::StatusOr<Plan> plan = impl_->ledger->Append(batch);
-  if (plan.ok()) impl_->last_plan = plan->number().value();
-  return plan;
+  return impl_->ledger->Append(batch);
 }
 
 absl::Status Cache::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
@@ -132,11 +126,7 @@ absl::Status Cache::FreeSequence(SequenceId id) { return impl_->ledger->FreeSequ
 
 absl::Status Cache::Retire(PlanNumber plan) { return impl_->ledger->Retire(plan); }
 
-absl::StatusOr<Abandoned> Cache::Abandon(PlanNumber first) {
-  absl::StatusOr<Abandoned> abandoned = impl_->ledger->Abandon(first);
-  if (abandoned.ok()) impl_->generation = impl_->ledger->generation();
-  return abandoned;
-}
+absl::StatusOr<Abandoned> Cache::Abandon(PlanNumber first) { return impl_->ledger->Abandon(first); }
 
 absl::StatusOr<Abandoned> Cache::Distrust(absl::Span<const Distrusted> sequences) {
   return impl_->ledger->Distrust(sequences);

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "terrace/formats/rope_spec.h"
 #include "terrace/formats/row_format.h"
 #include "terrace/ids.h"
 #include "terrace/pool_kinds.h"
@@ -66,17 +67,6 @@ struct LayerSpec {
   int32_t rope = 0;              // index into ModelSpec::ropes
 
   friend bool operator==(const LayerSpec&, const LayerSpec&) = default;
-};
-
-// Angles of the rotation: base, and YaRN scaling if factor > 1 (no magnitude factor).
-struct RopeSpec {
-  double base = 10000;
-  double yarn_factor = 1;
-  double yarn_original_length = 65536;
-  double yarn_beta_fast = 32;
-  double yarn_beta_slow = 1;
-
-  friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
 };
 
 struct ModelSpec {

@@ -14,12 +14,13 @@
 //      for each sequence whose state its next step restores from it, and one while the next plan
 //      reads or writes it for a capture alone;
 //  (3) at most in_flight_plans plans are unretired, and nothing drains when none is;
-//  (4) a state that is held for captures is the source of one.
+//  (4) a state that is held for captures is the source of one;
+//  (5) what is reserved of a pool is the sum over live sequences, each by the rule (reservation.h).
 
 #ifndef TERRACE_SRC_LEDGER_POOL_SET_H_
 #define TERRACE_SRC_LEDGER_POOL_SET_H_
 
-#include <array>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -28,6 +29,7 @@
 #include "absl/types/span.h"
 #include "src/ledger/block_pool.h"
 #include "src/ledger/block_table.h"
+#include "src/ledger/reservation.h"
 #include "src/ledger/sequence.h"
 #include "src/ledger/sequence_table.h"
 #include "terrace/geometry.h"
@@ -35,8 +37,6 @@
 #include "terrace/plan_format.h"
 
 namespace terrace::internal {
-
-using BlockCounts = std::array<int32_t, kMaxPools>;  // by pool
 
 class PoolSet {
  public:
@@ -70,22 +70,23 @@ class PoolSet {
 
   // ---- Plans.
 
-  uint64_t last_plan() const { return last_plan_; }
+  // It and generation() from any thread.
+  uint64_t last_plan() const { return last_plan_.load(std::memory_order_relaxed); }
   uint64_t retired() const { return retired_; }
   // The last plan that Retire named: what plans up to it computed is there.
   uint64_t named_retired() const { return named_retired_; }
   // Whether every plan made so far has run to its end, as far as blocks must care.
-  bool idle() const { return retired_ == last_plan_; }
+  bool idle() const { return retired_ == last_plan(); }
   // Of plans: one more for each time that plans were abandoned.
-  uint32_t generation() const { return generation_; }
-  void BeginGeneration() { ++generation_; }
+  uint32_t generation() const { return generation_.load(std::memory_order_relaxed); }
+  void BeginGeneration() { generation_.store(generation() + 1, std::memory_order_relaxed); }
   // One more plan is made: what is freed from now on may be named by it.
   void CountPlan();
   // Whether one more plan may be made before any is retired.
   bool has_room_in_flight() const {
     return idle() || num_in_flight() < static_cast<uint64_t>(options_.in_flight_plans);
   }
-  uint64_t num_in_flight() const { return last_plan_ - retired_; }
+  uint64_t num_in_flight() const { return last_plan() - retired_; }
   // Errors: as Ledger::Retire.
   absl::Status Retire(PlanNumber plan);
 
@@ -123,6 +124,26 @@ class PoolSet {
   template <typename Visitor>
   void ForEachBlockOf(const Sequence& sequence, Visitor visit) const;
 
+  // ---- Reservations.
+
+  bool has_reservations() const { return num_reserving_ > 0; }
+  // Blocks of pool `p` that are set aside for sequences and not taken.
+  int32_t reserved(int p) const { return reserved_[p]; }
+  // Blocks of pool `p` that no sequence holds, and that none has set aside. Below 0: see
+  // reservation.h.
+  int32_t unreserved(int p) const {
+    const int32_t held = p == csa_state_pool_ ? num_held_states() : 0;
+    return pools_[p].capacity() - pools_[p].num_live() + held - reserved_[p];
+  }
+  const ReservationRule& reservation_rule() const { return rule_; }
+  // `sequence` has room set aside from now on.   REQUIRES: it had none; tokens > 0.
+  void BeginReservation(Sequence& sequence, int32_t tokens);
+  // What it has changed.
+  void UpdateReservation(Sequence& sequence) {
+    if (sequence.reserve_tokens > 0) RecountReservation(sequence);
+  }
+  void EndReservation(Sequence& sequence);
+
   // ---- Captures of the next plan.
 
   // Whether `capture` reads the state of `sequence`, and not of one that had its index before.
@@ -157,8 +178,9 @@ class PoolSet {
  private:
   // The plan until which a block that is freed now drains.
   std::optional<PlanNumber> DrainUntil() const {
-    return idle() ? std::nullopt : std::optional(PlanNumber(last_plan_));
+    return idle() ? std::nullopt : std::optional(PlanNumber(last_plan()));
   }
+  void RecountReservation(Sequence& sequence);
   void FreeAll(int p, absl::Span<const BlockId> blocks);
   void FreeHeldStates(int32_t count);
   void FreeCaptures();
@@ -172,10 +194,13 @@ class PoolSet {
   std::vector<int> full_pools_;
   std::vector<int> state_pools_;
   const int csa_state_pool_;
-  uint64_t last_plan_ = 0;
+  const ReservationRule rule_;
+  BlockCounts reserved_ = {};
+  int32_t num_reserving_ = 0;            // sequences
+  std::atomic<uint64_t> last_plan_ = 0;  // a worker's thread looks whether it has begun (Cache)
   uint64_t retired_ = 0;  // the last plan known to have run; last_plan_ if in_flight_plans is 0
   uint64_t named_retired_ = 0;
-  uint32_t generation_ = 1;
+  std::atomic<uint32_t> generation_ = 1;
   std::vector<CheckpointRecord> captures_;  // one reference to each overlap block
   std::vector<BlockId> held_states_;        // of no sequence any more
 };

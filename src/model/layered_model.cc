@@ -147,7 +147,7 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
   model.chunk_tokens = options.chunk_tokens;
   model.max_context_tokens = options.max_context_tokens;
   model.top_k = options.top_k;
-  model.ropes = {RopeSpec{}, RopeSpec{.base = 160000, .yarn_factor = 16}};
+  model.ropes = {kWindowRope, kCompressedRope};
 
   PoolSpec base;
   base.layout = options.layout;

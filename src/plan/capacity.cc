@@ -17,6 +17,9 @@ namespace {
 using internal::MakeGeometry;
 using internal::PlacePages;
 
+// Sums of a few of these stay within int64.
+constexpr double kMostBytes = 1LL << 60;
+
 // What the parts of a plan take, in the order in which they are served.
 struct Parts {
   int64_t tables = 0;
@@ -146,6 +149,15 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
       useful_chunk_bytes += useful;
       continue;
     }
+    const double blocks =
+        static_cast<double>(limits.max_sequences) * static_cast<double>(fixed[p].sequence) +
+        static_cast<double>(prefills) * static_cast<double>(fixed[p].prefill);
+    if (blocks * static_cast<double>(reserved) > kMostBytes) {
+      return absl::OutOfRangeError(
+          absl::StrCat("pool ", model.pools[p].name,
+                       " takes more than 2^60 bytes for all sequences; allow "
+                       "fewer sequences, plans in flight or drafts"));
+    }
     parts.sequences +=
         (limits.max_sequences * fixed[p].sequence + prefills * fixed[p].prefill) * reserved;
     plan.checkpoint_bytes += fixed[p].checkpoint * reserved;
@@ -165,6 +177,10 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   int64_t left = request.memory_bytes - parts.tables - parts.sequences;
   if (plan.prefix_reuse) {
     const int64_t fewest = request.checkpoints >= 0 ? request.checkpoints : limits.max_sequences;
+    if (static_cast<double>(fewest) * static_cast<double>(plan.checkpoint_bytes) > kMostBytes) {
+      return absl::OutOfRangeError(
+          absl::StrCat(fewest, " checkpoints take more than 2^60 bytes; ask for fewer"));
+    }
     parts.checkpoints = fewest * plan.checkpoint_bytes;
     plan.checkpoints = fewest;
     if (request.checkpoints < 0) {

@@ -89,16 +89,17 @@ std::string FitTable(const CapacityPlan& plan, int columns) {
     rows.push_back(
         {context >= 1 << 20 ? absl::StrCat(context >> 20, "M") : absl::StrCat(context >> 10, "K"),
          WithCommas(sequences),
-         context > plan.geometry.max_context_tokens ? "max_context_tokens"
-         : sequences == plan.geometry.max_sequences ? "max_sequences"
-                                                    : "memory"});
+         std::string(FitBoundName(context > plan.geometry.max_context_tokens ? FitBound::kMaxContext
+                                  : sequences == plan.geometry.max_sequences
+                                      ? FitBound::kMaxSequences
+                                      : FitBound::kMemory))});
   }
   return Align(rows, 1, columns);
 }
 
 }  // namespace
 
-std::string ToTable(const CapacityPlan& plan, int columns) {
+std::string ToTable(const CapacityPlan& plan, int columns, bool with_fits) {
   const Geometry& geometry = plan.geometry;
   const auto line = [columns](const auto&... parts) {
     return absl::StrCat(Wrap(absl::StrCat(parts...), columns, 0), "\n");
@@ -123,7 +124,7 @@ std::string ToTable(const CapacityPlan& plan, int columns) {
                                 " checkpoints of prefixes that no sequence uses"));
   }
   absl::StrAppend(&text, line("room for ", WithCommas(plan.max_tokens), " tokens in all"),
-                  FitTable(plan, columns));
+                  with_fits ? FitTable(plan, columns) : "");
   return text;
 }
 

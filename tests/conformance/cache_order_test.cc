@@ -174,6 +174,20 @@ TEST_F(CacheOrderTest, LayersWaitForASnapshotAndAStepBehindAbandonedPlans) {
   ExpectServed(*cache);
 }
 
+// The parts of a cache may be called too.
+TEST_F(CacheOrderTest, PlansOfTheLedgerItselfAreSeen) {
+  const auto cache = Make();
+  const SequenceId id = cache->ledger().AllocateSequence({})->id;
+  ASSERT_TRUE(cache->Begin(*cache->ledger().Append({{id, 5}}), {}).ok());
+  ExpectServed(*cache);
+  const Plan second = *cache->ledger().Append({{id, 1}});
+  ExpectRefused(*cache, {"last plan is 2", "began last is plan 1"});
+  ASSERT_TRUE(cache->store().Begin(second, {}).ok());
+  ExpectServed(*cache);
+  ASSERT_TRUE(cache->ledger().Abandon(PlanNumber(1)).ok());
+  ExpectRefused(*cache, {"generation 1", "generation 2"});
+}
+
 TEST_F(CacheOrderTest, AnEngineWithPlansInFlightSeesToTheOrderItself) {
   const auto cache = Make(2);
   const SequenceId id = cache->AllocateSequence({})->id;

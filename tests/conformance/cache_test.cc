@@ -44,9 +44,8 @@ std::vector<uint16_t> RowOf(int sequence, int layer, int position, int what) {
 }
 
 std::vector<uint16_t> Rotated(std::vector<uint16_t> row, int layer, int position) {
-  const std::vector<float> table =
-      layer == 0 ? MakeRopeTable(position + 1, kRopeBaseWindow)
-                 : MakeRopeTable(position + 1, kRopeBaseCompressed, YarnScaling{});
+  const std::vector<float> table = layer == 0 ? MakeRopeTable(position + 1, kWindowRope)
+                                              : MakeRopeTable(position + 1, kCompressedRope);
   const float* const angles = table.data() + int64_t{position} * kRopeChannels;
   RotatePairs<kRopePairs>(row.data() + kChannels - kRopeChannels, angles, angles + kRopePairs);
   return row;

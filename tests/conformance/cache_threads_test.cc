@@ -137,5 +137,28 @@ TEST_F(CacheThreadsTest, TheSchedulerAbandonsWhileAWorkerIsInAPlan) {
   EXPECT_THAT(Read(), Each(kOne));
 }
 
+// With in_flight_plans 0 a layer's call looks which plan is the last: from the worker's thread.
+TEST_F(CacheThreadsTest, AWorkerLooksForTheLastPlanWhileTheSchedulerMakesOne) {
+  Make(MatchPolicy::kAppended, 0);
+  const SequenceId id = Allocate(1000).id;
+  Run(Append(id, 10), kOne);
+  int served = 0;
+  int refused = 0;
+  std::thread worker([&] {
+    const int32_t query = 0;
+    std::vector<uint16_t> rows(128 * kLatentChannels);
+    for (int i = 0; i < 200; ++i) {
+      const absl::Status status = cache_->GatherWindow(0, {.token_rows = &query, .count = 1},
+                                                       {.data = rows.data()}, Stream{});
+      served += status.ok();
+      refused += absl::IsFailedPrecondition(status);
+    }
+  });
+  for (int i = 0; i < 100; ++i) Append(id, 1);
+  EXPECT_TRUE(cache_->Abandon(PlanNumber(50)).ok());
+  worker.join();
+  EXPECT_EQ(served + refused, 200);
+}
+
 }  // namespace
 }  // namespace terrace::testing

@@ -12,9 +12,7 @@ namespace {
 
 class CompressGoldenTest : public CompressTest {
  protected:
-  static std::vector<float> Table() {
-    return MakeRopeTable(512, kRopeBaseCompressed, YarnScaling{});
-  }
+  static std::vector<float> Table() { return MakeRopeTable(512, kCompressedRope); }
 };
 
 TEST_P(CompressGoldenTest, CsaStoresTheGoldenEntries) {

@@ -65,7 +65,7 @@ class Side {
     std::vector<RopeTableView> views;
     for (const RopeSpec& rope : scenario.model.ropes) {
       tables_.push_back(
-          std::make_unique<BackendArray<float>>(*backend_, MakeRopeTable(kContext, rope.base)));
+          std::make_unique<BackendArray<float>>(*backend_, MakeRopeTable(kContext, rope)));
       views.push_back({tables_.back()->data(), kContext});
     }
     ExpectOk(store_->SetRopeTables(views));

@@ -93,7 +93,7 @@ TEST_P(CudaOverlapWriteTest, WriteWaitsForAllThatBeginDidNotWrite) {
   const bool of_step = GetParam();
   constexpr int32_t kMaxRows = 300;
   constexpr int32_t kPositions = 100;
-  const std::vector<float> table = MakeRopeTable(kPositions, kRopeBaseWindow);
+  const std::vector<float> table = MakeRopeTable(kPositions, kWindowRope);
   for (const RowFormat format :
        {RowFormat::kFlashMlaV4, RowFormat::kNvfp4, RowFormat::kIndexerFp8}) {
     SCOPED_TRACE(RowFormatName(format).data());

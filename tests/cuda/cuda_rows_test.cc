@@ -44,7 +44,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, CudaRowsTest, ::testing::ValuesIn(AllRowFormat
 
 TEST_P(CudaRowsTest, RowsOfAnyBitsAreWrittenAndReadAsTheHostDoes) {
   constexpr int32_t kPositions = 200;
-  const std::vector<float> table = MakeRopeTable(kPositions, kRopeBaseWindow);
+  const std::vector<float> table = MakeRopeTable(kPositions, kWindowRope);
   const RowFormat format = GetParam();
   for (const int32_t log2_entries : {1, 4, 5, 6, 7, 8}) {
     for (const bool rotate : {false, true}) {

@@ -90,8 +90,8 @@ class CompressDriver {
     store_ = *std::move(store);
     std::vector<RopeTableView> views;
     for (const RopeSpec& rope : model_.ropes) {
-      ropes_.push_back(std::make_unique<BackendArray<float>>(
-          *backend_, MakeRopeTable(kCompressTokens, rope.base)));
+      ropes_.push_back(
+          std::make_unique<BackendArray<float>>(*backend_, MakeRopeTable(kCompressTokens, rope)));
       views.push_back({ropes_.back()->data(), kCompressTokens});
     }
     EXPECT_TRUE(store_->SetRopeTables(views).ok());

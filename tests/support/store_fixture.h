@@ -79,7 +79,7 @@ class SmallDeployment {
     EXPECT_TRUE(store.ok()) << store.status();
     if (ropes_.empty()) {
       for (const RopeSpec& rope : model_.ropes) {
-        host_ropes_.push_back(MakeRopeTable(kPositions, rope.base));
+        host_ropes_.push_back(MakeRopeTable(kPositions, rope));
         ropes_.push_back(std::make_unique<BackendArray<float>>(*backend_, host_ropes_.back()));
         rope_views_.push_back({ropes_.back()->data(), kPositions});
       }

@@ -3,11 +3,13 @@
 #ifndef TERRACE_TESTS_SUPPORT_USE_OF_H_
 #define TERRACE_TESTS_SUPPORT_USE_OF_H_
 
+#include "terrace/ids.h"
 #include "terrace/ledger.h"
 
 namespace terrace::testing {
 
-inline PoolUse UseOf(const Ledger& ledger, int pool) { return ledger.Use(PoolIndex(pool)).value(); }
+// `owner` is a Ledger or a Cache.
+PoolUse UseOf(const auto& owner, int pool) { return owner.Use(PoolIndex(pool)).value(); }
 
 }  // namespace terrace::testing
 

@@ -71,6 +71,9 @@ TEST_F(CapacityUsageTest, MemoryThatIsTooSmallExitsWith1AndSaysHowMuchItTakes) {
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("give at least"));
   EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1);
+  // Where fewer sequences do, it says how many.
+  EXPECT_THAT(Terrace({"capacity", "--memory", "1GiB", "--sequences", "4096"}).err,
+              ::testing::ContainsRegex("--sequences [1-9][0-9]* fit"));
 }
 
 TEST_F(CapacityUsageTest, AFileThatCannotBeWrittenExitsWith1) {

@@ -49,7 +49,7 @@ std::vector<Option> AllOptions() {
 
 bool IsText(const Option& option) {
   return option.type == "FILE" || option.type == "NAME|FILE" || option.type == "T.npy" ||
-         option.type == "L";
+         option.type == "L" || option.type == "L,L";
 }
 
 // One line that begins with the option's name, exit code 2, and nothing done.

@@ -68,7 +68,7 @@ class ReferenceEntryFixture : public ::testing::Test {
   static ReferenceEntry Reference(const EntryCase& test, const std::vector<uint64_t>& seeds,
                                   int32_t position) {
     float rope[kRopeChannels];
-    FillRopeRow(RopeFrequencies(kRopeBaseCompressed, YarnScaling{}), position, rope);
+    FillRopeRow(RopeFrequencies(kCompressedRope), position, rope);
     ReferenceEntry entry;
     MakeReference(*Weights().Of(test.plane), seeds, rope, &entry);
     return entry;

@@ -7,11 +7,14 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "src/base/status_macros.h"
 #include "terrace/capacity.h"
 #include "terrace/geometry.h"
+#include "tools/terrace/commands/capacity_fits.h"
 #include "tools/terrace/commands/capacity_json.h"
 #include "tools/terrace/commands/numbers.h"
 #include "tools/terrace/commands/option_names.h"
@@ -28,12 +31,14 @@ constexpr char kExamples[] = R"(Examples:
   terrace capacity --model deepseek-v4-pro --memory 80GB --sequences 256 --drafts 3
   terrace capacity --memory 40GiB --sequences 64 --checkpoint-count 500
   terrace capacity --memory 40GiB --latent-format mxfp8_v41 --indexer-format indexer_mxfp4
+  terrace capacity --memory 40GiB --layers 0-21,22-42
   terrace capacity --memory 40GiB --json - | jq .model > model.json
   terrace capacity --model model.json --memory 40GiB --json capacity.json)";
 
 struct CapacityArguments {
   ModelArguments model;
   CapacityRequest request;
+  std::string layers;     // of the workers of a pipeline
   std::string json_file;  // "-": standard output, and no table
 };
 
@@ -59,19 +64,35 @@ void AddLimits(CLI::App& command, CapacityRequest* request) {
                  "plans that may run before they are retired");
 }
 
+// An error of too little memory, with the --sequences that it does for.
+absl::Status WithWhatFits(const absl::Status& status, const CapacityRequest& request) {
+  if (!absl::IsOutOfRange(status)) return status;
+  const absl::StatusOr<int32_t> most = MostSequences(request, /*context_tokens=*/1);
+  if (!most.ok() || *most == 0) return status;
+  return absl::OutOfRangeError(absl::StrCat(status.message(), ": --sequences ", *most, " fit"));
+}
+
 absl::Status Run(CapacityArguments& arguments) {
   TERRACE_RETURN_IF_ERROR(
       CheckOutputs({{"--json", arguments.json_file}}, {{"--model", arguments.model.model}}));
   TERRACE_ASSIGN_OR_RETURN(arguments.request.model, LoadModel(arguments.model));
-  const absl::StatusOr<CapacityPlan> planned = PlanCapacity(arguments.request);
-  if (!planned.ok()) return NameOptions(planned.status());
-  const CapacityPlan& plan = *planned;
+  const absl::StatusOr<CapacityPlan> plan = PlanCapacity(arguments.request);
+  if (!plan.ok()) return NameOptions(WithWhatFits(plan.status(), arguments.request));
+  TERRACE_ASSIGN_OR_RETURN(const std::vector<ContextFit> fits, FitContexts(arguments.request));
+  std::vector<WorkerShare> workers;
+  if (!arguments.layers.empty()) {
+    TERRACE_ASSIGN_OR_RETURN(workers, ShareLayers(*plan, arguments.layers));
+  }
   if (arguments.json_file != "-") {
-    std::cout << ToTable(plan, TerminalColumns(STDOUT_FILENO)) << std::flush;
+    const int columns = TerminalColumns(STDOUT_FILENO);
+    std::cout << ToTable(*plan, columns, /*with_fits=*/false) << FitTable(fits, columns) << "\n"
+              << ChoiceTable(fits, columns);
+    if (!workers.empty()) std::cout << "\n" << WorkerTable(*plan, workers, columns);
+    std::cout << std::flush;
   }
   if (!std::cout) return absl::UnavailableError("cannot write to standard output");
   if (arguments.json_file.empty()) return absl::OkStatus();
-  return WriteJson(CapacityToJson(plan), arguments.json_file);
+  return WriteJson(CapacityToJson(*plan, fits, workers), arguments.json_file);
 }
 
 }  // namespace
@@ -92,6 +113,10 @@ void AddCapacityCommand(CLI::App& app, int* exit_code) {
       ->excludes(command.get_option("--checkpoint-count"));
   command.add_flag("--whole-chunk", arguments->request.limits.store_whole_chunk,
                    "store every window row of a prefill piece until the next step");
+  AddTextOption(command, "--layers", &arguments->layers,
+                "what the workers of a pipeline take of the memory, which is that of all layers: "
+                "ranges of layers, e.g. 0-21,22-42")
+      ->type_name("L,L");
   AddTextOption(command, "--json", &arguments->json_file,
                 "write it as JSON too; - = to standard output, without the table")
       ->type_name("FILE");

@@ -1,7 +1,6 @@
 #include "tools/terrace/engine/store_runner.h"
 
 #include <algorithm>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -72,12 +71,7 @@ absl::Status StoreRunner::BuildSources() {
 absl::Status StoreRunner::MakeRopes(int32_t positions) {
   std::vector<RopeTableView> views;
   for (const RopeSpec& rope : options_.model.ropes) {
-    std::optional<YarnScaling> yarn;
-    if (rope.yarn_factor > 1) {
-      yarn = {rope.yarn_factor, rope.yarn_original_length, rope.yarn_beta_fast,
-              rope.yarn_beta_slow};
-    }
-    rope_tables_.push_back(MakeRopeTable(positions, rope.base, yarn));
+    rope_tables_.push_back(MakeRopeTable(positions, rope));
     const std::vector<float>& table = rope_tables_.back();
     const float* data = table.data();
     if (backend_->name() != "host") {
