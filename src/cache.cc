@@ -135,6 +135,7 @@ absl::StatusOr<Abandoned> Cache::Distrust(absl::Span<const Distrusted> sequences
 absl::Status Cache::SetTime(int64_t now_ms) { return impl_->ledger->SetTime(now_ms); }
 void Cache::ClearPrefixes() { impl_->ledger->ClearPrefixes(); }
 std::vector<PrefixEvent> Cache::TakeEvents() { return impl_->ledger->TakeEvents(); }
+std::vector<PrefixEvent> Cache::IndexEvents() const { return impl_->ledger->IndexEvents(); }
 PrefixFigures Cache::prefix_figures() const { return impl_->ledger->prefix_figures(); }
 absl::StatusOr<Plan> Cache::Snapshot() const { return impl_->ledger->Snapshot(); }
 absl::StatusOr<SequenceInfo> Cache::Info(SequenceId id) const { return impl_->ledger->Info(id); }

@@ -83,6 +83,7 @@ class Cache {
   absl::Status SetTime(int64_t now_ms);
   void ClearPrefixes();
   std::vector<PrefixEvent> TakeEvents();
+  std::vector<PrefixEvent> IndexEvents() const;
   PrefixFigures prefix_figures() const;
   absl::StatusOr<Plan> Snapshot() const;
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;

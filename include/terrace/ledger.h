@@ -279,8 +279,15 @@ class Ledger {
   // blocks and publish nothing more.
   void ClearPrefixes();
 
-  // Events since the last call, in order; none unless PrefixOptions::record_events.
+  // Events since the last call, in order; none unless PrefixOptions::record_events. At most
+  // max_events, and a kGap behind them if more were dropped.
   std::vector<PrefixEvent> TakeEvents();
+  // The whole index, for a router that starts late or comes to a gap: kCleared, kRetired under
+  // MatchPolicy::kRetired, then all chunks and checkpoints as if they were stored now, parents first.
+  // Each has the number of the last event until now: a router skips those up to it. Takes no event,
+  // and needs no record_events.
+  // Cost: O(index).
+  std::vector<PrefixEvent> IndexEvents() const;
   PrefixFigures prefix_figures() const;
 
   // All block tables as one plan, for a store that missed a plan, and for every store after Abandon.

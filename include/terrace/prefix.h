@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "terrace/chunk_digest.h"
+#include "terrace/ids.h"
 #include "terrace/pool_kinds.h"
 
 namespace terrace {
@@ -48,6 +49,10 @@ struct PrefixOptions {
   MatchPolicy match = MatchPolicy::kAppended;
   CheckpointPolicy checkpoints = {};
   bool record_events = false;
+  // Most events that wait to be taken, at least 1. Beyond, they are dropped, and one kGap says so.
+  int32_t max_events = 1 << 20;
+  // kChunkStored has the bytes that its digest was made of beside ids: salt and keys.
+  bool event_keys = false;
   // For tests: what chunks are hashed with.
   ChunkHash hash = &NextDigest;
 };
@@ -75,6 +80,9 @@ struct PrefixMatch {
 };
 
 // What happened to the index, for a router that follows the cache. In order.
+//
+// Events and the digests of a prompt (ChunkDigests) are enough to predict every match:
+// examples/prefix_router.h does. Where reservations hold room back, a match may be shorter.
 struct PrefixEvent {
   enum class Kind : int32_t {
     kChunkStored,
@@ -82,11 +90,26 @@ struct PrefixEvent {
     kCheckpointStored,  // behind the chunk `digest`
     kCheckpointRemoved,
     kCleared,  // everything was removed; no other event says so
+    // An equal copy, which `plan` computed, is the chunk from here on.
+    kChunkReplaced,
+    // What plans up to `plan` computed may be matched. Under MatchPolicy::kRetired alone.
+    kRetired,
+    // Events were dropped, up to `number`: what a router knows is out of date. Ledger::IndexEvents
+    // mends that.
+    kGap,
   };
   Kind kind = Kind::kCleared;
-  ChunkDigest digest = {};  // of the chunk
-  ChunkDigest parent = {};  // of the chunk before it, or of the salt (RootDigest)
-  int32_t depth = 0;        // chunks from the root, 1 for a first one
+  ChunkDigest digest = {};          // of the chunk
+  ChunkDigest parent = {};          // of the chunk before it, or of the salt (RootDigest)
+  int32_t depth = 0;                // chunks from the root, 1 for a first one
+  PlanNumber plan = PlanNumber(0);  // of what was stored: that computed it, or will
+  // 1 for a ledger's first event, then one more each, dropped ones too. In IndexEvents: of the last
+  // event that the whole has in it.
+  uint64_t number = 0;
+  // Of kChunkStored, with PrefixOptions::event_keys: the request's salt, and the keys of the ranges
+  // that touch the chunk, as ChunkKeys gives them.
+  std::string salt = {};
+  std::string keys = {};
 
   friend bool operator==(const PrefixEvent&, const PrefixEvent&) = default;
 };

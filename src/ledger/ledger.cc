@@ -179,13 +179,19 @@ absl::Status Ledger::FreeSequence(SequenceId id) {
 
 // ---- Plans, time and prefixes
 
-absl::Status Ledger::Retire(PlanNumber plan) { return impl_->pools.Retire(plan); }
+absl::Status Ledger::Retire(PlanNumber plan) {
+  TERRACE_RETURN_IF_ERROR(impl_->pools.Retire(plan));
+  impl_->prefixes.RecordRetired();
+  return absl::OkStatus();
+}
 
 absl::Status Ledger::SetTime(int64_t now_ms) { return impl_->prefixes.SetTime(now_ms); }
 
 void Ledger::ClearPrefixes() { impl_->prefixes.Clear(); }
 
 std::vector<PrefixEvent> Ledger::TakeEvents() { return impl_->prefixes.TakeEvents(); }
+
+std::vector<PrefixEvent> Ledger::IndexEvents() const { return impl_->prefixes.IndexEvents(); }
 
 PrefixFigures Ledger::prefix_figures() const { return impl_->prefixes.figures(); }
 

@@ -54,6 +54,10 @@ absl::Status CheckOptions(const LedgerOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrFormat("no match policy has the number %d", static_cast<int>(match)));
   }
+  if (options.prefix.max_events < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("prefix.max_events is %d, not 1 or more", options.prefix.max_events));
+  }
   if (options.in_flight_plans < 0) {
     return absl::InvalidArgumentError(
         absl::StrFormat("in_flight_plans is %d, not 0 or more", options.in_flight_plans));

@@ -38,7 +38,8 @@ PrefixCache::PrefixCache(const LedgerOptions& options, SequenceTable& sequences,
       sequences_(sequences),
       pools_(pools),
       enabled_(options.prefix.enabled && !pools.full_pools().empty()),
-      index_(IndexOptions(options, pools, enabled_)) {}
+      index_(IndexOptions(options, pools, enabled_)),
+      events_(options.prefix) {}
 
 void PrefixCache::Fork(Sequence& child) {
   child.prefix.rolling.reset();
@@ -62,23 +63,12 @@ void PrefixCache::Leave(Sequence& sequence) {
   prefix.tail.Clear();
 }
 
-// ---- Events and figures
-
-std::vector<PrefixEvent> PrefixCache::TakeEvents() { return std::exchange(events_, {}); }
-
 PrefixFigures PrefixCache::figures() const {
   PrefixFigures figures = figures_;
   figures.indexed_chunks = index_.num_chunks();
   figures.unused_chunks = index_.num_unused_chunks();
   figures.held_checkpoints = index_.num_checkpoints();
   return figures;
-}
-
-void PrefixCache::Record(PrefixEvent::Kind kind, ChunkId chunk) {
-  if (!options_.prefix.record_events) return;
-  int32_t depth = 0;
-  for (ChunkId at = chunk; !PrefixIndex::IsRoot(at); at = index_.parent(at)) ++depth;
-  events_.push_back({kind, index_.digest(chunk), index_.digest(index_.parent(chunk)), depth});
 }
 
 }  // namespace terrace::internal

@@ -33,6 +33,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "src/ledger/block_change.h"
+#include "src/ledger/event_log.h"
 #include "src/ledger/planned_checkpoint.h"
 #include "src/ledger/pool_set.h"
 #include "src/ledger/prefix_index.h"
@@ -135,7 +136,11 @@ class PrefixCache {
 
   // ---- Events and figures.
 
-  std::vector<PrefixEvent> TakeEvents();
+  std::vector<PrefixEvent> TakeEvents() { return events_.Take(); }
+  std::vector<PrefixEvent> IndexEvents() const;
+  // More plans were retired, which may matter to matching.
+  void RecordRetired();
+  const EventLog& events() const { return events_; }
   PrefixFigures figures() const;
   void CountCopiedBlock(int pool) { ++figures_.copied_blocks[pool]; }
   void CountMissedCheckpoints(int64_t count) { figures_.missed_checkpoints += count; }
@@ -229,7 +234,10 @@ class PrefixCache {
   void UnpinAll(CheckpointId checkpoint);
   void RemoveChunk(ChunkId chunk, Removal why);
   void RemoveCheckpoint(CheckpointId checkpoint, Removal why);
+
+  // prefix_cache_events.cc
   void Record(PrefixEvent::Kind kind, ChunkId chunk);
+  PrefixEvent EventOf(PrefixEvent::Kind kind, ChunkId chunk, int32_t depth, ChunkId root) const;
 
   // prefix_cache_check.cc
   void CheckReusableBlocks() const;
@@ -245,7 +253,7 @@ class PrefixCache {
   PrefixIndex index_;
   int64_t now_ms_ = 0;
   PrefixFigures figures_;
-  std::vector<PrefixEvent> events_;
+  EventLog events_;
   Eviction eviction_memory_;  // lent to Evict, so that its vectors are taken once
 };
 

@@ -124,6 +124,7 @@ void PrefixCache::Replace(const Replacement& replacement) {
   }
   index_.SetBlocks(replacement.chunk, absl::MakeConstSpan(after, full_pools.size()),
                    replacement.owner->plan);
+  Record(PrefixEvent::Kind::kChunkReplaced, replacement.chunk);
 }
 
 // No sequence rolls on from `checkpoint` any more.
@@ -216,7 +217,7 @@ void PrefixCache::Clear() {
     RemoveChunk(*chunk, Removal::kCleared);
   }
   TERRACE_CHECK_EQ(index_.num_chunks(), 0);
-  if (options_.prefix.record_events) events_.push_back({.kind = PrefixEvent::Kind::kCleared});
+  if (events_.NextIsKept()) events_.Add({.kind = PrefixEvent::Kind::kCleared});
 }
 
 }  // namespace terrace::internal

@@ -110,6 +110,7 @@ class PrefixIndex {
   const ChunkDigest& digest(ChunkId id) const {
     return IsRoot(id) ? roots_[RootIndex(id)].digest : keys_[id.value()].digest;
   }
+  absl::string_view salt(ChunkId root) const { return roots_[RootIndex(root)].salt; }
   absl::Span<const int32_t> tokens(ChunkId chunk) const {
     return {TokensOf(chunk.value()), static_cast<size_t>(options_.chunk_tokens)};
   }

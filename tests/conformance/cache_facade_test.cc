@@ -127,6 +127,8 @@ TEST_F(CacheFacadeTest, FiguresEventsTimeAndClearing) {
               cache_->ledger().Use(PoolIndex(pool)).status());
     EXPECT_FALSE(cache_->Use(PoolIndex(pool)).ok());
   }
+  EXPECT_EQ(cache_->IndexEvents(), cache_->ledger().IndexEvents());
+  EXPECT_EQ(cache_->IndexEvents().size(), 5);  // cleared, two chunks and their checkpoints
   EXPECT_FALSE(cache_->TakeEvents().empty());
   EXPECT_TRUE(cache_->TakeEvents().empty());
   EXPECT_TRUE(cache_->SetTime(100).ok());

@@ -31,6 +31,7 @@ class PrefixMirror {
       num_checkpoints_ = 0;
       return;
     }
+    if (event.kind == Kind::kRetired) return;
     const auto found = chunks_.find(Key(event.digest));
     if (event.kind == Kind::kChunkStored) {
       if (found != chunks_.end()) return Fault("a chunk was stored twice");
@@ -69,6 +70,8 @@ class PrefixMirror {
         chunk.checkpoint = false;
         --num_checkpoints_;
         return;
+      case Kind::kChunkReplaced:
+        return;
       default:
         return Fault("an event of no known kind");
     }
@@ -81,8 +84,8 @@ class PrefixMirror {
            found->second.checkpoint_plan <= last;
   }
 
-  // Which plans computed it; no event says so. `copy_plan` may have, where an equal copy took its
-  // place, which no event tells either.
+  // Which plans computed it, by the model and not by the events. `copy_plan` may have, where an equal
+  // copy took its place.
   using DigestKey = std::pair<uint64_t, uint64_t>;
   struct Chunk {
     ChunkDigest parent;

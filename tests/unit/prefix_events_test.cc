@@ -1,11 +1,13 @@
 // Events and figures: what a router learns is what is cached, and the figures add up.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <map>
 #include <memory>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -265,14 +267,16 @@ TEST(PrefixEventsTest, EventsNameDigestsParentsAndDepths) {
   const std::vector<ChunkDigest> digests = ChunkDigests("tenant", prompt, 256);
   const ChunkDigest root = RootDigest("tenant");
   EXPECT_EQ(ledger->TakeEvents(),
-            (std::vector<PrefixEvent>{{Kind::kChunkStored, digests[0], root, 1},
-                                      {Kind::kChunkStored, digests[1], digests[0], 2},
-                                      {Kind::kCheckpointStored, digests[1], digests[0], 2}}));
+            (std::vector<PrefixEvent>{
+                {Kind::kChunkStored, digests[0], root, 1, PlanNumber(1), 1},
+                {Kind::kChunkStored, digests[1], digests[0], 2, PlanNumber(1), 2},
+                {Kind::kCheckpointStored, digests[1], digests[0], 2, PlanNumber(1), 3}}));
   EXPECT_TRUE(ledger->TakeEvents().empty());
   ASSERT_TRUE(ledger->FreeSequence(a).ok());
   EXPECT_TRUE(ledger->TakeEvents().empty());
   ledger->ClearPrefixes();
-  EXPECT_EQ(ledger->TakeEvents(), (std::vector<PrefixEvent>{{.kind = Kind::kCleared}}));
+  EXPECT_EQ(ledger->TakeEvents(),
+            (std::vector<PrefixEvent>{{.kind = Kind::kCleared, .number = 4}}));
 }
 
 TEST(PrefixEventsTest, WhatExpiresIsToldLeavesFirst) {
@@ -286,9 +290,10 @@ TEST(PrefixEventsTest, WhatExpiresIsToldLeavesFirst) {
   ASSERT_TRUE(ledger->SetTime(5).ok());
   const std::vector<ChunkDigest> digests = ChunkDigests("", prompt, 256);
   EXPECT_EQ(ledger->TakeEvents(),
-            (std::vector<PrefixEvent>{{Kind::kCheckpointRemoved, digests[1], digests[0], 2},
-                                      {Kind::kChunkRemoved, digests[1], digests[0], 2},
-                                      {Kind::kChunkRemoved, digests[0], RootDigest(""), 1}}));
+            (std::vector<PrefixEvent>{
+                {Kind::kCheckpointRemoved, digests[1], digests[0], 2, PlanNumber(0), 4},
+                {Kind::kChunkRemoved, digests[1], digests[0], 2, PlanNumber(0), 5},
+                {Kind::kChunkRemoved, digests[0], RootDigest(""), 1, PlanNumber(0), 6}}));
 }
 
 TEST(PrefixEventsTest, NothingIsRecordedUnlessAskedFor) {
@@ -297,6 +302,86 @@ TEST(PrefixEventsTest, NothingIsRecordedUnlessAskedFor) {
   ASSERT_TRUE(ledger->Append({{{a, 600}}}).ok());
   EXPECT_EQ(ledger->prefix_figures().stored_chunks, 2);
   EXPECT_TRUE(ledger->TakeEvents().empty());
+}
+
+TEST(PrefixEventsTest, WhatNobodyTakesIsDroppedAndOneGapSaysSo) {
+  const auto ledger = *Ledger::Create(
+      {.geometry = MakeTestGeometry({}), .prefix = {.record_events = true, .max_events = 2}});
+  const SequenceId a = ledger->AllocateSequence({.tokens = Text(1, 1100)})->id;
+  ASSERT_TRUE(ledger->Append({{{a, 1100}}}).ok());  // 4 chunks and a checkpoint
+  std::vector<PrefixEvent> events = ledger->TakeEvents();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[0].number, 1u);
+  EXPECT_EQ(events[1].number, 2u);
+  EXPECT_EQ(events[2], (PrefixEvent{.kind = Kind::kGap, .number = 5}));
+
+  // Behind it they are kept again.
+  EXPECT_TRUE(ledger->TakeEvents().empty());
+  ledger->ClearPrefixes();
+  EXPECT_EQ(ledger->TakeEvents(),
+            (std::vector<PrefixEvent>{{.kind = Kind::kCleared, .number = 6}}));
+}
+
+TEST(PrefixEventsTest, TheWholeIndexTellsWhatIsStored) {
+  // Of a ledger that records nothing, and under MatchPolicy::kRetired.
+  const auto ledger = *Ledger::Create(
+      {.geometry = MakeTestGeometry({}), .prefix = {.match = MatchPolicy::kRetired}});
+  EXPECT_EQ(ledger->IndexEvents(),
+            (std::vector<PrefixEvent>{{.kind = Kind::kCleared}, {.kind = Kind::kRetired}}));
+  const Tokens prompt = Text(1, 600);
+  const SequenceId a = ledger->AllocateSequence({.tokens = prompt, .salt = "tenant"})->id;
+  ASSERT_TRUE(ledger->Append({{{a, 600}}}).ok());
+  ASSERT_TRUE(ledger->Retire(PlanNumber(1)).ok());
+  const std::vector<ChunkDigest> digests = ChunkDigests("tenant", prompt, 256);
+  EXPECT_EQ(ledger->IndexEvents(),
+            (std::vector<PrefixEvent>{
+                {.kind = Kind::kCleared},
+                {.kind = Kind::kRetired, .plan = PlanNumber(1)},
+                {Kind::kChunkStored, digests[0], RootDigest("tenant"), 1, PlanNumber(1)},
+                {Kind::kChunkStored, digests[1], digests[0], 2, PlanNumber(1)},
+                {Kind::kCheckpointStored, digests[1], digests[0], 2, PlanNumber(1)}}));
+}
+
+TEST(PrefixEventsTest, TheWholeIndexIsNumberedAsTheLastEvent) {
+  const auto ledger = *Ledger::Create(
+      {.geometry = MakeTestGeometry({}), .prefix = {.record_events = true, .max_events = 1}});
+  const SequenceId a = ledger->AllocateSequence({.tokens = Text(1, 600)})->id;
+  ASSERT_TRUE(ledger->Append({{{a, 600}}}).ok());
+  const std::vector<PrefixEvent> whole = ledger->IndexEvents();
+  ASSERT_EQ(whole.size(), 4u);
+  for (const PrefixEvent& event : whole) EXPECT_EQ(event.number, 3u);
+  EXPECT_EQ(ledger->TakeEvents().back().number, 3u);  // the gap's
+}
+
+TEST(PrefixEventsTest, EventsHaveTheBytesOfSaltsAndRangesWhereWanted) {
+  const Tokens prompt = Text(1, 600);
+  const KeyRange picture = {300, 400, "picture"};
+  for (const bool wanted : {false, true}) {
+    const auto ledger = *Ledger::Create({.geometry = MakeTestGeometry({}),
+                                         .prefix = {.record_events = true, .event_keys = wanted}});
+    const SequenceRequest request = {
+        .tokens = prompt, .salt = "tenant", .key_ranges = absl::MakeConstSpan(&picture, 1)};
+    ASSERT_TRUE(ledger->Append({{{ledger->AllocateSequence(request)->id, 600}}}).ok());
+    const std::vector<PrefixEvent> events = ledger->TakeEvents();
+    ASSERT_EQ(events.size(), 3u);
+    EXPECT_EQ(events[0].salt, wanted ? "tenant" : "");
+    EXPECT_EQ(events[0].keys, "");
+    EXPECT_EQ(events[1].salt, wanted ? "tenant" : "");
+    EXPECT_EQ(events[1].keys, wanted ? ChunkKeys(request.key_ranges, 256, 512) : "");
+    EXPECT_EQ(events[1].digest, ChunkDigests("tenant", prompt, 256, request.key_ranges)[1]);
+    EXPECT_EQ(events[2].salt, "");  // of a checkpoint
+    EXPECT_EQ(ledger->IndexEvents()[2].keys, events[1].keys);
+  }
+}
+
+TEST(PrefixEventsTest, ABoundBelowOneIsRefused) {
+  for (const int32_t bound : {0, -1}) {
+    const absl::Status status =
+        Ledger::Create({.geometry = MakeTestGeometry({}), .prefix = {.max_events = bound}})
+            .status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("max_events"));
+  }
 }
 
 }  // namespace
