@@ -1,6 +1,6 @@
 // A fuzz target over the ledger's public calls: bytes become calls, mostly sensible ones, and what
-// comes of them is looked at by a PrefixTrial (tests/prefix_trial.h): it must never crash, refuse
-// what it should not, or show a sequence what is not its own.
+// comes of them is looked at by a PrefixTrial (tests/model/prefix_trial.h): it must never crash,
+// refuse what it should not, or show a sequence what is not its own.
 //
 // With clang this is a libFuzzer target. Elsewhere it has a main of its own:
 //   ledger_fuzz                 runs random inputs
@@ -155,6 +155,7 @@ class Decoder {
     if (byte % 5 == 0) in->refeed.max_tokens = byte * 2;
     if (byte % 7 == 0) in->refeed.approximate_tokens = 1 + byte;
     if (byte % 11 == 0) in->time_to_live_ms = 1 + byte;
+    if (byte % 6 == 0) in->reserve_tokens = static_cast<int32_t>(in->number) + byte;
   }
 
   Bytes& bytes_;

@@ -18,9 +18,9 @@
 // calls nothing here: it runs the step that was begun last, whichever it is.
 //
 // Thread-safe: the two sides are. One thread may be in a call of the scheduler's side while another
-// is in a call of the worker's side; on each side one call at a time. They share nothing that
-// changes but the number of the last plan and its generation. Where the scheduler appends while the
-// worker is in an earlier plan, in_flight_plans is above 0.
+// is in a call of the worker's side; on each side one call at a time. What they share is atomic or
+// never changes. Where the scheduler appends while the worker is in an earlier plan, in_flight_plans
+// is above 0; with 0 an Append or Abandon in the middle of a step has the rest of its layers refused.
 
 #ifndef TERRACE_CACHE_H_
 #define TERRACE_CACHE_H_

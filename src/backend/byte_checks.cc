@@ -1,6 +1,7 @@
 #include "src/backend/byte_checks.h"
 
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 
 namespace terrace::internal {
 
@@ -10,7 +11,7 @@ absl::Status CheckAllocation(int64_t bytes) {
 }
 
 absl::Status CheckTransfer(const void* to, const void* from, int64_t bytes) {
-  if (absl::Status status = CheckAllocation(bytes); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckAllocation(bytes));
   if (bytes == 0 || (to != nullptr && from != nullptr)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(to == nullptr ? "to" : "from", " is null, and bytes is ", bytes, ", not 0"));

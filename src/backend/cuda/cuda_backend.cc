@@ -68,7 +68,7 @@ class CudaBackend final : public KernelBackend {
   absl::string_view name() const override { return "cuda"; }
 
   absl::StatusOr<void*> Allocate(int64_t bytes, Stream stream) override {
-    if (absl::Status status = CheckAllocation(bytes); !status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(CheckAllocation(bytes));
     CudaDeviceGuard guard(device_);
     bytes = std::max<int64_t>(bytes, 1);
     TERRACE_ASSIGN_OR_RETURN(void* const memory, memory_ != nullptr
@@ -95,13 +95,13 @@ class CudaBackend final : public KernelBackend {
   }
 
   absl::Status Upload(void* to, const void* from, int64_t bytes, Stream stream) override {
-    if (absl::Status status = CheckTransfer(to, from, bytes); !status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(CheckTransfer(to, from, bytes));
     CudaDeviceGuard guard(device_);
     return ring_->Upload(to, from, bytes, StreamOf(stream));
   }
 
   absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) override {
-    if (absl::Status status = CheckTransfer(to, from, bytes); !status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(CheckTransfer(to, from, bytes));
     CudaDeviceGuard guard(device_);
     const absl::Status status =
         StatusFromCuda(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,

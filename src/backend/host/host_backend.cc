@@ -58,7 +58,7 @@ HostBackend::~HostBackend() {
 }
 
 absl::StatusOr<void*> HostBackend::Allocate(int64_t bytes, Stream stream) {
-  if (absl::Status status = CheckAllocation(bytes); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckAllocation(bytes));
   bytes = std::max<int64_t>(bytes, 1);
   TERRACE_ASSIGN_OR_RETURN(void* const memory,
                            memory_ != nullptr ? AllocateFrom(*memory_, bytes, stream) : Map(bytes));
