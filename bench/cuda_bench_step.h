@@ -95,9 +95,9 @@ class BenchPool {
   PlanePages Pages(RowFormat format, int call, PoolLayout layout = PoolLayout::kBlockMajor) const {
     const PoolPages& place = layout == PoolLayout::kBlockMajor ? block_major_ : layer_major_;
     return {.base = base_ + call % kLayers * place.layer_stride,
-            .block_stride = place.block_stride,
+            .page_stride = place.page_stride,
             .scale_offset = LayoutOf(format).scale_offset(64),
-            .log2_entries_per_block = 6,
+            .log2_entries_per_page = 6,
             .num_slots = blocks_ * 64,
             .format = format,
             .global_scale = 1};

@@ -108,9 +108,9 @@ absl::Status Worker::WriteLayer(int layer, const Plan& plan) {
 // What a kernel of FlashMLA's kind does with a page view: from slots to rows, without a copy.
 void ReadRows(const PageView& pages, absl::Span<const int32_t> slots, uint16_t* out) {
   for (const int32_t slot : slots) {
-    const uint8_t* const page = static_cast<const uint8_t*>(pages.base) +
-                                slot / pages.entries_per_block * pages.block_stride;
-    const int32_t entry = slot % pages.entries_per_block;
+    const uint8_t* const page =
+        static_cast<const uint8_t*>(pages.base) + slot / pages.entries_per_page * pages.page_stride;
+    const int32_t entry = slot % pages.entries_per_page;
     const uint8_t* const data = page + int64_t{entry} * pages.data_stride;
     const uint8_t* const scale = page + pages.scale_offset + int64_t{entry} * pages.scale_stride;
     DecodeRow<RowFormat::kFlashMlaV4>(data, scale, nullptr, 1.0f, out);

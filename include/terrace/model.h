@@ -6,6 +6,8 @@
 #define TERRACE_MODEL_H_
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +45,9 @@ struct PoolSpec {
   int64_t opaque_bytes_per_draft = 0;
   // A power of two; full pools: chunk_tokens / ratio, overlap and state pools 1.
   int32_t entries_per_block = 0;
+  // Full pools: entries of a page, a power of two that divides entries_per_block; 0 = all of them.
+  // A block of several pages is as many extents, one behind the other (PoolPages).
+  int32_t entries_per_page = 0;
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;  // bytes, a multiple of 16 that divides block_align
   // Bytes, a multiple of 16, and of the row in formats that have scales behind each row's data. 576
@@ -94,16 +99,24 @@ struct LayeredModelOptions {
   std::string name = "custom";
   // One per layer: 0 = window only, else 1, 2, 4 or 128: the ratio of its full pool.
   std::vector<int32_t> ratios;
+  // The layers that make entries, ascending. Any other layer with a ratio reads those of the last
+  // one before it, which has its ratio. Empty: every layer makes its own.
+  std::vector<int32_t> kv_sources = {};
   RowFormat latent_format = RowFormat::kFlashMlaV4;
+  std::optional<RowFormat> window_format = std::nullopt;  // of window rows; none: latent_format
+  // Rows of `nvfp4` are rotated before they are stored, as readers of DeepSeek-V4.1's rows want it.
+  bool rotate_nvfp4 = false;
   RowFormat indexer_format = RowFormat::kIndexerFp8;
   // The full pool of this ratio carries an indexer plane too; 0 = none does.
   int32_t indexer_ratio = 4;
+  // The same for several ratios; empty: indexer_ratio alone.
+  std::vector<int32_t> indexer_ratios = {};
   EntryRule rule = EntryRule::kPooled;
   // Checkpoints keep the compressor's overlap rows, where layers of ratio 4 pool their entries.
   // false: a compressor of the caller's own looks after its state.
   bool overlap = true;
-  // Sequences keep the state that Store::Compress goes on from, where layers of ratio 4 or 128 pool
-  // their entries; with ratio 4 it needs `overlap`. false: for engines that compress themselves.
+  // Sequences keep the state that Store::Compress goes on from, where layers of ratio 2, 4 or 128
+  // pool their entries; with ratio 4 it needs `overlap`. false: for engines that compress themselves.
   bool state = false;
   int32_t swa_block_tokens = 64;
   int32_t chunk_tokens = 256;
@@ -111,15 +124,19 @@ struct LayeredModelOptions {
   int32_t top_k = 512;
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;
-  // 0 = what readers of the latent format ask for (docs/formats.md section 1), made a multiple of
-  // page_align.
+  // 0 = what readers of the pool's latent format ask for (docs/formats.md section 1), made a
+  // multiple of page_align.
   int64_t block_align = 0;
+  // The same of single pools, by name.
+  std::map<std::string, int64_t> block_aligns = {};
+  // PoolSpec::entries_per_page of the full pools; 0 = all entries of a block.
+  int32_t entries_per_page = 0;
 };
 
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then
 // "overlap" with a row for each layer of ratio 4, if their entries are pooled, and with `state`
-// "csa_state" and "hca_state" (docs/formats.md section 5 has what lies in them). Layers with a full
-// pool use ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000).
+// "c2_state", "csa_state" and "hca_state" (docs/formats.md section 5 has what lies in them). Layers
+// with a full pool use ropes[1] (base 160000, YaRN 16), the others ropes[0] (base 10000).
 // Errors: InvalidArgument that names the field, as ValidateModel.
 absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options);
 
@@ -129,7 +146,12 @@ ModelSpec DeepSeekV4Flash();
 // 61 layers: 30 CSA, 31 HCA, with the compressor's state.   Source: DeepSeek-V4.
 ModelSpec DeepSeekV4Pro();
 
-// "deepseek-v4-flash" or "deepseek-v4-pro".   Errors: NotFound that lists the names.
+// 40 layers: 2 window-only, 18 that read the pairs of layers 2, 8 and 14, and 20 that read the tokens
+// of layer 20, in pages of 64 entries (docs/models.md).   Source: DeepSeek-V4.1.
+ModelSpec DeepSeekV41Flash();
+
+// "deepseek-v4-flash", "deepseek-v4-pro" or "deepseek-v4.1-flash".
+// Errors: NotFound that lists the names.
 absl::StatusOr<ModelSpec> ModelByName(absl::string_view name);
 
 // What ModelByName gives to MakeModel, for variants: other formats, blocks or layouts, no state.

@@ -18,15 +18,19 @@ namespace terrace {
 //
 // Block-major: an extent [layer][plane][page] a block, rounded up once to block_align.
 // Layer-major: [layer][block][plane][page], the planes of one block rounded up to block_align.
+// A block of several pages is pages_per_block such extents, page_stride apart: page k of block b is
+// the pool's page b * pages_per_block + k, and lies k * page_stride behind the first.
 // Overlap and state pools have one plane, of opaque_bytes a page and more for each draft.
 struct PoolPages {
   int32_t layers = 0;  // layers of this store whose pages the pool holds
   int32_t num_planes = 0;
   int64_t blocks = 0;
-  int64_t block_stride = 0;  // bytes between two blocks of one layer
+  int64_t block_stride = 0;  // bytes between two blocks of one layer; pages_per_block * page_stride
   int64_t layer_stride = 0;  // bytes between two layers of one block
-  int64_t total_bytes = 0;   // of the whole pool
-  int64_t copy_bytes = 0;    // one block is `copy_pieces` pieces of copy_bytes, layer_stride apart
+  int32_t pages_per_block = 1;  // of a layer and plane
+  int64_t page_stride = 0;      // bytes between two pages of one layer and plane
+  int64_t total_bytes = 0;      // of the whole pool
+  int64_t copy_bytes = 0;  // one block is `copy_pieces` pieces of copy_bytes, layer_stride apart
   int32_t copy_pieces = 0;
   int64_t plane_offset[kMaxPlanes] = {};
   int64_t page_bytes[kMaxPlanes] = {};        // useful: data rows and scale rows
@@ -42,20 +46,24 @@ struct PoolPages {
 // Overlap and state pools: block b is the page_bytes at base + b * block_stride, whatever they
 // hold; it has no rows and no format.
 //
-//   page of slot s:      page = base + (s / entries) * block_stride
-//   data row of slot s:  page + (s % entries) * data_stride
-//   scale row of slot s: page + scale_offset + (s % entries) * scale_stride
+//   page of slot s:      page = base + (s / entries_per_page) * page_stride
+//   data row of slot s:  page + (s % entries_per_page) * data_stride
+//   scale row of slot s: page + scale_offset + (s % entries_per_page) * scale_stride
+//
+// A block is entries_per_block / entries_per_page pages, mostly one: block b of a block table is the
+// pages from b times that on.
 //
 // Split formats have all data rows first: data_stride is data_bytes, scale_stride is scale_bytes,
-// and scale_offset is entries * data_bytes. In interleaved formats both strides are the bytes of a
-// row, scale_offset is data_bytes, and block_stride is a multiple of the row: slot s lies at
-// base + (s / entries) * block_stride + (s % entries) * data_stride.
+// and scale_offset is entries_per_page * data_bytes. In interleaved formats both strides are the
+// bytes of a row, scale_offset is data_bytes, and page_stride is a multiple of the row.
 struct PageView {
   void* base = nullptr;
   int64_t block_stride = 0;  // bytes
+  int64_t page_stride = 0;   // bytes; block_stride where a block is one page
   int64_t page_bytes = 0;    // data rows and scale rows
   int32_t num_blocks = 0;
   int32_t entries_per_block = 0;
+  int32_t entries_per_page = 0;
   RowFormat format = RowFormat::kBf16;
   int32_t data_bytes = 0;   // of a row
   int32_t scale_bytes = 0;  // of a row

@@ -35,8 +35,9 @@ enum class EntryRule : int32_t {
   kStrided = 1,  // entry i is the row of token i*r, written when that token arrives
 };
 
-// Tokens per entry of DeepSeek-V4's two compressors. An entry of CSA overlaps the 4 tokens before
-// its own; one of HCA does not.
+// Tokens per entry of the compressors that keep a state. An entry of CSA overlaps the 4 tokens before
+// its own; one of HCA does not, nor one of DeepSeek-V4.1's pairs.
+inline constexpr int kPairRatio = 2;
 inline constexpr int kCsaRatio = 4;
 inline constexpr int kHcaRatio = 128;
 

@@ -31,9 +31,7 @@ absl::Status ValidatePool(const Geometry& geometry, int index) {
   if (pool.rule != EntryRule::kPooled && pool.rule != EntryRule::kStrided) {
     return Wrong("rule", static_cast<int>(pool.rule));
   }
-  if (state && pool.ratio != kCsaRatio && pool.ratio != kHcaRatio) {
-    return Wrong("ratio", pool.ratio);
-  }
+  if (state && !HasState(pool.ratio)) return Wrong("ratio", pool.ratio);
   if (pool.ratio < 1 || ((window || overlap) && pool.ratio != 1)) return Wrong("ratio", pool.ratio);
   if (pool.log2_entries_per_block < 0 || pool.log2_entries_per_block > 30 ||
       pool.entries_per_block != 1 << pool.log2_entries_per_block ||

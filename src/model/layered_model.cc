@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "src/base/check.h"
 #include "src/base/status_macros.h"
 #include "src/model/state_pages.h"
 #include "terrace/formats/row_format.h"
@@ -19,6 +18,7 @@ namespace {
 
 using internal::CsaStateLayout;
 using internal::HcaStateLayout;
+using internal::PairStateLayout;
 
 constexpr std::array<int32_t, 4> kRatios = {1, 2, 4, 128};  // of full pools
 constexpr int64_t kMaxPageAlign = int64_t{1} << 20;
@@ -37,8 +37,9 @@ absl::string_view FullPoolName(int32_t ratio) {
 }
 
 // Formats whose readers rotate after they load (docs/formats.md section 1) are stored unrotated.
-PlaneSpec MakePlane(RowFormat format) {
-  return {format, format != RowFormat::kFp8PerToken && format != RowFormat::kNvfp4};
+PlaneSpec MakePlane(const LayeredModelOptions& options, RowFormat format) {
+  return {format, format != RowFormat::kFp8PerToken &&
+                      (format != RowFormat::kNvfp4 || options.rotate_nvfp4)};
 }
 
 // What the compressor keeps of a ratio-4 layer.
@@ -52,6 +53,7 @@ PoolSpec OpaquePool(const PoolSpec& base, std::string name, PoolKind kind) {
   pool.name = std::move(name);
   pool.kind = kind;
   pool.entries_per_block = 1;
+  pool.entries_per_page = 0;
   pool.block_align = base.page_align;  // the other alignment is for readers of rows
   return pool;
 }
@@ -75,8 +77,9 @@ void AddStatePools(const LayeredModelOptions& options, const PoolSpec& base, Mod
   for (size_t p = 0; p < num_pools; ++p) {
     const PoolSpec compressed = model.pools[p];
     const int32_t ratio = compressed.ratio;
-    if (compressed.kind != PoolKind::kFull || (ratio != kCsaRatio && ratio != kHcaRatio)) continue;
+    if (compressed.kind != PoolKind::kFull || !internal::HasState(ratio)) continue;
     const auto bytes = [&](int32_t max_drafts) {
+      if (ratio == kPairRatio) return PairStateLayout{max_drafts}.page_bytes();
       return ratio == kCsaRatio ? CsaLayout(compressed, max_drafts).page_bytes()
                                 : HcaStateLayout{max_drafts}.page_bytes();
     };
@@ -104,34 +107,75 @@ int64_t DefaultBlockAlign(RowFormat latent) {
   }
 }
 
-// 4 and 128 in turn, ending on 4, after `first` twice.
-std::vector<int32_t> AlternatingRatios(int32_t first, int num_layers) {
-  std::vector<int32_t> ratios = {first, first};
-  for (int layer = 2; layer < num_layers; ++layer) ratios.push_back(layer % 2 == 0 ? 4 : 128);
-  return ratios;
+// Of a pool that holds rows, by its first plane.
+int64_t BlockAlign(const LayeredModelOptions& options, const PoolSpec& pool) {
+  const auto given = options.block_aligns.find(pool.name);
+  if (given != options.block_aligns.end()) return given->second;
+  if (options.block_align != 0) return options.block_align;
+  return std::lcm(DefaultBlockAlign(pool.planes[0].format), options.page_align);
 }
 
-LayeredModelOptions FlashOptions() {
-  LayeredModelOptions options;
-  options.name = "deepseek-v4-flash";
-  options.ratios = AlternatingRatios(0, 43);
-  options.state = true;
-  return options;
+bool HasIndexer(const LayeredModelOptions& options, int32_t ratio) {
+  if (options.indexer_ratios.empty()) return ratio == options.indexer_ratio;
+  return std::find(options.indexer_ratios.begin(), options.indexer_ratios.end(), ratio) !=
+         options.indexer_ratios.end();
 }
 
-LayeredModelOptions ProOptions() {
-  LayeredModelOptions options;
-  options.name = "deepseek-v4-pro";
-  options.ratios = AlternatingRatios(128, 61);
-  options.state = true;
-  options.top_k = 1024;
-  return options;
+bool MakesEntries(const LayeredModelOptions& options, size_t layer) {
+  return options.kv_sources.empty() ||
+         std::binary_search(options.kv_sources.begin(), options.kv_sources.end(),
+                            static_cast<int32_t>(layer));
 }
 
-ModelSpec MustMake(const LayeredModelOptions& options) {
-  absl::StatusOr<ModelSpec> model = MakeModel(options);
-  TERRACE_CHECK_OK(model);
-  return *std::move(model);
+absl::Status CheckRatios(const LayeredModelOptions& options) {
+  for (size_t layer = 0; layer < options.ratios.size(); ++layer) {
+    const int32_t ratio = options.ratios[layer];
+    if (ratio == 0 || std::find(kRatios.begin(), kRatios.end(), ratio) != kRatios.end()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("ratios[", layer, "] is ", ratio, ", not 0, ", absl::StrJoin(kRatios, ", ")));
+  }
+  return absl::OkStatus();
+}
+
+// Sources ascend and have a ratio, and each other layer with a ratio has that of the last source.
+absl::Status CheckSources(const LayeredModelOptions& options) {
+  const std::vector<int32_t>& sources = options.kv_sources;
+  const int32_t num_layers = static_cast<int32_t>(options.ratios.size());
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const int32_t first = i == 0 ? 0 : sources[i - 1] + 1;
+    if (sources[i] < first || sources[i] >= num_layers) {
+      return absl::InvalidArgumentError(absl::StrCat("kv_sources[", i, "] is ", sources[i],
+                                                     ", not in ", first, "..", num_layers - 1));
+    }
+    if (options.ratios[sources[i]] == 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "kv_sources[", i, "] is ", sources[i], ", a layer whose ratio is 0: it has no entries"));
+    }
+  }
+  if (sources.empty()) return absl::OkStatus();
+  int32_t source = -1;
+  for (int32_t layer = 0; layer < num_layers; ++layer) {
+    if (MakesEntries(options, layer)) source = layer;
+    const int32_t ratio = options.ratios[layer];
+    if (ratio == 0 || (source >= 0 && options.ratios[source] == ratio)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "kv_sources: layer ", layer, " of ratio ", ratio, " reads what the last source before it ",
+        "makes, which is ",
+        source < 0 ? "none"
+                   : absl::StrCat("layer ", source, " of ratio ", options.ratios[source])));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPoolNames(const LayeredModelOptions& options) {
+  std::vector<absl::string_view> names = {"swa"};
+  for (const int32_t ratio : kRatios) names.push_back(FullPoolName(ratio));
+  for (const auto& [name, align] : options.block_aligns) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("block_aligns names pool \"", name, "\", not ", absl::StrJoin(names, ", ")));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -142,6 +186,9 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("page_align is ", options.page_align, ", not in 16..", kMaxPageAlign));
   }
+  TERRACE_RETURN_IF_ERROR(CheckRatios(options));
+  TERRACE_RETURN_IF_ERROR(CheckSources(options));
+  TERRACE_RETURN_IF_ERROR(CheckPoolNames(options));
   ModelSpec model;
   model.name = options.name;
   model.chunk_tokens = options.chunk_tokens;
@@ -152,26 +199,18 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
   PoolSpec base;
   base.layout = options.layout;
   base.page_align = options.page_align;
-  base.block_align = options.block_align != 0
-                         ? options.block_align
-                         : std::lcm(DefaultBlockAlign(options.latent_format), options.page_align);
 
   PoolSpec window = base;
   window.name = "swa";
   window.kind = PoolKind::kWindow;
-  window.planes = {MakePlane(options.latent_format)};
+  window.planes = {MakePlane(options, options.window_format.value_or(options.latent_format))};
   window.entries_per_block = options.swa_block_tokens;
+  window.block_align = BlockAlign(options, window);
   model.pools.push_back(std::move(window));
 
   std::map<int32_t, int32_t> pool_of_ratio;  // ascending, as the pools are
-  for (size_t layer = 0; layer < options.ratios.size(); ++layer) {
-    const int32_t ratio = options.ratios[layer];
-    if (ratio == 0) continue;
-    if (std::find(kRatios.begin(), kRatios.end(), ratio) == kRatios.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("ratios[", layer, "] is ", ratio, ", not 0, ",
-                                                     absl::StrJoin(kRatios, ", ")));
-    }
-    pool_of_ratio[ratio] = 0;
+  for (const int32_t ratio : options.ratios) {
+    if (ratio != 0) pool_of_ratio[ratio] = 0;
   }
   for (auto& [ratio, index] : pool_of_ratio) {
     index = static_cast<int32_t>(model.pools.size());
@@ -180,9 +219,13 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
     pool.kind = PoolKind::kFull;
     pool.ratio = ratio;
     pool.rule = options.rule;
-    pool.planes = {MakePlane(options.latent_format)};
-    if (ratio == options.indexer_ratio) pool.planes.push_back(MakePlane(options.indexer_format));
+    pool.planes = {MakePlane(options, options.latent_format)};
+    if (HasIndexer(options, ratio)) {
+      pool.planes.push_back(MakePlane(options, options.indexer_format));
+    }
     pool.entries_per_block = options.chunk_tokens / ratio;
+    pool.entries_per_page = std::min(options.entries_per_page, pool.entries_per_block);
+    pool.block_align = BlockAlign(options, pool);
     model.pools.push_back(std::move(pool));
   }
 
@@ -190,13 +233,19 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
   AddStatePools(options, base, model);
 
   std::vector<int32_t> next_row(model.pools.size(), 0);
-  for (const int32_t ratio : options.ratios) {
+  for (size_t l = 0; l < options.ratios.size(); ++l) {
+    const int32_t ratio = options.ratios[l];
     LayerSpec layer;
     layer.pools.push_back({0, next_row[0]++, true});
     if (ratio != 0) {
       const int32_t pool = pool_of_ratio[ratio];
-      layer.pools.push_back({pool, next_row[pool]++, true});
       layer.rope = 1;
+      if (!MakesEntries(options, l)) {
+        layer.pools.push_back({pool, next_row[pool] - 1, false});
+        model.layers.push_back(std::move(layer));
+        continue;
+      }
+      layer.pools.push_back({pool, next_row[pool]++, true});
     }
     if (ratio == kCsaRatio && overlap >= 0) {
       layer.pools.push_back({overlap, next_row[overlap]++, true});
@@ -208,23 +257,6 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
   }
   TERRACE_RETURN_IF_ERROR(ValidateModel(model));
   return model;
-}
-
-ModelSpec DeepSeekV4Flash() { return MustMake(FlashOptions()); }
-
-ModelSpec DeepSeekV4Pro() { return MustMake(ProOptions()); }
-
-absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name) {
-  for (LayeredModelOptions options : {FlashOptions(), ProOptions()}) {
-    if (options.name == name) return options;
-  }
-  return absl::NotFoundError(absl::StrCat("no model is named \"", name,
-                                          "\"; known are deepseek-v4-flash and deepseek-v4-pro"));
-}
-
-absl::StatusOr<ModelSpec> ModelByName(absl::string_view name) {
-  TERRACE_ASSIGN_OR_RETURN(const LayeredModelOptions options, ModelOptionsByName(name));
-  return MakeModel(options);
 }
 
 }  // namespace terrace

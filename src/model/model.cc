@@ -119,9 +119,18 @@ absl::Status ValidatePool(const ModelSpec& model, const PoolSpec& pool) {
     return Invalid("pool ", pool.name, ": entries_per_block is ", pool.entries_per_block,
                    ", not a power of two up to ", kMaxEntriesPerBlock);
   }
-  if (pool.kind == PoolKind::kState && pool.ratio != kCsaRatio && pool.ratio != kHcaRatio) {
-    return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not ", kCsaRatio, " or ",
-                   kHcaRatio, " as of state pools");
+  if (pool.entries_per_page != 0 &&
+      (pool.kind != PoolKind::kFull || !IsPowerOfTwo(pool.entries_per_page) ||
+       pool.entries_per_page > pool.entries_per_block)) {
+    return Invalid(
+        "pool ", pool.name, ": entries_per_page is ", pool.entries_per_page, ", not 0",
+        pool.kind != PoolKind::kFull
+            ? absl::StrCat(" as of ", PoolKindName(pool.kind), " pools")
+            : absl::StrCat(" or a power of two up to entries_per_block, ", pool.entries_per_block));
+  }
+  if (pool.kind == PoolKind::kState && !internal::HasState(pool.ratio)) {
+    return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not ", kPairRatio, ", ",
+                   kCsaRatio, " or ", kHcaRatio, " as of state pools");
   }
   if (pool.kind != PoolKind::kFull && pool.kind != PoolKind::kState && pool.ratio != 1) {
     return Invalid("pool ", pool.name, ": ratio is ", pool.ratio, ", not 1 as of ",
@@ -254,7 +263,7 @@ absl::Status ValidateModel(const ModelSpec& model) {
     return Invalid("pools has a state pool of ratio ", kCsaRatio,
                    " but no overlap pool: what resumes from a checkpoint would lack rows");
   }
-  for (const int32_t ratio : {kCsaRatio, kHcaRatio}) {
+  for (const int32_t ratio : {kPairRatio, kCsaRatio, kHcaRatio}) {
     if (std::count_if(model.pools.begin(), model.pools.end(), [ratio](const PoolSpec& pool) {
           return pool.kind == PoolKind::kState && pool.ratio == ratio;
         }) > 1) {

@@ -20,31 +20,35 @@ PoolPages PlacePages(const PoolSpec& pool, int32_t rows, int64_t blocks, int32_t
     useful += bytes;
     padded += RoundUp(bytes, pool.page_align);
   };
+  const int32_t entries = EntriesPerPage(pool);
   for (int plane = 0; plane < static_cast<int>(pool.planes.size()); ++plane) {
-    add_page(plane, PageBytes(pool.planes[plane].format, pool.entries_per_block));
+    add_page(plane, PageBytes(pool.planes[plane].format, entries));
   }
   if (!HoldsRows(pool.kind)) {
     add_page(0, pool.opaque_bytes + max_drafts * pool.opaque_bytes_per_draft);
   }
 
+  const int32_t pages = pool.entries_per_block / entries;
+  place.pages_per_block = pages;
   int64_t reserved = 0;  // of all layers in one block
   if (pool.layout == PoolLayout::kBlockMajor) {
-    reserved = RoundUp(rows * padded, pool.block_align);
+    place.page_stride = RoundUp(rows * padded, pool.block_align);
     place.layer_stride = padded;
-    place.block_stride = reserved;
-    place.copy_bytes = rows * padded;
+    place.block_stride = reserved = pages * place.page_stride;
+    place.copy_bytes = reserved - place.page_stride + rows * padded;
     place.copy_pieces = 1;
   } else {
-    place.block_stride = RoundUp(padded, pool.block_align);
+    place.page_stride = RoundUp(padded, pool.block_align);
+    place.block_stride = pages * place.page_stride;
     place.layer_stride = blocks * place.block_stride;
     reserved = rows * place.block_stride;
-    place.copy_bytes = padded;
+    place.copy_bytes = place.block_stride - place.page_stride + padded;
     place.copy_pieces = rows;
   }
   place.total_bytes = blocks * reserved;
-  place.useful_bytes_per_block = rows * useful;
-  place.page_padding_bytes_per_block = rows * (padded - useful);
-  place.block_padding_bytes_per_block = reserved - rows * padded;
+  place.useful_bytes_per_block = pages * rows * useful;
+  place.page_padding_bytes_per_block = pages * rows * (padded - useful);
+  place.block_padding_bytes_per_block = reserved - pages * rows * padded;
   return place;
 }
 

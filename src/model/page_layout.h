@@ -10,6 +10,11 @@
 
 namespace terrace::internal {
 
+// Of a layer and plane.
+inline int32_t EntriesPerPage(const PoolSpec& pool) {
+  return pool.entries_per_page != 0 ? pool.entries_per_page : pool.entries_per_block;
+}
+
 // `rows` layers of `pool` in `blocks` blocks; `max_drafts` of Limits says how large pages of a
 // state pool are.
 // REQUIRES: a pool that ValidateModel accepts; rows, blocks, max_drafts >= 0.

@@ -28,6 +28,13 @@
 //          open segment:      max [d], sum [d], weighted [d]
 //          D rows
 //   row    kv [d], score [d]
+//
+// Pairs (ratio 2): the raw rows of the first tokens of the last 1 + D groups, as an entry that closes
+// at an odd token t needs row t - 1, and drafts that are taken back may need an earlier one. Token t
+// is row t / 2 % (1 + D).
+//
+//   page   header, 1 + D rows
+//   row    kv [d], score [d]
 
 #ifndef TERRACE_SRC_MODEL_STATE_PAGES_H_
 #define TERRACE_SRC_MODEL_STATE_PAGES_H_
@@ -39,6 +46,11 @@
 #include "terrace/pool_kinds.h"
 
 namespace terrace::internal {
+
+// Whether the compressor keeps something of a sequence between steps.
+constexpr bool HasState(int32_t ratio) {
+  return ratio == kPairRatio || ratio == kCsaRatio || ratio == kHcaRatio;
+}
 
 inline constexpr int kCsaRows = 2 * kCsaRatio;  // of an entry: the group before, and its own
 inline constexpr int kHcaSegmentTokens = 16;
@@ -136,6 +148,26 @@ struct HcaStateLayout {
   }
   TERRACE_HOST_DEVICE constexpr int64_t page_bytes() const {
     return (kRows + int64_t{max_drafts} * kRowFloats) * int64_t{sizeof(float)};
+  }
+};
+
+struct PairStateLayout {
+  int32_t max_drafts;
+
+  static constexpr int32_t kHeader = sizeof(StateHeader) / sizeof(float);
+  static constexpr int32_t kRowFloats = 2 * kLatentChannels;
+
+  // Whether the ring has a row for the token: its group is open behind it.
+  TERRACE_HOST_DEVICE static constexpr bool keeps(int32_t position) {
+    return position % kPairRatio == 0;
+  }
+  TERRACE_HOST_DEVICE constexpr int32_t rows() const { return 1 + max_drafts; }
+  // REQUIRES: keeps(position).
+  TERRACE_HOST_DEVICE constexpr int32_t row_offset(int32_t position) const {
+    return kHeader + position / kPairRatio % rows() * kRowFloats;
+  }
+  TERRACE_HOST_DEVICE constexpr int64_t page_bytes() const {
+    return (kHeader + int64_t{rows()} * kRowFloats) * int64_t{sizeof(float)};
   }
 };
 

@@ -14,17 +14,18 @@ namespace terrace::internal {
 
 // One layer and plane of a pool that holds rows.
 //
-//   page of block b:      page = base + b * block_stride
+//   page p:               page = base + p * page_stride
 //   data row t of it:     page + t * data_stride()
 //   scale row t of it:    page + scale_offset + t * scale_stride()
 //
-// The strides are those of the format's RowLayout.
+// The strides are those of the format's RowLayout. A block is one page or several in a row, so pages
+// are found by slot alone.
 struct PlanePages {
-  uint8_t* base;         // page of block 0
-  int64_t block_stride;  // bytes
-  // Bytes from a page's start to its first scale row: RowLayout::scale_offset(entries_per_block).
+  uint8_t* base;        // page 0
+  int64_t page_stride;  // bytes
+  // Bytes from a page's start to its first scale row: RowLayout::scale_offset(entries of a page).
   int64_t scale_offset;
-  int32_t log2_entries_per_block;
+  int32_t log2_entries_per_page;
   // capacity_blocks * entries_per_block; a slot is valid iff 0 <= slot < num_slots.
   int32_t num_slots;
   RowFormat format;
@@ -33,10 +34,10 @@ struct PlanePages {
 
 // The page of a slot, and which row of it the slot is. REQUIRES: 0 <= slot < num_slots.
 TERRACE_HOST_DEVICE uint8_t* PageOfSlot(const PlanePages& pages, int32_t slot) {
-  return pages.base + (slot >> pages.log2_entries_per_block) * pages.block_stride;
+  return pages.base + (slot >> pages.log2_entries_per_page) * pages.page_stride;
 }
 TERRACE_HOST_DEVICE int32_t RowInPage(const PlanePages& pages, int32_t slot) {
-  return slot & ((1 << pages.log2_entries_per_block) - 1);
+  return slot & ((1 << pages.log2_entries_per_page) - 1);
 }
 
 // The data row and the scale row of a slot.

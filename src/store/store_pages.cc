@@ -1,8 +1,10 @@
 // Where a layer's pages are, and what is set of them before they are written.
 
+#include <bit>
 #include <cmath>
 
 #include "src/base/status_macros.h"
+#include "src/model/page_layout.h"
 #include "src/store/store_checks.h"
 #include "src/store/store_impl.h"
 
@@ -63,11 +65,12 @@ PlanePages StoreImpl::PagesOf(const LayerPages& row, int plane) const {
   const PoolMemory& memory = pools_[row.pool];
   const PoolGeometry& pool = geometry_.pools[row.pool];
   const RowFormat format = plane_spec(row, plane).format;
+  const int32_t entries = EntriesPerPage(model_.pools[row.pool]);
   return {.base = memory.base + row.index * memory.place.layer_stride +
                   memory.place.plane_offset[plane],
-          .block_stride = memory.place.block_stride,
-          .scale_offset = LayoutOf(format).scale_offset(pool.entries_per_block),
-          .log2_entries_per_block = pool.log2_entries_per_block,
+          .page_stride = memory.place.page_stride,
+          .scale_offset = LayoutOf(format).scale_offset(entries),
+          .log2_entries_per_page = std::countr_zero(static_cast<uint32_t>(entries)),
           .num_slots = pool.capacity_blocks * pool.entries_per_block,
           .format = format,
           .global_scale = plane == static_cast<int>(PlaneKind::kLatent)
@@ -121,18 +124,22 @@ absl::StatusOr<PageView> StoreImpl::Pages(int layer, PoolKind pool, PlaneKind pl
         memory.base == nullptr ? nullptr : memory.base + row.index * memory.place.layer_stride;
     return PageView{.base = base,
                     .block_stride = memory.place.block_stride,
+                    .page_stride = memory.place.page_stride,
                     .page_bytes = memory.place.page_bytes[0],
                     .num_blocks = geometry.capacity_blocks,
-                    .entries_per_block = 1};
+                    .entries_per_block = 1,
+                    .entries_per_page = 1};
   }
   TERRACE_RETURN_IF_ERROR(CheckPlane(row, plane_index));
   const PlanePages pages = PagesOf(row, plane_index);
   const RowLayout layout = LayoutOf(pages.format);
   return PageView{.base = pages.base,
-                  .block_stride = pages.block_stride,
+                  .block_stride = pools_[row.pool].place.block_stride,
+                  .page_stride = pages.page_stride,
                   .page_bytes = pools_[row.pool].place.page_bytes[plane_index],
                   .num_blocks = geometry.capacity_blocks,
                   .entries_per_block = geometry.entries_per_block,
+                  .entries_per_page = 1 << pages.log2_entries_per_page,
                   .format = pages.format,
                   .data_bytes = layout.data_bytes,
                   .scale_bytes = layout.scale_bytes,

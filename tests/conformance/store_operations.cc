@@ -83,16 +83,17 @@ TEST_P(StoreTest, EveryRowOfEveryBlockKeepsItsOwnPattern) {
       absl::StatusOr<PageView> view = small.store().Pages(at.layer, at.kind, plane);
       ASSERT_TRUE(view.ok()) << view.status();
       EXPECT_EQ(view->format, at.format);
-      EXPECT_EQ(view->page_bytes, PageBytes(at.format, view->entries_per_block));
+      EXPECT_EQ(view->page_bytes, PageBytes(at.format, view->entries_per_page));
       const auto pages = DownloadArray<uint8_t>(
-          *backend_, view->base, (view->num_blocks - 1) * view->block_stride + view->page_bytes);
+          *backend_, view->base,
+          view->num_blocks * view->block_stride - view->page_stride + view->page_bytes);
       for (const int32_t slot : slots) {
         std::vector<uint8_t> data(layout.data_bytes);
         std::vector<uint8_t> scale(layout.scale_bytes);
         EncodeContent(at.format, content(at, slot), nullptr, 1.0f, data.data(), scale.data());
         expected.push_back(DecodeContent(at.format, data.data(), scale.data(), nullptr, 1.0f));
-        const uint8_t* page = pages.data() + slot / view->entries_per_block * view->block_stride;
-        const int32_t row = slot % view->entries_per_block;
+        const uint8_t* page = pages.data() + slot / view->entries_per_page * view->page_stride;
+        const int32_t row = slot % view->entries_per_page;
         ASSERT_EQ(std::memcmp(page + row * view->data_stride, data.data(), data.size()), 0) << slot;
         ASSERT_TRUE(std::equal(scale.begin(), scale.end(),
                                page + view->scale_offset + row * view->scale_stride))

@@ -71,9 +71,9 @@ class TestPlane {
   PlanePages pages() {
     const int64_t entries = int64_t{1} << options_.log2_entries_per_block;
     return {.base = bytes_.data(),
-            .block_stride = options_.block_stride,
+            .page_stride = options_.block_stride,
             .scale_offset = LayoutOf(options_.format).scale_offset(entries),
-            .log2_entries_per_block = options_.log2_entries_per_block,
+            .log2_entries_per_page = options_.log2_entries_per_block,
             .num_slots = num_slots(),
             .format = options_.format,
             .global_scale = options_.global_scale};

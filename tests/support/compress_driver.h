@@ -153,15 +153,15 @@ class CompressDriver {
         const int32_t slot = SlotOf(geometry, blocks.data(), entry);
         EXPECT_GE(slot, 0) << "sequence index " << sequence_index << ", entry " << entry;
         if (slot < 0) return {};
-        const int64_t in_block = slot % geometry.entries_per_block;
+        const int64_t in_page = slot % pages.entries_per_page;
         const uint8_t* page = static_cast<const uint8_t*>(pages.base) +
-                              slot / geometry.entries_per_block * pages.block_stride;
+                              slot / pages.entries_per_page * pages.page_stride;
         const auto append = [&](const uint8_t* from, int64_t count) {
           const auto row = DownloadArray<uint8_t>(*backend_, from, count);
           bytes.insert(bytes.end(), row.begin(), row.end());
         };
-        append(page + in_block * pages.data_stride, pages.data_bytes);
-        append(page + pages.scale_offset + in_block * pages.scale_stride, pages.scale_bytes);
+        append(page + in_page * pages.data_stride, pages.data_bytes);
+        append(page + pages.scale_offset + in_page * pages.scale_stride, pages.scale_bytes);
       }
     }
     return bytes;

@@ -90,8 +90,12 @@ class PlanShadow {
   void AddPieces(const Plan& plan, int pool, const PageView& pages,
                  std::vector<Piece>& pieces) const {
     const auto page = [&](int64_t block) { return PageOf(pages, block); };
+    const int32_t pages_per_block = pages.entries_per_block / pages.entries_per_page;
     for (const BlockCopy& copy : plan.copies()) {
-      if (copy.pool == pool) pieces.push_back({page(copy.destination), pages.page_bytes});
+      if (copy.pool != pool) continue;
+      for (int32_t k = 0; k < pages_per_block; ++k) {
+        pieces.push_back({page(copy.destination) + k * pages.page_stride, pages.page_bytes});
+      }
     }
     const PoolGeometry& geometry = geometry_.pools[pool];
     const StepView& view = store_->step_view();
@@ -112,12 +116,13 @@ class PlanShadow {
     for (int32_t row = 0; row < rows; ++row) {
       const int32_t slot = view.slots[pool][row];
       if (slot < 0) continue;
-      uint8_t* const of_block = page(slot / pages.entries_per_block);
-      const int64_t entry = slot % pages.entries_per_block;
-      pieces.push_back({of_block + entry * pages.data_stride, pages.data_bytes});
+      uint8_t* const of_slot =
+          static_cast<uint8_t*>(pages.base) + slot / pages.entries_per_page * pages.page_stride;
+      const int64_t entry = slot % pages.entries_per_page;
+      pieces.push_back({of_slot + entry * pages.data_stride, pages.data_bytes});
       if (pages.scale_bytes == 0) continue;
       pieces.push_back(
-          {of_block + pages.scale_offset + entry * pages.scale_stride, pages.scale_bytes});
+          {of_slot + pages.scale_offset + entry * pages.scale_stride, pages.scale_bytes});
     }
   }
 

@@ -61,50 +61,54 @@ inline RowBits DecodeContent(RowFormat format, const uint8_t* data_bytes,
 // One pool's bytes in one store, written in the plainest way.
 class PoolImage {
  public:
-  PoolImage(const PoolSpec& pool, int32_t rows, int64_t blocks) : pool_(pool) {
+  PoolImage(const PoolSpec& pool, int32_t rows, int64_t blocks)
+      : pool_(pool),
+        per_page_(pool.entries_per_page > 0 ? pool.entries_per_page : pool.entries_per_block),
+        pages_per_block_(pool.entries_per_block / per_page_) {
     int64_t extent = 0;
     for (const PlaneSpec& plane : pool.planes) {
       plane_offset_.push_back(extent);
       const RowLayout layout = LayoutOf(plane.format);
-      extent += RoundUp(pool.entries_per_block * (layout.data_bytes + layout.scale_bytes),
-                        pool.page_align);
+      extent += RoundUp(per_page_ * (layout.data_bytes + layout.scale_bytes), pool.page_align);
     }
     if (pool.kind == PoolKind::kOverlap) extent = RoundUp(pool.opaque_bytes, pool.page_align);
     if (pool.layout == PoolLayout::kBlockMajor) {
-      block_stride_ = RoundUp(rows * extent, pool.block_align);
+      page_stride_ = RoundUp(rows * extent, pool.block_align);
       row_stride_ = extent;
-      bytes_.resize(blocks * block_stride_);
+      bytes_.resize(blocks * pages_per_block_ * page_stride_);
     } else {
-      block_stride_ = RoundUp(extent, pool.block_align);
-      row_stride_ = blocks * block_stride_;
+      page_stride_ = RoundUp(extent, pool.block_align);
+      row_stride_ = blocks * pages_per_block_ * page_stride_;
       bytes_.resize(rows * row_stride_);
     }
   }
 
   uint8_t* Data(int32_t row, int plane, int64_t slot) {
     return Page(row, plane, slot) +
-           slot % pool_.entries_per_block * LayoutOf(pool_.planes[plane].format).data_stride();
+           slot % per_page_ * LayoutOf(pool_.planes[plane].format).data_stride();
   }
   uint8_t* Scale(int32_t row, int plane, int64_t slot) {
     const RowLayout layout = LayoutOf(pool_.planes[plane].format);
-    return Page(row, plane, slot) + layout.scale_offset(pool_.entries_per_block) +
-           slot % pool_.entries_per_block * layout.scale_stride();
+    return Page(row, plane, slot) + layout.scale_offset(per_page_) +
+           slot % per_page_ * layout.scale_stride();
   }
   // Of an overlap pool.
   uint8_t* Opaque(int32_t row, int64_t block) {
-    return bytes_.data() + block * block_stride_ + row * row_stride_;
+    return bytes_.data() + block * pages_per_block_ * page_stride_ + row * row_stride_;
   }
   const std::vector<uint8_t>& bytes() const { return bytes_; }
 
  private:
   uint8_t* Page(int32_t row, int plane, int64_t slot) {
-    return bytes_.data() + slot / pool_.entries_per_block * block_stride_ + row * row_stride_ +
+    return bytes_.data() + slot / per_page_ * page_stride_ + row * row_stride_ +
            plane_offset_[plane];
   }
 
   PoolSpec pool_;
+  int64_t per_page_;  // entries
+  int64_t pages_per_block_;
   std::vector<int64_t> plane_offset_;
-  int64_t block_stride_ = 0;
+  int64_t page_stride_ = 0;
   int64_t row_stride_ = 0;
   std::vector<uint8_t> bytes_;
 };

@@ -76,6 +76,7 @@ inline Scenario MakeScenario(uint64_t seed) {
   options.layout = seed / 2 % 2 == 0 ? PoolLayout::kBlockMajor : PoolLayout::kLayerMajor;
   options.page_align = kPageAligns[seed / 4 % 4];
   options.max_context_tokens = Draw(random, 300, 2100);
+  options.entries_per_page = seed % 3 == 1 ? 16 : 0;
 
   Scenario scenario;
   scenario.seed = seed;

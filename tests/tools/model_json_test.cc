@@ -33,6 +33,7 @@ void ExpectReadBack(const ModelSpec& model) {
 TEST(ModelJsonTest, NamedModelsAreReadBackAsWritten) {
   ExpectReadBack(DeepSeekV4Flash());
   ExpectReadBack(DeepSeekV4Pro());
+  ExpectReadBack(DeepSeekV41Flash());
 }
 
 TEST(ModelJsonTest, AnyModelIsReadBackAsWritten) {

@@ -1,6 +1,7 @@
 #include "terrace/capacity.h"
 
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -200,6 +201,11 @@ TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
     options.layout = static_cast<PoolLayout>(random() % 2);
     options.page_align = pick(16, 32, 128, 576);
     options.state = random() % 2 == 0;
+    options.entries_per_page = static_cast<int32_t>(pick(0, 0, 16, 64));
+    // All ratios with their state are one pool too many.
+    std::set<int32_t> ratios(options.ratios.begin(), options.ratios.end());
+    ratios.erase(0);
+    if (ratios.size() == 4) options.state = false;
     CapacityRequest request;
     request.model = MakeModel(options).value();
     request.limits.max_sequences = static_cast<int32_t>(1 + random() % 100);

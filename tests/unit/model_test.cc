@@ -112,9 +112,11 @@ TEST(ModelTest, ModelsAreFoundByNameAndAnUnknownNameListsThem) {
   EXPECT_EQ(ModelByName("deepseek-v4-flash")->layers.size(), 43u);
   EXPECT_EQ(ModelByName("deepseek-v4-pro")->layers.size(), 61u);
   EXPECT_EQ(ModelOptionsByName("deepseek-v4-pro")->top_k, 1024);
+  EXPECT_EQ(ModelByName("deepseek-v4.1-flash")->layers.size(), 40u);
   const absl::Status status = ModelByName("deepseek-v5").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("deepseek-v4-flash"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("known are deepseek-v4-flash, deepseek-v4-pro, deepseek-v4.1-flash"));
 }
 
 TEST(ModelTest, EachRatioHasItsPoolInAscendingOrder) {

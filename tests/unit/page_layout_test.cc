@@ -94,6 +94,10 @@ TEST(PageLayoutTest, PagesNeverOverlapAndEveryByteIsAccountedFor) {
       pool.planes.push_back({IndexerFormats()[random() % IndexerFormats().size()], true});
     }
     pool.entries_per_block = static_cast<int32_t>(pick(1, 2, 4, 16, 64, 256));
+    const int32_t per_page =
+        std::max<int32_t>(1, pool.entries_per_block / static_cast<int32_t>(pick(1, 1, 2, 4)));
+    pool.entries_per_page = per_page == pool.entries_per_block ? 0 : per_page;
+    const int32_t pages_per_block = pool.entries_per_block / per_page;
     pool.layout = static_cast<PoolLayout>(random() % 2);
     pool.page_align = pick(16, 32, 64);
     pool.block_align = pool.page_align * pick(1, 3, 9);
@@ -105,10 +109,13 @@ TEST(PageLayoutTest, PagesNeverOverlapAndEveryByteIsAccountedFor) {
     int64_t useful = 0;
     for (int64_t block = 0; block < blocks; ++block) {
       for (int32_t row = 0; row < rows; ++row) {
-        for (int32_t plane = 0; plane < place.num_planes; ++plane) {
+        for (int32_t i = 0; i < place.num_planes * pages_per_block; ++i) {
+          const int32_t plane = i % place.num_planes;
+          // Page k of a block is the pool's page block * pages_per_block + k.
+          const int64_t page = block * pages_per_block + i / place.num_planes;
           const int64_t begin =
-              block * place.block_stride + row * place.layer_stride + place.plane_offset[plane];
-          const int64_t bytes = PageBytes(pool.planes[plane].format, pool.entries_per_block);
+              page * place.page_stride + row * place.layer_stride + place.plane_offset[plane];
+          const int64_t bytes = PageBytes(pool.planes[plane].format, per_page);
           EXPECT_EQ(bytes, place.page_bytes[plane]);
           EXPECT_EQ(begin % pool.page_align, 0);
           useful += bytes;
@@ -121,18 +128,21 @@ TEST(PageLayoutTest, PagesNeverOverlapAndEveryByteIsAccountedFor) {
     EXPECT_LE(pages.back().second, place.total_bytes);
     for (size_t i = 1; i < pages.size(); ++i) EXPECT_LE(pages[i - 1].second, pages[i].first);
 
-    EXPECT_EQ(place.block_stride % pool.block_align, 0);
+    EXPECT_EQ(place.pages_per_block, pages_per_block);
+    EXPECT_EQ(place.block_stride, pages_per_block * place.page_stride);
+    EXPECT_EQ(place.page_stride % pool.block_align, 0);
     EXPECT_EQ(useful, blocks * place.useful_bytes_per_block);
     EXPECT_EQ(place.total_bytes, blocks * place.reserved_bytes_per_block());
     EXPECT_GE(place.page_padding_bytes_per_block, 0);
-    EXPECT_LT(place.page_padding_bytes_per_block, rows * place.num_planes * pool.page_align);
+    EXPECT_LT(place.page_padding_bytes_per_block,
+              pages_per_block * rows * place.num_planes * pool.page_align);
     EXPECT_GE(place.block_padding_bytes_per_block, 0);
     // The pieces of a block that are copied hold all its pages.
     for (int64_t block = 0; block < blocks; ++block) {
       for (int32_t row = 0; row < rows; ++row) {
-        const int64_t last_end = block * place.block_stride + row * place.layer_stride +
-                                 place.plane_offset[place.num_planes - 1] +
-                                 place.page_bytes[place.num_planes - 1];
+        const int64_t last_end =
+            (block + 1) * place.block_stride - place.page_stride + row * place.layer_stride +
+            place.plane_offset[place.num_planes - 1] + place.page_bytes[place.num_planes - 1];
         const int64_t piece = place.copy_pieces == 1 ? 0 : row;
         EXPECT_LE(last_end,
                   block * place.block_stride + piece * place.layer_stride + place.copy_bytes);

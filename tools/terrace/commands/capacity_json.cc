@@ -24,6 +24,7 @@ Json PoolToJson(const PoolBudget& budget, const PoolSpec& spec, const PoolGeomet
           {"layers", place.layers},
           {"tokens_per_entry", geometry.ratio},
           {"entries_per_block", geometry.entries_per_block},
+          {"entries_per_page", geometry.entries_per_block / place.pages_per_block},
           {"tokens_per_block", geometry.tokens_per_block},
           {"blocks_per_lane", geometry.blocks_per_sequence},
           {"capacity_blocks", budget.blocks},
@@ -35,6 +36,7 @@ Json PoolToJson(const PoolBudget& budget, const PoolSpec& spec, const PoolGeomet
           {"layout", std::string(PoolLayoutName(spec.layout))},
           {"block_stride_bytes", place.block_stride},
           {"layer_stride_bytes", place.layer_stride},
+          {"page_stride_bytes", place.page_stride},
           {"planes", planes},
           {"opaque_bytes", HoldsRows(spec.kind) ? 0 : place.page_bytes[0]}};
 }

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <optional>
 #include <set>
 #include <type_traits>
 #include <utility>
@@ -116,9 +118,13 @@ template <typename Visit>
 void Fields(LayeredModelOptions& o, const Visit& visit) {
   visit("name", o.name);
   visit("ratios", o.ratios);
+  visit("kv_sources", o.kv_sources);
   visit("latent_format", o.latent_format);
+  visit("window_format", o.window_format);
+  visit("rotate_nvfp4", o.rotate_nvfp4);
   visit("indexer_format", o.indexer_format);
   visit("indexer_ratio", o.indexer_ratio);
+  visit("indexer_ratios", o.indexer_ratios);
   visit("rule", o.rule);
   visit("overlap", o.overlap);
   visit("state", o.state);
@@ -129,6 +135,8 @@ void Fields(LayeredModelOptions& o, const Visit& visit) {
   visit("layout", o.layout);
   visit("page_align", o.page_align);
   visit("block_align", o.block_align);
+  visit("block_aligns", o.block_aligns);
+  visit("entries_per_page", o.entries_per_page);
 }
 template <typename Visit>
 void Fields(PlaneSpec& p, const Visit& visit) {
@@ -145,6 +153,7 @@ void Fields(PoolSpec& p, const Visit& visit) {
   visit("opaque_bytes", p.opaque_bytes);
   visit("opaque_bytes_per_draft", p.opaque_bytes_per_draft);
   visit("entries_per_block", p.entries_per_block);
+  visit("entries_per_page", p.entries_per_page);
   visit("layout", p.layout);
   visit("page_align", p.page_align);
   visit("block_align", p.block_align);
@@ -195,6 +204,20 @@ absl::Status Read(const Json& json, const std::string& where, std::vector<T>* ou
   for (const Json& member : json) {
     const std::string place = absl::StrCat(where, "[", out->size(), "]");
     TERRACE_RETURN_IF_ERROR(Read(member, place, &out->emplace_back()));
+  }
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status Read(const Json& json, const std::string& where, std::optional<T>* out) {
+  return Read(json, where, &out->emplace());
+}
+
+absl::Status Read(const Json& json, const std::string& where, std::map<std::string, int64_t>* out) {
+  if (!json.is_object()) return Invalid(where, "not an object");
+  out->clear();
+  for (const auto& [key, value] : json.items()) {
+    TERRACE_RETURN_IF_ERROR(Read(value, absl::StrCat(where, ".", key), &(*out)[key]));
   }
   return absl::OkStatus();
 }

@@ -61,13 +61,14 @@ void AddWindowBlock(CLI::App& command, std::optional<int32_t>* tokens) {
 }
 
 bool ChangesModel(const ModelArguments& arguments) {
-  return arguments.latent_format || arguments.indexer_format || arguments.layout ||
-         arguments.swa_block_tokens || arguments.no_state;
+  return arguments.latent_format || arguments.window_format || arguments.indexer_format ||
+         arguments.layout || arguments.swa_block_tokens || arguments.no_state;
 }
 
 absl::StatusOr<ModelSpec> MakeChanged(LayeredModelOptions options,
                                       const ModelArguments& arguments) {
   options.latent_format = arguments.latent_format.value_or(options.latent_format);
+  if (arguments.window_format) options.window_format = arguments.window_format;
   options.indexer_format = arguments.indexer_format.value_or(options.indexer_format);
   options.layout = arguments.layout.value_or(options.layout);
   options.swa_block_tokens = arguments.swa_block_tokens.value_or(options.swa_block_tokens);
@@ -135,11 +136,15 @@ CLI::Option* AddFormatOption(CLI::App& command, const std::string& name,
 
 void AddModelOptions(CLI::App& command, ModelArguments* arguments) {
   AddTextOption(command, "--model", &arguments->model,
-                "deepseek-v4-flash, deepseek-v4-pro or a JSON file (docs/capacity.md)")
+                "deepseek-v4-flash, deepseek-v4-pro, deepseek-v4.1-flash or a JSON file "
+                "(docs/capacity.md)")
       ->type_name("NAME|FILE")
       ->default_str(arguments->model);
   AddPlaneFormat(command, "--latent-format", &arguments->latent_format, kLatentChannels, "latents",
                  "row format of the latents, e.g. flashmla_v4 or mxfp8_v41");
+  AddPlaneFormat(command, "--window-format", &arguments->window_format, kLatentChannels,
+                 "window rows",
+                 "row format of the window rows, if another than that of the latents");
   AddPlaneFormat(command, "--indexer-format", &arguments->indexer_format, kIndexerChannels,
                  "indexer keys", "row format of the indexer keys: indexer_fp8 or indexer_mxfp4");
   command

@@ -31,6 +31,7 @@ CLI::Option* AddFormatOption(CLI::App& command, const std::string& name,
 struct ModelArguments {
   std::string model = "deepseek-v4-flash";
   std::optional<RowFormat> latent_format;
+  std::optional<RowFormat> window_format;
   std::optional<RowFormat> indexer_format;
   std::optional<PoolLayout> layout;
   std::optional<int32_t> swa_block_tokens;
