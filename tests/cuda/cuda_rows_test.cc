@@ -125,7 +125,7 @@ TEST_P(CudaRowsTest, RowsBeyondFourGigabytesAreWrittenAndRead) {
   const RowLayout layout = LayoutOf(GetParam());
   const auto row_bytes = [&](TestPlane& plane, const auto& download, int32_t slot) {
     const PlanePages pages = plane.pages();
-    const int64_t page = (slot / 64) * pages.block_stride;
+    const int64_t page = (slot / 64) * pages.page_stride;
     std::vector<uint8_t> bytes =
         download(page + slot % 64 * layout.data_stride(), layout.data_bytes);
     const std::vector<uint8_t> scale =
