@@ -1,5 +1,6 @@
 // ServingLoop is a small engine around a Cache: continuous batching with chunked prefill, decodes
-// with drafts, preemption by recomputation, and attention that reads its rows back from the cache.
+// with drafts, preemption by recomputation where a StepLoop asks for it, and attention that reads its
+// rows back from the cache.
 // The rows that a model would compute are given with each request, so that a run can be checked.
 //
 // It serves layer 0 of a model whose entries are rows of single tokens: ratio 1, or the strided
@@ -23,6 +24,7 @@
 #include "terrace/backend_buffer.h"
 #include "terrace/cache.h"
 #include "terrace/step.h"
+#include "terrace/step_loop.h"
 
 namespace terrace::examples {
 
@@ -43,11 +45,12 @@ struct Result {
 };
 
 struct ServingOptions {
-  int32_t drafts = 0;        // guessed with every decoded token; some are right, some are wrong
-  bool read_window = false;  // attend to the window's rows too; needs limits.store_whole_chunk
+  int32_t drafts = 0;           // guessed with every decoded token; some are right, some are wrong
+  bool read_window = false;     // attend to the window's rows too; needs limits.store_whole_chunk
+  int32_t in_flight_plans = 0;  // as the cache's
 };
 
-class ServingLoop {
+class ServingLoop : private StepEngine {
  public:
   static absl::StatusOr<std::unique_ptr<ServingLoop>> Make(Cache& cache, ServingOptions options,
                                                            Stream stream);
@@ -62,6 +65,7 @@ class ServingLoop {
   struct Waiting {
     size_t request;
     int32_t known;  // of its tokens: the prompt, or more after a preemption
+    bool returning = false;
   };
   struct Running {
     size_t request;
@@ -73,12 +77,20 @@ class ServingLoop {
   };
 
   ServingLoop(Cache& cache, ServingOptions options, Stream stream)
-      : cache_(cache), options_(options), stream_(stream) {}
+      : cache_(cache),
+        options_(options),
+        stream_(stream),
+        loop_(*this, options.in_flight_plans, cache.last_plan()) {}
 
-  absl::Status Admit();
-  absl::Status Preempt();
-  std::vector<StepRequest> NextBatch();
-  absl::StatusOr<Plan> NextPlan();
+  // What the step loop asks of an engine.
+  absl::StatusOr<absl::Span<const StepRequest>> NextBatch(int32_t most_running) override;
+  int32_t num_running() const override { return static_cast<int32_t>(running_.size()); }
+  absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch) override;
+  absl::Status Retire(PlanNumber plan) override;
+  absl::Status Preempt() override;
+  absl::Status Refuse(const absl::Status& why) override { return why; }
+
+  absl::Status Admit(int32_t most_running);
   absl::Status WriteRows(const Plan& plan);
   absl::Status ReadAndAttend(const Plan& plan);
   absl::Status Settle();
@@ -100,6 +112,8 @@ class ServingLoop {
   std::vector<Result> results_;
   std::deque<Waiting> waiting_;
   std::vector<Running> running_;
+  StepLoop loop_;
+  std::vector<StepRequest> batch_;
   std::vector<Running*> in_step_;  // in the order of the plan's sequences
   int preemptions_ = 0;
   int steps_ = 0;
@@ -134,24 +148,26 @@ inline absl::StatusOr<std::vector<Result>> ServingLoop::Run(absl::Span<const Req
     waiting_.push_back({i, requests[i].prompt_tokens});
   }
   while (!waiting_.empty() || !running_.empty()) {
-    if (absl::Status status = Admit(); !status.ok()) return status;
-    absl::StatusOr<Plan> plan = NextPlan();
-    if (!plan.ok()) return plan.status();
+    absl::StatusOr<std::optional<Plan>> next = loop_.Next();
+    if (!next.ok()) return next.status();
+    const Plan& plan = **next;  // somebody waits or runs, so there is one
     ++steps_;
-    if (absl::Status status = cache_.Begin(*plan, stream_); !status.ok()) return status;
-    if (absl::Status status = WriteRows(*plan); !status.ok()) return status;
-    if (absl::Status status = ReadAndAttend(*plan); !status.ok()) return status;
+    if (absl::Status status = cache_.Begin(plan, stream_); !status.ok()) return status;
+    if (absl::Status status = WriteRows(plan); !status.ok()) return status;
+    if (absl::Status status = ReadAndAttend(plan); !status.ok()) return status;
     if (absl::Status status = Settle(); !status.ok()) return status;
   }
+  if (absl::Status status = loop_.RetireAll(); !status.ok()) return status;
   return std::move(results_);
 }
 
-inline absl::Status ServingLoop::Admit() {
-  const size_t sequences = cache_.ledger().geometry().max_sequences;
-  while (!waiting_.empty() && running_.size() < sequences) {
+inline absl::Status ServingLoop::Admit(int32_t most_running) {
+  const int32_t most = std::min(most_running, cache_.geometry().max_sequences);
+  while (!waiting_.empty() && num_running() < most) {
     const Waiting next = waiting_.front();
     absl::StatusOr<Admission> sequence = cache_.AllocateSequence(
-        {.tokens = absl::MakeConstSpan(requests_[next.request].tokens).first(next.known)});
+        {.tokens = absl::MakeConstSpan(requests_[next.request].tokens).first(next.known),
+         .returning = next.returning});
     if (!sequence.ok()) return sequence.status();
     running_.push_back({.request = next.request,
                         .id = sequence->id,
@@ -166,14 +182,15 @@ inline absl::Status ServingLoop::Admit() {
 inline absl::Status ServingLoop::Preempt() {
   const Running victim = running_.back();
   running_.pop_back();
-  waiting_.push_front({victim.request, victim.known});
+  waiting_.push_front({victim.request, victim.known, /*returning=*/true});
   ++preemptions_;
   return cache_.FreeSequence(victim.id);
 }
 
 // Of each sequence a piece of the tokens that it knows and has not fed; drafts where it decodes.
-inline std::vector<StepRequest> ServingLoop::NextBatch() {
-  std::vector<StepRequest> batch;
+inline absl::StatusOr<absl::Span<const StepRequest>> ServingLoop::NextBatch(int32_t most_running) {
+  if (absl::Status status = Admit(most_running); !status.ok()) return status;
+  batch_.clear();
   in_step_.clear();
   int32_t budget = cache_.ledger().geometry().max_step_tokens;
   for (Running& sequence : running_) {
@@ -186,21 +203,18 @@ inline std::vector<StepRequest> ServingLoop::NextBatch() {
     sequence.tokens += drafts;
     sequence.rejected = (steps_ + static_cast<int32_t>(sequence.request)) % (drafts + 1);
     budget -= sequence.tokens;
-    batch.push_back({sequence.id, sequence.tokens, drafts});
+    batch_.push_back({sequence.id, sequence.tokens, drafts});
     in_step_.push_back(&sequence);
   }
-  return batch;
+  return batch_;
 }
 
-inline absl::StatusOr<Plan> ServingLoop::NextPlan() {
-  while (true) {
-    absl::StatusOr<Plan> plan = cache_.Append(NextBatch());
-    if (plan.ok()) return plan;
-    // A smaller batch helps where a pool is short; a sequence alone that does not fit never will.
-    if (!ShortageOf(plan.status()).has_value() || running_.size() == 1) return plan;
-    if (absl::Status status = Preempt(); !status.ok()) return status;
-  }
+inline absl::StatusOr<Plan> ServingLoop::Append(absl::Span<const StepRequest> batch) {
+  return cache_.Append(batch);
 }
+
+// Reading the rows back has waited for every step.
+inline absl::Status ServingLoop::Retire(PlanNumber plan) { return cache_.Retire(plan); }
 
 inline void ServingLoop::AppendRow(const Running& running, int32_t token,
                                    std::vector<uint16_t>& rows) const {
@@ -302,6 +316,7 @@ inline absl::Status ServingLoop::Settle() {
     sequence->known = known;
     if (sequence->fed == total) {
       if (absl::Status status = cache_.FreeSequence(sequence->id); !status.ok()) return status;
+      loop_.Finished();
     }
   }
   std::erase_if(running_, [this](const Running& sequence) {

@@ -155,6 +155,7 @@ class Decoder {
     if (byte % 5 == 0) in->refeed.max_tokens = byte * 2;
     if (byte % 7 == 0) in->refeed.approximate_tokens = 1 + byte;
     if (byte % 11 == 0) in->time_to_live_ms = 1 + byte;
+    if (byte % 6 == 0) in->reserve_tokens = static_cast<int32_t>(in->number) + byte;
   }
 
   Bytes& bytes_;

@@ -76,6 +76,11 @@ struct SequenceRequest {
   // By the ledger's clock (SetTime), after the last use; 0 = no limit. One that ends beyond the
   // clock's last number never expires.
   int64_t time_to_live_ms = 0;
+  // Room is set aside for the first so many tokens: of the prompt, or of prompt and output. 0 = none.
+  // No step, match or checkpoint of another sequence takes it; a step of this one may have to wait
+  // for a Retire, and never for others to finish. It ends as the tokens are fed, and with the
+  // sequence. A fork inherits none, and what a sequence shares with its forks is not covered.
+  int32_t reserve_tokens = 0;
   // It was served before and preempted: what it finds is mostly its own. PrefixFigures count it
   // apart, so that the hit rate is that of new requests.
   bool returning = false;
@@ -118,15 +123,36 @@ struct SequenceInfo {
   int32_t published = 0;   // tokens whose chunks are in the prefix index
   int32_t write_from = 0;  // entries before it are shared and not written
   bool approximate = false;
+  int32_t reserve_tokens = 0;  // as asked for
 
   friend bool operator==(const SequenceInfo&, const SequenceInfo&) = default;
 };
 
-// A step or sequence that did not fit. Attached to the status; nothing has changed.
+// A step or sequence that did not fit, and what would give it room. Attached to the status; nothing
+// has changed. If `retire` is not 0, wait for that plan and retire it. Otherwise, with retry_later,
+// wait for a sequence outside the step to finish, or preempt one. Otherwise step fewer sequences;
+// one alone that gets this never fits.
+//
+// The counts of blocks are of `pool` and of now. Free, evictable, returning, preemptible and held
+// ones are all there are, but for those that the next plan alone needs.
 struct Shortage {
   PoolIndex pool;
   int32_t missing_blocks = 0;
   bool retry_later = false;  // false: larger than the pool, waiting never helps
+
+  int32_t needed_blocks = 0;       // that the call takes
+  int32_t free_blocks = 0;         // at once
+  int32_t evictable_blocks = 0;    // at once: cached, and no running plan names them
+  int32_t returning_blocks = 0;    // when all plans are retired: draining, or cached
+  int32_t preemptible_blocks = 0;  // when sequences outside the step are freed
+  int32_t held_blocks = 0;         // never by waiting: the step's own sequences have them
+  int32_t reserved_blocks = 0;     // of the first three, set aside for other sequences
+  // The first plan whose Retire gives the pool enough, and how many blocks that makes free or
+  // evictable. 0: no plan runs, or all of them are not enough.
+  PlanNumber retire = PlanNumber(0);
+  int32_t retire_blocks = 0;
+
+  friend bool operator==(const Shortage&, const Shortage&) = default;
 };
 // The shortage behind `status`, if that is why it failed.
 std::optional<Shortage> ShortageOf(const absl::Status& status);
@@ -137,6 +163,9 @@ struct PoolUse {
   int32_t live = 0;
   int32_t cached = 0;  // content that may be reused; evicted where blocks are short
   int32_t draining = 0;
+  int32_t evictable_now = 0;    // of those cached: a step that needs them evicts them
+  int32_t evictable_later = 0;  // the others: when plans that may name them are retired
+  int32_t reserved = 0;         // of those free, cached and draining: set aside for sequences
 
   friend bool operator==(const PoolUse&, const PoolUse&) = default;
 };
@@ -152,8 +181,10 @@ class Ledger {
 
   // Takes a sequence, and references on all that it reuses; no new block yet.
   // Errors: ResourceExhausted when all sequence indices are taken; InvalidArgument for a prompt
-  // beyond max_context_tokens, negative limits or digests of another number than the prompt has
-  // whole chunks; OutOfRange with a Shortage for a prompt that no pool can ever hold.
+  // beyond max_context_tokens, negative limits, reserve_tokens outside 0..max_context_tokens, or
+  // digests of another number than the prompt has whole chunks; OutOfRange with a Shortage for a
+  // prompt or a reservation that no pool can ever hold; ResourceExhausted with a Shortage for a
+  // reservation that has no room now: when sequences have finished, it has.
   // Cost: O(chunks matched), and a copy of the ids that did not match.
   absl::StatusOr<Admission> AllocateSequence(const SequenceRequest& request);
 
@@ -258,6 +289,7 @@ class Ledger {
 
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
   // Errors: InvalidArgument for a pool that the geometry has not.
+  // Cost: O(1) when no plan runs, else O(blocks of the pool).
   absl::StatusOr<PoolUse> Use(PoolIndex pool) const;
   int32_t num_sequences() const;
   PlanNumber last_plan() const;

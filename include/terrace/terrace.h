@@ -2,7 +2,7 @@
 // compressor are a second tier, for authors of kernels and of format checkers: terrace/formats/.
 //
 //   one process        cache.h
-//   a scheduler        ledger.h, prefix.h, capacity.h, limits.h
+//   a scheduler        ledger.h, step_loop.h, prefix.h, capacity.h, limits.h
 //   a worker           store.h, plan.h, step.h, step_view.h, backend.h, page_view.h
 //   what a model is    model.h
 
@@ -25,6 +25,7 @@
 #include "terrace/pool_kinds.h"
 #include "terrace/prefix.h"
 #include "terrace/step.h"
+#include "terrace/step_loop.h"
 #include "terrace/step_view.h"
 #include "terrace/store.h"
 #include "terrace/units.h"

@@ -129,6 +129,20 @@ void BlockPool::Retire(PlanNumber plan) {
   }
 }
 
+int32_t BlockPool::CountCached(uint64_t retired) const {
+  int32_t count = 0;
+  for (size_t id = 0; id < states_.size(); ++id) {
+    count += states_[id] == kCached && last_plans_[id] <= retired;
+  }
+  return count;
+}
+
+int32_t BlockPool::CountDraining(uint64_t plan) const {
+  int32_t count = 0;
+  while (count < num_draining_ && queue_[QueueSlot(count)].plan <= plan) ++count;
+  return count;
+}
+
 int32_t BlockPool::QueueSlot(int32_t offset) const {
   const int64_t slot = int64_t{queue_head_} + offset;
   return static_cast<int32_t>(slot < capacity() ? slot : slot - capacity());

@@ -99,6 +99,10 @@ class BlockPool {
   bool IsCached(BlockId block) const { return StateOf(block) == kCached; }
   // The last plan that may name a cached block: the one it was freed with, 0 if with none.
   PlanNumber last_plan(BlockId cached) const { return PlanNumber(last_plans_[cached.value()]); }
+  // Cached blocks that no plan above `retired` may name.   Cost: O(capacity).
+  int32_t CountCached(uint64_t retired) const;
+  // Blocks that drain for plans up to `plan`.   Cost: O(result).
+  int32_t CountDraining(uint64_t plan) const;
   // Whether dropping one reference makes it free, or draining.
   bool IsHeldByOne(BlockId block) const { return StateOf(block) == kOwned; }
 

@@ -53,6 +53,19 @@ int32_t EvictionOrder::CountRetired(int32_t most, uint64_t retired) const {
   return count;
 }
 
+int32_t EvictionOrder::CountBefore(uint64_t retired) const {
+  int32_t count = 0;
+  for (const List& list : lists_) {
+    int32_t later = 0;
+    for (auto entry = list.rbegin(); entry != list.rend() && entry->stamp > retired; ++entry) {
+      ++later;
+    }
+    count += static_cast<int32_t>(list.size()) - later;
+    if (later > 0) break;
+  }
+  return count;
+}
+
 std::vector<int32_t> EvictionOrder::Ids() const {
   std::vector<int32_t> ids;
   for (const List& list : lists_) {

@@ -51,6 +51,9 @@ class EvictionOrder {
   std::optional<int32_t> Next(int32_t id) const;
   // How many of the next `most` have a stamp of at most `retired`.   Cost: O(result).
   int32_t CountRetired(int32_t most, uint64_t retired) const;
+  // How many go, one after the other, before the first whose stamp is above `retired`.
+  // Cost: O(ids with such a stamp).
+  int32_t CountBefore(uint64_t retired) const;
 
   // All ids in order, next to go first.
   std::vector<int32_t> Ids() const;

@@ -14,6 +14,7 @@
 #include "src/ledger/ledger_arguments.h"
 #include "src/ledger/ledger_impl.h"
 #include "src/ledger/shortage.h"
+#include "src/ledger/shortage_figures.h"
 #include "src/ledger/step_request.h"
 #include "src/plan/plan_builder.h"
 
@@ -51,17 +52,25 @@ Ledger::~Ledger() = default;
 absl::StatusOr<Admission> Ledger::AllocateSequence(const SequenceRequest& request) {
   TERRACE_RETURN_IF_ERROR(internal::CheckRequest(geometry(), request));
   const int32_t known = static_cast<int32_t>(request.tokens.size());
-  const int32_t chunks = ChunksOf(geometry(), known);
+  const int32_t chunks = ChunksOf(geometry(), std::max(known, request.reserve_tokens));
   for (const int p : impl_->pools.full_pools()) {
     if (chunks > impl_->pools.pool(p).capacity()) {
-      return internal::LargerThanPool(geometry(), p, chunks);
+      return internal::LargerThanPool(
+          geometry(), internal::LookAt(impl_->pools, impl_->prefixes, p, chunks, 0, 0),
+          chunks > ChunksOf(geometry(), known) ? "this reservation" : "this prompt", chunks);
     }
+  }
+  if (request.reserve_tokens > 0) {
+    TERRACE_RETURN_IF_ERROR(impl_->prefixes.CheckReservation(request));
   }
   TERRACE_ASSIGN_OR_RETURN(const SequenceId id, impl_->sequences.Add());
   Sequence& sequence = *impl_->sequences.Find(id);
   sequence.known = known;
   sequence.ids_ahead = request.ids_ahead;
   const PrefixMatch match = impl_->prefixes.Admit(sequence, request);
+  if (request.reserve_tokens > 0) {
+    impl_->pools.BeginReservation(sequence, request.reserve_tokens);
+  }
   return Admission{.id = id, .length = sequence.length, .match = match};
 }
 
@@ -89,6 +98,8 @@ absl::StatusOr<SequenceId> Ledger::Fork(SequenceId id) {
   Sequence& child = *impl_->sequences.Find(child_id);
   child.last_batch = 0;
   child.tables_sent = false;
+  child.reserve_tokens = 0;
+  child.reserved = {};
   parent->shares_last_blocks = child.shares_last_blocks = true;
   impl_->pools.Share(*parent, child);
   impl_->prefixes.Fork(child);
@@ -149,6 +160,7 @@ absl::Status Ledger::Truncate(SequenceId id, int32_t length) {
     window.end = end;
   }
   sequence->length = length;
+  pools.UpdateReservation(*sequence);
   return absl::OkStatus();
 }
 
@@ -156,6 +168,7 @@ absl::Status Ledger::FreeSequence(SequenceId id) {
   Sequence* const sequence = impl_->sequences.Find(id);
   if (sequence == nullptr) return SequenceTable::NotFound(id);
   impl_->prefixes.Leave(*sequence);
+  impl_->pools.EndReservation(*sequence);
   impl_->pools.FreeChunks(*sequence, 0);
   impl_->pools.FreeWindow(*sequence);
   impl_->pools.FreeState(*sequence);
@@ -209,7 +222,8 @@ absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {
                       .undecided_drafts = sequence->undecided_drafts(),
                       .published = sequence->prefix.chunks * geometry().chunk_tokens,
                       .write_from = sequence->write_from,
-                      .approximate = sequence->approximate};
+                      .approximate = sequence->approximate,
+                      .reserve_tokens = sequence->reserve_tokens};
 }
 
 absl::StatusOr<PoolUse> Ledger::Use(PoolIndex pool) const {
@@ -218,7 +232,10 @@ absl::StatusOr<PoolUse> Ledger::Use(PoolIndex pool) const {
     return absl::InvalidArgumentError(
         absl::StrFormat("pool %d is not one of the ledger's %d pools", pool.value(), num_pools));
   }
-  return impl_->pools.UseOf(pool.value());
+  PoolUse use = impl_->pools.UseOf(pool.value());
+  use.evictable_now = impl_->prefixes.CountEvictable(pool.value(), impl_->pools.retired());
+  use.evictable_later = use.cached - use.evictable_now;
+  return use;
 }
 
 int32_t Ledger::num_sequences() const { return impl_->sequences.num_live(); }

@@ -80,6 +80,7 @@ Abandoned Ledger::Impl::StartOver(const std::vector<Sequence*>& affected,
     pools.FreeState(*sequence);
     pools.DropRestore(*sequence);
     sequence->StartOver();
+    pools.UpdateReservation(*sequence);
   }
   prefixes.RemoveLost(lost);
   Abandoned abandoned;

@@ -93,6 +93,11 @@ absl::Status CheckRequest(const Geometry& geometry, const SequenceRequest& reque
     return absl::InvalidArgumentError(
         absl::StrFormat("time_to_live_ms is %d, not 0 or more", request.time_to_live_ms));
   }
+  if (request.reserve_tokens < 0 || request.reserve_tokens > geometry.max_context_tokens) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("reserve_tokens is %d, not in 0..%d (max_context_tokens)",
+                        request.reserve_tokens, geometry.max_context_tokens));
+  }
   if (static_cast<int>(request.priority) >= kNumPriorities) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "priority is %d, not in 0..%d", static_cast<int>(request.priority), kNumPriorities - 1));

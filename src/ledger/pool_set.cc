@@ -10,7 +10,8 @@ namespace terrace::internal {
 PoolSet::PoolSet(const LedgerOptions& options)
     : options_(options),
       geometry_(options.geometry),
-      csa_state_pool_(CsaStatePool(options.geometry).value()) {
+      csa_state_pool_(CsaStatePool(options.geometry).value()),
+      rule_(options.geometry) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const PoolGeometry& pool = geometry_.pools[p];
     pools_.emplace_back(pool.capacity_blocks);
@@ -30,7 +31,8 @@ PoolUse PoolSet::UseOf(int p) const {
           .free = pools_[p].num_free(),
           .live = pools_[p].num_live(),
           .cached = pools_[p].num_cached(),
-          .draining = pools_[p].num_draining()};
+          .draining = pools_[p].num_draining(),
+          .reserved = reserved_[p]};
 }
 
 void PoolSet::CountPlan() {
@@ -82,6 +84,29 @@ void PoolSet::FreeWindow(Sequence& sequence) {
   Free(window_pool(), sequence, sequence.window.old);
   Free(window_pool(), sequence, sequence.window.current);
   sequence.window = {};
+}
+
+// ---- Reservations
+
+void PoolSet::BeginReservation(Sequence& sequence, int32_t tokens) {
+  sequence.reserve_tokens = tokens;
+  ++num_reserving_;
+  RecountReservation(sequence);
+}
+
+void PoolSet::RecountReservation(Sequence& sequence) {
+  const BlockCounts now =
+      rule_.Reserved(sequence.reserve_tokens, sequence.prefix.prompt_tokens, HoldingOf(sequence));
+  for (int p = 0; p < geometry_.num_pools; ++p) reserved_[p] += now[p] - sequence.reserved[p];
+  sequence.reserved = now;
+}
+
+void PoolSet::EndReservation(Sequence& sequence) {
+  if (sequence.reserve_tokens == 0) return;
+  for (int p = 0; p < geometry_.num_pools; ++p) reserved_[p] -= sequence.reserved[p];
+  sequence.reserve_tokens = 0;
+  sequence.reserved = {};
+  --num_reserving_;
 }
 
 void PoolSet::DropRestore(Sequence& sequence) {

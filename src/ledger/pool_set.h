@@ -14,12 +14,12 @@
 //      for each sequence whose state its next step restores from it, and one while the next plan
 //      reads or writes it for a capture alone;
 //  (3) at most in_flight_plans plans are unretired, and nothing drains when none is;
-//  (4) a state that is held for captures is the source of one.
+//  (4) a state that is held for captures is the source of one;
+//  (5) what is reserved of a pool is the sum over live sequences, each by the rule (reservation.h).
 
 #ifndef TERRACE_SRC_LEDGER_POOL_SET_H_
 #define TERRACE_SRC_LEDGER_POOL_SET_H_
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <optional>
@@ -29,6 +29,7 @@
 #include "absl/types/span.h"
 #include "src/ledger/block_pool.h"
 #include "src/ledger/block_table.h"
+#include "src/ledger/reservation.h"
 #include "src/ledger/sequence.h"
 #include "src/ledger/sequence_table.h"
 #include "terrace/geometry.h"
@@ -36,8 +37,6 @@
 #include "terrace/plan_format.h"
 
 namespace terrace::internal {
-
-using BlockCounts = std::array<int32_t, kMaxPools>;  // by pool
 
 class PoolSet {
  public:
@@ -125,6 +124,26 @@ class PoolSet {
   template <typename Visitor>
   void ForEachBlockOf(const Sequence& sequence, Visitor visit) const;
 
+  // ---- Reservations.
+
+  bool has_reservations() const { return num_reserving_ > 0; }
+  // Blocks of pool `p` that are set aside for sequences and not taken.
+  int32_t reserved(int p) const { return reserved_[p]; }
+  // Blocks of pool `p` that no sequence holds, and that none has set aside. Below 0: see
+  // reservation.h.
+  int32_t unreserved(int p) const {
+    const int32_t held = p == csa_state_pool_ ? num_held_states() : 0;
+    return pools_[p].capacity() - pools_[p].num_live() + held - reserved_[p];
+  }
+  const ReservationRule& reservation_rule() const { return rule_; }
+  // `sequence` has room set aside from now on.   REQUIRES: it had none; tokens > 0.
+  void BeginReservation(Sequence& sequence, int32_t tokens);
+  // What it has changed.
+  void UpdateReservation(Sequence& sequence) {
+    if (sequence.reserve_tokens > 0) RecountReservation(sequence);
+  }
+  void EndReservation(Sequence& sequence);
+
   // ---- Captures of the next plan.
 
   // Whether `capture` reads the state of `sequence`, and not of one that had its index before.
@@ -161,6 +180,7 @@ class PoolSet {
   std::optional<PlanNumber> DrainUntil() const {
     return idle() ? std::nullopt : std::optional(PlanNumber(last_plan()));
   }
+  void RecountReservation(Sequence& sequence);
   void FreeAll(int p, absl::Span<const BlockId> blocks);
   void FreeHeldStates(int32_t count);
   void FreeCaptures();
@@ -174,6 +194,9 @@ class PoolSet {
   std::vector<int> full_pools_;
   std::vector<int> state_pools_;
   const int csa_state_pool_;
+  const ReservationRule rule_;
+  BlockCounts reserved_ = {};
+  int32_t num_reserving_ = 0;            // sequences
   std::atomic<uint64_t> last_plan_ = 0;  // a worker's thread looks whether it has begun (Cache)
   uint64_t retired_ = 0;  // the last plan known to have run; last_plan_ if in_flight_plans is 0
   uint64_t named_retired_ = 0;

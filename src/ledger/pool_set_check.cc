@@ -30,7 +30,21 @@ void PoolSet::CheckInvariants(const SequenceTable& sequences) const {
     TERRACE_CHECK_EQ(IsCaptureSource(state), true);  // (4)
     refer(csa_state_pool_, state);
   }
+  BlockCounts reserved = {};
+  int32_t reserving = 0;
+  for (const Sequence& sequence : sequences.all()) {
+    if (!sequence.live || sequence.reserve_tokens == 0) continue;
+    ++reserving;
+    const BlockCounts now =
+        rule_.Reserved(sequence.reserve_tokens, sequence.prefix.prompt_tokens, HoldingOf(sequence));
+    for (int p = 0; p < geometry_.num_pools; ++p) {
+      TERRACE_CHECK_EQ(sequence.reserved[p], now[p]);  // (5)
+      reserved[p] += now[p];
+    }
+  }
+  TERRACE_CHECK_EQ(num_reserving_, reserving);  // (5)
   for (int p = 0; p < geometry_.num_pools; ++p) {
+    TERRACE_CHECK_EQ(reserved_[p], reserved[p]);  // (5)
     for (int32_t block = 0; block < pools_[p].capacity(); ++block) {
       TERRACE_CHECK_EQ(pools_[p].references(BlockId(block)), references[p][block]);  // (2)
     }

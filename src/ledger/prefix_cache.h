@@ -25,6 +25,7 @@
 #define TERRACE_SRC_LEDGER_PREFIX_CACHE_H_
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -78,6 +79,9 @@ class PrefixCache {
   PrefixMatch Extend(Sequence& sequence);
   // The sequence's first step is made: counts its request, once.
   void CountRequest(Sequence& sequence);
+  // Whether the room that `request` asks for is there, beside what its prompt finds.
+  // Errors: ResourceExhausted, as Ledger::AllocateSequence.
+  absl::Status CheckReservation(const SequenceRequest& request) const;
   // `child`, a copy of another sequence, uses the same path.
   void Fork(Sequence& child);
   // The sequence is no part of any prefix from here on. Its last checkpoint stays for who goes on.
@@ -102,6 +106,10 @@ class PrefixCache {
   // they are free as well.
   std::optional<Shortfall> Evict(const BlockCounts& missing, absl::Span<const BlockId> released,
                                  EvictionReach reach);
+  // How many cached blocks of pool `p` a step can have evicted, once plans up to `retired` are
+  // retired.   REQUIRES: pools.retired() <= retired <= pools.last_plan().
+  // Cost: O(1) if that is all plans, else O(blocks).
+  int32_t CountEvictable(int p, uint64_t retired) const;
   // Errors: as Ledger::SetTime.
   absl::Status SetTime(int64_t now_ms);
   void Clear();
@@ -148,6 +156,12 @@ class PrefixCache {
     int32_t length = 0;                                     // rows to go on at
     std::optional<CheckpointId> checkpoint = std::nullopt;  // that gives the window there
   };
+  // Cached blocks that a match may take into use: what is set aside for others stays.
+  struct Room {
+    static constexpr int32_t kUnlimited = std::numeric_limits<int32_t>::max();
+    int32_t chunks = kUnlimited;
+    int32_t window = kUnlimited;
+  };
   // Why a chunk or checkpoint goes.
   enum class Removal { kEvicted, kExpired, kCleared, kLost, kRolled, kWithChunk };
   // A chunk in use whose blocks nobody holds, because every user settled an equal copy of its own:
@@ -170,19 +184,25 @@ class PrefixCache {
 
   // prefix_cache_match.cc
   Path FindPath(ChunkId from, int32_t chunks_before, absl::Span<const int32_t> tokens,
-                absl::Span<const ChunkDigest> digests, absl::Span<const KeyRange> ranges) const;
-  Path FindPath(const SequencePrefix& prefix) const;
+                absl::Span<const ChunkDigest> digests, absl::Span<const KeyRange> ranges,
+                const Room& room) const;
+  Path FindPath(const SequencePrefix& prefix, const Room& room) const;
   std::string KeysOfChunk(absl::Span<const KeyRange> ranges, int32_t chunk) const;
   uint64_t last_matched_plan() const;
-  std::optional<CheckpointId> MatchedCheckpoint(ChunkId chunk) const;
+  std::optional<CheckpointId> MatchedCheckpoint(ChunkId chunk, const Room& room) const;
   Resume FindPrompt(const SequenceRequest& request) const;
-  Resume ResumeAt(int32_t length, int32_t chunks_before, Path path,
-                  const RefeedLimits& limits) const;
+  Resume ResumeAt(int32_t length, int32_t chunks_before, Path path, const RefeedLimits& limits,
+                  const Room& room) const;
   int32_t RefeedFrom(int32_t end, int64_t tokens) const;
   void Attach(Sequence& sequence, const Resume& resume);
   void AttachChunks(Sequence& sequence, const Path& path);
   void AttachWindow(Sequence& sequence, const Resume& resume);
   void CountMatch(const PrefixMatch& match, bool returning);
+
+  // prefix_cache_room.cc
+  Room RoomFor(const Sequence* sequence) const;
+  bool IsCachedChunk(ChunkId chunk) const;
+  int32_t CountCachedWindow(CheckpointId checkpoint) const;
 
   // prefix_cache_publish.cc
   void PublishUpTo(Sequence& sequence, int32_t length);

@@ -40,6 +40,15 @@ std::optional<Shortfall> PrefixCache::Evict(const BlockCounts& missing,
   return std::nullopt;
 }
 
+// When no plan runs each cached block is of an unused chunk, of one that a copy can replace, or of
+// a checkpoint; a step may have all of them.
+int32_t PrefixCache::CountEvictable(int p, uint64_t retired) const {
+  const BlockPool& pool = pools_.pool(p);
+  if (retired == pools_.last_plan() || pool.num_cached() == 0) return pool.num_cached();
+  if (geometry_.pools[p].kind == PoolKind::kFull) return index_.CountEvictable(retired);
+  return pool.CountCached(retired);
+}
+
 // ---- Choosing. Changes nothing but the choice.
 
 void PrefixCache::ChooseReplacements(int32_t most, Eviction& eviction) const {

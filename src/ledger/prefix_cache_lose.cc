@@ -87,8 +87,8 @@ PrefixMatch PrefixCache::Readmit(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
   prefix.uncounted = {};
   if (!prefix.publishes) return {};
-  const Path path = FindPath(prefix);
-  const Resume resume = ResumeAt(0, 0, path, prefix.refeed);
+  const Room room = RoomFor(&sequence);
+  const Resume resume = ResumeAt(0, 0, FindPath(prefix, room), prefix.refeed, room);
   if (resume.path.chunks > 0) Attach(sequence, resume);
   prefix.uncounted = resume.match;  // where no step was made yet
   sequence.approximate = resume.match.approximate;

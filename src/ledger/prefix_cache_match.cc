@@ -52,8 +52,9 @@ PrefixMatch PrefixCache::Admit(Sequence& sequence, const SequenceRequest& reques
 PrefixMatch PrefixCache::Extend(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
   if (!prefix.publishes) return {};
-  const Path path = FindPath(prefix);
-  const Resume resume = ResumeAt(sequence.length, prefix.chunks, path, {});
+  const Room room = RoomFor(&sequence);
+  const Path path = FindPath(prefix, room);
+  const Resume resume = ResumeAt(sequence.length, prefix.chunks, path, {}, room);
   if (resume.path.chunks == 0) return {};
   prefix.tail.DropFront(int64_t{resume.path.chunks} * geometry_.chunk_tokens);
   Attach(sequence, resume);
@@ -73,9 +74,13 @@ uint64_t PrefixCache::last_matched_plan() const {
   return all ? std::numeric_limits<uint64_t>::max() : pools_.named_retired();
 }
 
-std::optional<CheckpointId> PrefixCache::MatchedCheckpoint(ChunkId chunk) const {
+std::optional<CheckpointId> PrefixCache::MatchedCheckpoint(ChunkId chunk, const Room& room) const {
   const std::optional<CheckpointId> checkpoint = index_.checkpoint(chunk);
-  if (checkpoint.has_value() && index_.plan(*checkpoint) > last_matched_plan()) return std::nullopt;
+  if (!checkpoint.has_value()) return std::nullopt;
+  if (index_.plan(*checkpoint) > last_matched_plan()) return std::nullopt;
+  if (room.window < Room::kUnlimited && CountCachedWindow(*checkpoint) > room.window) {
+    return std::nullopt;
+  }
   return checkpoint;
 }
 
@@ -83,8 +88,9 @@ std::optional<CheckpointId> PrefixCache::MatchedCheckpoint(ChunkId chunk) const 
 PrefixCache::Path PrefixCache::FindPath(ChunkId from, int32_t chunks_before,
                                         absl::Span<const int32_t> tokens,
                                         absl::Span<const ChunkDigest> digests,
-                                        absl::Span<const KeyRange> ranges) const {
+                                        absl::Span<const KeyRange> ranges, const Room& room) const {
   Path path{.tip = from};
+  int32_t cached = 0;
   const size_t chunk_tokens = geometry_.chunk_tokens;
   // At least one token is left to feed.
   const size_t most = tokens.empty() ? 0 : (tokens.size() - 1) / chunk_tokens;
@@ -94,6 +100,7 @@ PrefixCache::Path PrefixCache::FindPath(ChunkId from, int32_t chunks_before,
     const ChunkDigest digest = digests.empty() ? index_.Hash(path.tip, chunk, keys) : digests[i];
     const std::optional<ChunkId> child = index_.FindChild(path.tip, digest, chunk, keys);
     if (!child.has_value() || index_.plan(*child) > last_matched_plan()) break;
+    if (room.chunks < Room::kUnlimited && IsCachedChunk(*child) && ++cached > room.chunks) break;
     path.tip = *child;
     ++path.chunks;
   }
@@ -101,9 +108,9 @@ PrefixCache::Path PrefixCache::FindPath(ChunkId from, int32_t chunks_before,
 }
 
 // What the sequence's own tail finds below its path.
-PrefixCache::Path PrefixCache::FindPath(const SequencePrefix& prefix) const {
+PrefixCache::Path PrefixCache::FindPath(const SequencePrefix& prefix, const Room& room) const {
   return FindPath(prefix.tip, prefix.chunks, prefix.tail.Part(0, prefix.tail.size()), {},
-                  RangesOf(prefix.keys));
+                  RangesOf(prefix.keys), room);
 }
 
 std::string PrefixCache::KeysOfChunk(absl::Span<const KeyRange> ranges, int32_t chunk) const {
@@ -115,8 +122,9 @@ std::string PrefixCache::KeysOfChunk(absl::Span<const KeyRange> ranges, int32_t 
 PrefixCache::Resume PrefixCache::FindPrompt(const SequenceRequest& request) const {
   const std::optional<ChunkId> root = index_.FindRoot(request.salt);
   if (!root.has_value()) return {};
-  const Path path = FindPath(*root, 0, request.tokens, request.digests, request.key_ranges);
-  return ResumeAt(0, 0, path, request.refeed);
+  const Room room = RoomFor(nullptr);
+  const Path path = FindPath(*root, 0, request.tokens, request.digests, request.key_ranges, room);
+  return ResumeAt(0, 0, path, request.refeed, room);
 }
 
 // Where a sequence of `length` rows goes on, whose first `chunks_before` chunks come before `path`.
@@ -127,7 +135,7 @@ PrefixCache::Resume PrefixCache::FindPrompt(const SequenceRequest& request) cons
 // taken. Without a window no row reaches back, but the first entry to be written overlaps the
 // tokens before it.
 PrefixCache::Resume PrefixCache::ResumeAt(int32_t length, int32_t chunks_before, Path path,
-                                          const RefeedLimits& limits) const {
+                                          const RefeedLimits& limits, const Room& room) const {
   const int32_t chunk_tokens = geometry_.chunk_tokens;
   Resume resume{.path = path};
   int32_t end = (chunks_before + path.chunks) * chunk_tokens;
@@ -136,7 +144,7 @@ PrefixCache::Resume PrefixCache::ResumeAt(int32_t length, int32_t chunks_before,
   Path to_checkpoint = path;
   for (; to_checkpoint.chunks > 0; --to_checkpoint.chunks) {
     if ((chunks_before + to_checkpoint.chunks) * chunk_tokens <= length) break;
-    resume.checkpoint = MatchedCheckpoint(to_checkpoint.tip);
+    resume.checkpoint = MatchedCheckpoint(to_checkpoint.tip, room);
     if (resume.checkpoint.has_value()) break;
     to_checkpoint.tip = index_.parent(to_checkpoint.tip);
   }
@@ -181,6 +189,7 @@ void PrefixCache::Attach(Sequence& sequence, const Resume& resume) {
   if (resume.length > sequence.length) AttachWindow(sequence, resume);
   sequence.length = resume.length;
   sequence.draft_begin = resume.length;
+  pools_.UpdateReservation(sequence);
 }
 
 void PrefixCache::AttachChunks(Sequence& sequence, const Path& path) {

@@ -179,6 +179,9 @@ class PrefixIndex {
   int32_t CountEvictable(int32_t most, uint64_t retired) const {
     return unused_.CountRetired(most, retired);
   }
+  // How many unused chunks can go before the first that has a higher stamp than `retired`.
+  // Cost: O(chunks with such a stamp).
+  int32_t CountEvictable(uint64_t retired) const { return unused_.CountBefore(retired); }
   // The unused chunk to go next: of the lowest priority, the least recently used. A leaf.
   std::optional<ChunkId> NextVictim() const {
     const std::optional<int32_t> front = unused_.Front();

@@ -5,6 +5,7 @@
 #define TERRACE_SRC_LEDGER_SEQUENCE_H_
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,9 +17,12 @@
 #include "src/ledger/range_keys.h"
 #include "src/ledger/token_tail.h"
 #include "terrace/ids.h"
+#include "terrace/pool_kinds.h"
 #include "terrace/prefix.h"
 
 namespace terrace::internal {
+
+using BlockCounts = std::array<int32_t, kMaxPools>;  // by pool
 
 // What a sequence has of the prefix index: the path of published chunks that its tokens spell, from
 // the root of its salt down to `tip`. Its own block of such a chunk may be another than the
@@ -70,6 +74,11 @@ struct Sequence {
   // It may share the blocks that it ends in the middle of: the step copies those.
   bool shares_last_blocks = false;
 
+  // Room is set aside for its first `reserve_tokens` tokens, and of each pool so many blocks are not
+  // taken yet (reservation.h). A fork inherits none.
+  int32_t reserve_tokens = 0;
+  BlockCounts reserved = {};
+
   bool approximate = false;  // its window rows were refed approximately
   SequencePrefix prefix;
 
@@ -86,6 +95,8 @@ struct Sequence {
     fresh.last_batch = last_batch;
     fresh.tables_sent = false;
     fresh.restores = true;
+    fresh.reserve_tokens = reserve_tokens;
+    fresh.reserved = reserved;
     fresh.prefix = std::move(prefix);
     *this = std::move(fresh);
   }

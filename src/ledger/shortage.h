@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "terrace/geometry.h"
 #include "terrace/ledger.h"
 
@@ -16,17 +17,18 @@ namespace terrace::internal {
 struct Shortfall {
   int pool;
   int32_t blocks;
+  bool reserved = false;  // they are there, and set aside for others
 };
 
 // "pool 1 (ratio 4)"; pools have no names where only a geometry is known.
 std::string PoolLabel(const Geometry& geometry, int pool);
 
-// The step needs `needed` blocks of the pool that is short.
-absl::Status RetryLater(const Geometry& geometry, const Shortfall& shortfall, int64_t needed,
-                        const PoolUse& use);
+// Too few blocks now, with all that `shortage` says. `what` needs them: "this step".
+absl::Status RetryLater(const Geometry& geometry, Shortage shortage, absl::string_view what);
 
-// After the step its sequences alone would hold `held` blocks of `pool`, more than it has.
-absl::Status LargerThanPool(const Geometry& geometry, int pool, int64_t held);
+// `what` would hold `held` blocks of the pool, more than it has.
+absl::Status LargerThanPool(const Geometry& geometry, Shortage shortage, absl::string_view what,
+                            int64_t held);
 
 }  // namespace terrace::internal
 

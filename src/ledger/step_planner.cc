@@ -173,6 +173,10 @@ std::optional<Shortfall> StepPlanner::TryReserve(EvictionReach reach) {
     missing[p] = std::max(0, taken - pools_.pool(p).num_available() - returning[p]);
     is_short |= missing[p] > 0;
   }
+  if (pools_.has_reservations()) {
+    const std::optional<Shortfall> shortfall = FindReserved();
+    if (shortfall.has_value()) return shortfall;
+  }
   if (is_short) {
     const auto shortfall = prefixes_.Evict(missing, returned_window(), reach);
     if (shortfall.has_value()) return shortfall;
@@ -233,6 +237,11 @@ Plan StepPlanner::Apply() {
     }
   }
   prefixes_.PublishStep(batch_, memory_.checkpoints);
+  if (pools_.has_reservations()) {
+    for (const StepRequest& request : batch_) {
+      pools_.UpdateReservation(sequences_.at(request.id.index));
+    }
+  }
   for (const BlockPool::Reservation& reserved : reserved_) {
     TERRACE_CHECK_EQ(reserved.count(), 0);  // (4)
   }

@@ -107,7 +107,19 @@ class StepPlanner {
     return pools_.idle() ? absl::MakeConstSpan(memory_.returned_window)
                          : absl::Span<const BlockId>();
   }
-  absl::Status ShortageError(const Shortfall& shortfall) const;  // step_planner_shortage.cc
+
+  // step_planner_shortage.cc
+  // Blocks of a pool that the batch's sequences hold: distinct ones, before and after the step.
+  struct Held {
+    int32_t before;
+    int64_t after;
+  };
+  absl::Status ShortageError(const Shortfall& shortfall) const;
+  Shortage LookAtPool(int p, int32_t held) const;
+  int32_t CountGivenBack(int p) const;
+  int32_t CountLeft(const BlockChange& change) const;
+  std::optional<Shortfall> FindReserved() const;
+  Held HeldOf(int p) const;
 
   // In line: each is called at one place, and calls are a tenth of a step of one sequence.
   inline void ReleaseWindows();

@@ -80,6 +80,10 @@ int main() {
   status.Update(Check<RowFormat::kNvfp4>());
   status.Update(Check<RowFormat::kFlashMlaV4>());
   status.Update(Check<RowFormat::kMxfp8V41>());
+  status.Update(Check<RowFormat::kMxfp8V41Il>());
+  status.Update(Check<RowFormat::kNvfp4V41Il>());
+  status.Update(Check<RowFormat::kFp8PerTensor>());
+  status.Update(Check<RowFormat::kNvfp4Rope>());
   std::puts(status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }

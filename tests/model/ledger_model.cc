@@ -93,7 +93,7 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
   int64_t tokens = 0;
   std::set<int32_t> sequences;
   std::vector<int64_t> taken(geometry_.num_pools), released(geometry_.num_pools);
-  std::vector<int64_t> held(geometry_.num_pools);
+  std::vector<int64_t> held(geometry_.num_pools), held_before(geometry_.num_pools);
   for (const StepRequest& request : batch) {
     const ModelSequence* const sequence = Find(request.id);
     if (sequence == nullptr) return Code(absl::StatusCode::kNotFound);
@@ -110,24 +110,44 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
     for (int p = 0; p < geometry_.num_pools; ++p) {
       taken[p] += changes[p].taken.size();
       released[p] += changes[p].released.size();
+      held_before[p] += sequence->blocks[p].size();
       held[p] += sequence->blocks[p].size() + changes[p].taken.size() - changes[p].released.size();
     }
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int64_t over = held[p] - geometry_.pools[p].capacity_blocks;
-    if (over > 0) {
-      return {absl::StatusCode::kOutOfRange,
-              Shortage{PoolIndex(p), static_cast<int32_t>(over), false}};
-    }
+    if (over <= 0) continue;
+    Shortage shortage = ShortageOf(p, taken[p], held_before[p]);
+    shortage.missing_blocks = static_cast<int32_t>(over);
+    return {absl::StatusCode::kOutOfRange, shortage};
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int64_t missing = taken[p] - NumFree(p) - (idle() ? released[p] : 0);
-    if (taken[p] > 0 && missing > 0) {
-      return {absl::StatusCode::kResourceExhausted,
-              Shortage{PoolIndex(p), static_cast<int32_t>(missing), true}};
+    if (taken[p] == 0 || missing <= 0) continue;
+    Shortage shortage = ShortageOf(p, taken[p], held_before[p]);
+    shortage.missing_blocks = static_cast<int32_t>(missing);
+    shortage.retry_later = true;
+    for (uint64_t plan = retired_ + 1; !idle() && plan <= last_plan_; ++plan) {
+      const int64_t back = std::count_if(draining_[p].begin(), draining_[p].end(),
+                                         [&](const auto& d) { return d.second <= plan; });
+      if (NumFree(p) + back + (plan == last_plan_ ? released[p] : 0) < taken[p]) continue;
+      shortage.retire = PlanNumber(plan);
+      shortage.retire_blocks = static_cast<int32_t>(back);
+      break;
     }
+    return {absl::StatusCode::kResourceExhausted, shortage};
   }
   return {};
+}
+
+// The blocks of a pool, for a step that takes `taken` and whose sequences hold `held`.
+Shortage LedgerModel::ShortageOf(int pool, int64_t taken, int64_t held) const {
+  return {.pool = PoolIndex(pool),
+          .needed_blocks = static_cast<int32_t>(taken),
+          .free_blocks = NumFree(pool),
+          .returning_blocks = static_cast<int32_t>(draining_[pool].size()),
+          .preemptible_blocks = static_cast<int32_t>(owner_[pool].size() - held),
+          .held_blocks = static_cast<int32_t>(held)};
 }
 
 Outcome LedgerModel::ExpectCommit(SequenceId id, int64_t tokens) const {
@@ -329,6 +349,7 @@ void LedgerModel::CheckAgainst(const Ledger& ledger) {
     Expect(use.live == static_cast<int32_t>(owner_[p].size()), "live blocks");
     Expect(use.draining == static_cast<int32_t>(draining_[p].size()), "draining blocks");
     Expect(use.free == NumFree(p), "free blocks");
+    Expect(use.evictable_now + use.evictable_later + use.reserved == 0, "nothing else");
     Expect(use.free + use.live + use.draining == use.capacity, "blocks sum to the capacity");
   }
   Expect(ledger.num_sequences() == static_cast<int32_t>(sequences_.size()), "live sequences");

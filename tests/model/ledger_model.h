@@ -76,6 +76,7 @@ class LedgerModel {
   ModelSequence* Find(SequenceId id);
   bool idle() const { return in_flight_plans_ == 0 || retired_ == last_plan_; }
   int32_t NumFree(int pool) const;
+  Shortage ShortageOf(int pool, int64_t taken, int64_t held) const;
   void Release(int pool, ModelSequence& sequence, int32_t index);
   void ApplyPatches(const Plan& plan);
   void CheckRows(const SequenceStep& part, ModelSequence& sequence);

@@ -203,10 +203,7 @@ class LedgerTrial {
   bool Agree(const Outcome& expected, const absl::Status& status) {
     const std::optional<Shortage> shortage = ShortageOf(status);
     const Shortage& want = expected.shortage.value_or(Shortage{});
-    const Shortage& got = shortage.value_or(Shortage{});
-    Expect(expected.code == status.code() &&
-               expected.shortage.has_value() == shortage.has_value() && want.pool == got.pool &&
-               want.missing_blocks == got.missing_blocks && want.retry_later == got.retry_later,
+    Expect(expected.code == status.code() && expected.shortage == shortage,
            absl::StrCat("expected ", absl::StatusCodeToString(expected.code), " (pool ",
                         want.pool.value(), ", ", want.missing_blocks, " blocks), got ",
                         status.ToString()));

@@ -21,6 +21,7 @@ PrefixModel::PrefixModel(const LedgerOptions& options) : options_(options) {
     writers_.push_back(contents_.back());
     last_use_.emplace_back(pool.capacity_blocks, 0);
     use_.push_back({.capacity = pool.capacity_blocks, .free = pool.capacity_blocks});
+    overdrawn_.push_back(0);
   }
   held_ = device_;
 }
@@ -122,7 +123,7 @@ void PrefixModel::Attach(PrefixSequence& sequence, int32_t begin, int32_t resume
 void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admission) {
   Expect(ever_.insert(KeyOf(admission.id)).second, "a handle was given twice");
   Expect(OfSequence(admission.id.index) == nullptr, "two live sequences have one sequence index");
-  Expect(admission.match == ExpectMatch(request), "a prompt found something else than is cached");
+  Expect(MayFind(request, admission.match), "a prompt found something else than is cached");
   const PrefixMatch& match = admission.match;
   Expect(admission.length == match.resumed + match.skipped, "where an admission goes on");
   PrefixSequence sequence;
@@ -136,6 +137,8 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
   if (match.approximate) sequence.taint = ++fresh_;
   Attach(sequence, 0, match.resumed, admission.length, match.matched);
   sequence.refeed = request.refeed;
+  sequence.prompt = sequence.known;
+  sequence.reserve = request.reserve_tokens;
   sequence.ids_ahead = request.ids_ahead;
   sequence.family = ++fresh_;
   AddAttachedPlans(sequence, 0, match.matched, match.resumed);
@@ -145,7 +148,7 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
 void PrefixModel::Extend(SequenceId id, const PrefixMatch& match, const SequenceInfo& info) {
   PrefixSequence& sequence = *Edit(id);
   const int32_t before = sequence.length;
-  Expect(match == ExpectExtension(id), "a sequence found something else than is cached");
+  Expect(MayFind(ExpectExtension(id), match), "a sequence found something else than is cached");
   Expect(info.length == before + match.resumed + match.skipped, "where an extended match goes on");
   if (match.matched == 0) return;
   const int32_t matched = before + match.matched;
@@ -168,6 +171,7 @@ void PrefixModel::Fork(SequenceId id, SequenceId child) {
   PrefixSequence copy = *Find(id);
   SetTokens(copy, std::max(copy.known, copy.length), {});  // guesses are the parent's own
   copy.announced = false;
+  copy.reserve = 0;
   sequences_[KeyOf(child)] = std::move(copy);
 }
 

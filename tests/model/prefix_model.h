@@ -67,6 +67,8 @@ struct PrefixSequence {
   // Of the chunk with the checkpoint that its next step restores.
   std::optional<ChunkDigest> restored = std::nullopt;
   uint64_t family = 0;  // that it is a fork of, or that are forks of it
+  int32_t prompt = 0;   // tokens
+  int32_t reserve = 0;  // tokens that room is set aside for
 
   int32_t settled() const { return std::min(length, known); }
   int32_t undecided() const { return std::max(0, length - std::max(known, draft_begin)); }
@@ -87,6 +89,11 @@ class PrefixModel {
   PrefixMatch ExpectMatch(const SequenceRequest& request) const;
   PrefixMatch ExpectExtension(SequenceId id) const;
 
+  // Whether `request` may find `match` now. Where room is set aside for others it may be less than
+  // is cached, and only then.
+  bool MayFind(const SequenceRequest& request, const PrefixMatch& match) const {
+    return MayFind(ExpectMatch(request), match);
+  }
   // Whether a step is within its limits, if there are blocks for it.
   bool IsGood(absl::Span<const StepRequest> batch) const {
     return CodeOfBatch(batch) == absl::StatusCode::kOk;
@@ -100,6 +107,8 @@ class PrefixModel {
   void JudgeTruncate(SequenceId id, int32_t length, const absl::Status& status);
   void JudgeFree(SequenceId id, const absl::Status& status);
   void JudgeRetire(uint64_t plan, const absl::Status& status);
+  // A step that was refused fits pool `pool` now that `retire` is retired, as the shortage said.
+  void JudgeRetry(const Shortage& before, const absl::Status& status);
   void JudgeAbandon(uint64_t first, const absl::Status& status);
   void JudgeDistrust(absl::Span<const Distrusted> distrusted, const absl::Status& status);
 
@@ -162,6 +171,18 @@ class PrefixModel {
     int32_t before_and_after;
   };
   BlockNeed NeedOf(absl::Span<const StepRequest> batch, int pool) const;
+  void JudgeShortage(absl::Span<const StepRequest> batch, const Shortage& shortage);
+
+  // Reservations: prefix_model_reserve.cc
+  bool MayFind(const PrefixMatch& all, const PrefixMatch& match) const;
+  int32_t MostReserved(int pool, int32_t tokens, bool prefills) const;
+  int32_t ReservedOf(Key key, const PrefixSequence& sequence, int pool) const;
+  int32_t NumReserved(int pool) const;
+  bool HasReservations() const;
+  // Blocks of a pool that no sequence holds and none has set aside, at the last Check.
+  int32_t NumUnreserved(int pool) const;
+  void JudgeReservation(const SequenceRequest& request, const Shortage& shortage);
+  void CheckReservations();
   // Indices of the pool's table that a step writes to.
   std::vector<int32_t> WrittenIndices(const StepRequest& request, int pool) const;
 
@@ -232,12 +253,15 @@ class PrefixModel {
   std::map<int32_t, PrefixSequence>
       freed_;  // since the last plan: their sequences' state is still theirs
   PrefixMirror mirror_;
-  Tables device_;                                       // kept by plans alone
-  Tables held_;                                         // of the last snapshot
-  std::vector<std::vector<uint64_t>> contents_;         // [pool][slot]
-  std::vector<std::vector<uint64_t>> writers_;          // [pool][slot] the plan that wrote it
-  std::vector<std::vector<uint64_t>> last_use_;         // [pool][block] last plan that may name it
-  std::vector<PoolUse> use_;                            // at the last Check
+  Tables device_;                                // kept by plans alone
+  Tables held_;                                  // of the last snapshot
+  std::vector<std::vector<uint64_t>> contents_;  // [pool][slot]
+  std::vector<std::vector<uint64_t>> writers_;   // [pool][slot] the plan that wrote it
+  std::vector<std::vector<uint64_t>> last_use_;  // [pool][block] last plan that may name it
+  std::vector<PoolUse> use_;                     // at the last Check
+  std::vector<int32_t> overdrawn_;  // [pool] blocks that are set aside and not there, then
+  bool shared_window_ = false;      // forks shared window blocks, then
+  bool starts_over_ = false;        // the call is an Abandon or a Distrust
   std::map<Place, std::pair<int32_t, int32_t>> taken_;  // by the last plan: sequence and index
   std::map<Place, int32_t> written_;                    // by the last plan: the sequence
   std::set<Key> actors_;  // of the last call: who may have stored something

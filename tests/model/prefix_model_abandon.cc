@@ -227,6 +227,7 @@ bool PrefixModel::LosesPath(const PrefixSequence& sequence, const Removed& chunk
 }
 
 void PrefixModel::CheckAffected(const std::vector<Key>& affected, const Abandoned& abandoned) {
+  starts_over_ = true;
   if (!Expect(affected.size() == abandoned.sequences.size(), "how many sequences start over")) {
     return;
   }
@@ -246,6 +247,8 @@ void PrefixModel::StartOver(Key key, const Admission& admission) {
   sequence.key_ranges = before.key_ranges;
   sequence.marks = before.marks;
   sequence.refeed = before.refeed;
+  sequence.prompt = before.prompt;
+  sequence.reserve = before.reserve;
   sequence.family = ++fresh_;
   sequence.known = before.known;
   sequence.ids_ahead = before.ids_ahead;
@@ -258,6 +261,8 @@ void PrefixModel::StartOver(Key key, const Admission& admission) {
                          .salt = sequence.salt,
                          .key_ranges = sequence.key_ranges,
                          .refeed = sequence.refeed});
+    // Where room is set aside for others it may find less.
+    if (HasReservations() && admission.match.matched <= match.matched) match = admission.match;
   } else {
     sequence.in_index = false;
   }

@@ -52,6 +52,7 @@ void PrefixModel::Check(const Ledger& ledger) {
   CheckTables();
   CheckPools(ledger);
   CheckSequences(ledger);
+  CheckReservations();
   CheckFigures(ledger.prefix_figures());
   RaiseCopies(ledger.prefix_figures());
   actors_.clear();
@@ -133,6 +134,10 @@ void PrefixModel::CheckPools(const Ledger& ledger) {
     Expect(use.free >= 0 && use.live >= 0 && use.cached >= 0 && use.draining >= 0,
            "a negative sum");
     Expect(!idle() || use.draining == 0, "a block drains though no plan runs");
+    Expect(use.evictable_now >= 0 && use.evictable_later >= 0 &&
+               use.evictable_now + use.evictable_later == use.cached,
+           "cached blocks are evictable, now or later");
+    Expect(!idle() || use.evictable_later == 0, "a cached block waits though no plan runs");
     use_[p] = use;
     if (p == geometry_.overlap_pool) continue;
     std::vector<bool> held(use.capacity);
@@ -161,6 +166,7 @@ void PrefixModel::CheckSequences(const Ledger& ledger) {
                info->undecided_drafts == sequence.undecided(),
            "the counts of a sequence");
     Expect(info->write_from == sequence.write_from, "where a sequence writes from");
+    Expect(info->reserve_tokens == sequence.reserve, "what room is set aside for");
     Expect(info->approximate == (sequence.taint > 0), "whether a sequence is approximate");
     if (!options_.prefix.enabled || !sequence.in_index) continue;
     const int32_t settled = sequence.settled() / geometry_.chunk_tokens * geometry_.chunk_tokens;

@@ -85,7 +85,8 @@ PrefixMatch PrefixModel::ExpectExtension(SequenceId id) const {
 
 void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Status& status) {
   const int64_t tokens = static_cast<int64_t>(request.tokens.size());
-  const int64_t chunks = (tokens + geometry_.chunk_tokens - 1) / geometry_.chunk_tokens;
+  const int64_t longest = std::max<int64_t>(tokens, request.reserve_tokens);
+  const int64_t chunks = (longest + geometry_.chunk_tokens - 1) / geometry_.chunk_tokens;
   const bool full = static_cast<int32_t>(sequences_.size()) == geometry_.max_sequences;
   bool too_long = false;
   for (int p = 0; p < geometry_.num_pools; ++p) {
@@ -97,7 +98,8 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
   }
   const bool wrong = bad_mark || tokens > geometry_.max_context_tokens ||
                      request.refeed.max_tokens < 0 || request.refeed.approximate_tokens < 0 ||
-                     request.time_to_live_ms < 0 ||
+                     request.time_to_live_ms < 0 || request.reserve_tokens < 0 ||
+                     request.reserve_tokens > geometry_.max_context_tokens ||
                      (!request.digests.empty() && static_cast<int64_t>(request.digests.size()) !=
                                                       tokens / geometry_.chunk_tokens);
   if (wrong) {
@@ -108,6 +110,8 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
             !shortage->retry_later) ||
                (full && status.code() == StatusCode::kResourceExhausted),
            "a prompt that no pool can hold is refused for good");
+  } else if (const std::optional<Shortage> shortage = ShortageOf(status); shortage.has_value()) {
+    JudgeReservation(request, *shortage);
   } else {
     Expect(status.code() == (full ? StatusCode::kResourceExhausted : StatusCode::kOk),
            "an allocation succeeds while there is a sequence index");
@@ -158,20 +162,66 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
     must_wait |= in_use + use_[p].draining > capacity;
     const int32_t taken = need.before_and_after - need.before;
     must_fit &= taken <= use_[p].free || (idle() && need.after <= capacity);
+    // What is set aside for the batch itself is part of it twice.
+    const int32_t reserved = use_[p].reserved;
+    const int32_t spare = p == geometry_.window_pool ? 8 : static_cast<int32_t>(freed_.size());
+    const bool is_tight = reserved > 0 && need.before_and_after + reserved + spare > capacity;
+    must_fit &= !is_tight;
     if (shortage.has_value() && shortage->pool == PoolIndex(p)) {
       Expect(shortage->missing_blocks > 0, "a shortage says how many blocks are missing");
       Expect(retry_later || need.of_batch > capacity, "a step that fits some day is refused: pool ",
              p, ", ", need.of_batch, " of ", capacity);
-      Expect(taken > use_[p].free, "a pool is short that has what the step takes: pool ", p, ", ",
-             taken, " of ", use_[p].free);
+      Expect(taken > use_[p].free || is_tight,
+             "a pool is short that has what the step takes: pool ", p, ", ", taken, " of ",
+             use_[p].free);
     }
   }
+  if (shortage.has_value()) JudgeShortage(batch, *shortage);
   const bool alone = idle() && batch.size() == 1 && sequences_.size() == 1;
   Expect(!alone || !retry_later, "the only sequence there is is told to wait: ", status.ToString());
   Expect(!never || (shortage.has_value() && !retry_later), "a step that never fits is told so");
   Expect(!must_wait || !status.ok(), "a step took blocks that there are not");
   Expect(!must_fit || status.ok(),
          "a step is refused though what it lacks is merely cached: ", status.ToString());
+}
+
+// What a shortage says of the blocks of its pool.
+void PrefixModel::JudgeShortage(absl::Span<const StepRequest> batch, const Shortage& shortage) {
+  const int p = shortage.pool.value();
+  if (p == geometry_.overlap_pool) return;
+  const PoolUse& use = use_[p];
+  std::set<int32_t> held;
+  for (const StepRequest& request : batch) {
+    for (const int32_t block : held_[p][request.id.index]) {
+      if (block >= 0) held.insert(block);
+    }
+  }
+  const int32_t beside =
+      PoolIndex(p) == CsaStatePool(geometry_) ? static_cast<int32_t>(freed_.size()) : 0;
+  const int32_t others = use.live - static_cast<int32_t>(held.size());
+  Expect(shortage.held_blocks == static_cast<int32_t>(held.size()), "a shortage: held blocks");
+  Expect(shortage.preemptible_blocks <= others && shortage.preemptible_blocks >= others - beside,
+         "a shortage: blocks of others");
+  Expect(shortage.free_blocks == use.free, "a shortage: free blocks");
+  Expect(shortage.evictable_blocks == use.evictable_now, "a shortage: evictable blocks");
+  Expect(shortage.returning_blocks == use.evictable_later + use.draining,
+         "a shortage: returning blocks");
+  int32_t own = 0;
+  for (const StepRequest& request : batch) {
+    own += ReservedOf({request.id.index, request.id.generation}, *Find(request.id), p);
+  }
+  Expect(shortage.reserved_blocks == use.reserved - own, "a shortage: reserved blocks");
+  const uint64_t retire = shortage.retire.value();
+  Expect(retire == 0 || (retire > retired_ && retire <= last_plan_ && !idle()),
+         "a shortage names a plan that does not run");
+  Expect(retire > 0 || shortage.retire_blocks == 0, "a shortage: blocks of no plan");
+  Expect(shortage.retire_blocks <= shortage.returning_blocks, "a shortage: blocks of a plan");
+}
+
+void PrefixModel::JudgeRetry(const Shortage& before, const absl::Status& status) {
+  const std::optional<Shortage> shortage = ShortageOf(status);
+  Expect(!shortage.has_value() || shortage->pool != before.pool,
+         "the plan that a shortage named was not enough: ", status.ToString());
 }
 
 std::vector<int32_t> PrefixModel::WrittenIndices(const StepRequest& request, int pool) const {

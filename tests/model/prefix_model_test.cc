@@ -110,6 +110,12 @@ class Generator : public RandomChoices<PrefixModel> {
     if (Below(4) == 0) request.time_to_live_ms = 1 + Below(2000);
     request.ids_ahead = Below(2) == 0;
     if (Rarely()) request.refeed.max_tokens = -1;
+    if (Below(4) == 0) {
+      const int64_t tokens = request.number + (Below(2) == 0 ? 0 : Below(500));
+      request.reserve_tokens =
+          static_cast<int32_t>(std::min<int64_t>(tokens, geometry_.max_context_tokens));
+      if (Rarely()) request.reserve_tokens = Below(2) == 0 ? -1 : geometry_.max_context_tokens + 1;
+    }
     last_request_ = request;
     return request;
   }
@@ -202,7 +208,10 @@ TEST_P(PrefixModelTest, EverySequenceSeesItsOwnTokensAlone) {
         {"extended", counts.extended},
         {"abandoned", counts.abandoned},
         {"recovered", counts.recovered},
-        {"distrusted", counts.distrusted}});
+        {"distrusted", counts.distrusted},
+        {"reserved", counts.reserved},
+        {"no room", counts.unreserved},
+        {"waited", counts.waited}});
   line({{"chunks stored", figures.stored_chunks},
         {"duplicate", figures.duplicate_chunks},
         {"evicted", figures.evicted_chunks},

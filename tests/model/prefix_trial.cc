@@ -42,7 +42,8 @@ std::string PrefixInstruction::ToString() const {
       absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", picture ", picture,
                       ", marks ", absl::StrJoin(marks, " "), ", refeed ", refeed.max_tokens, " ",
                       refeed.approximate_tokens, ", priority ", static_cast<int>(priority),
-                      ", ttl ", time_to_live_ms, ids_ahead ? ", ids ahead" : "");
+                      ", ttl ", time_to_live_ms, ", reserve ", reserve_tokens,
+                      ids_ahead ? ", ids ahead" : "");
       break;
     case Kind::kAppend:
       for (const StepRequest& r : batch) {
@@ -146,6 +147,7 @@ SequenceRequest PrefixTrial::RequestOf(const PrefixInstruction& in) {
           .refeed = in.refeed,
           .priority = in.priority,
           .time_to_live_ms = in.time_to_live_ms,
+          .reserve_tokens = in.reserve_tokens,
           .ids_ahead = in.ids_ahead};
 }
 
@@ -154,6 +156,8 @@ void PrefixTrial::Allocate(const PrefixInstruction& in) {
   const absl::StatusOr<Admission> made = ledger_->AllocateSequence(request);
   const absl::StatusOr<Admission> twin = twin_->AllocateSequence(request);
   model_.JudgeAllocate(request, made.status());
+  counts_.reserved += made.ok() && in.reserve_tokens > 0;
+  counts_.unreserved += ShortageOf(made.status()).has_value();
   if (!made.ok()) return;
   Expect(twin.ok() && twin->id == made->id && twin->match == made->match,
          "the twin admits otherwise");
@@ -168,12 +172,14 @@ void PrefixTrial::Probe(const PrefixInstruction& in) {
   const SequenceRequest request = RequestOf(in);
   const absl::StatusOr<PrefixMatch> match = ledger_->Probe(request);
   if (match.ok()) {
-    Expect(*match == model_.ExpectMatch(request), "a look found something else than is cached");
+    Expect(model_.MayFind(request, *match), "a look found something else than is cached");
   } else {
     const int64_t limit = options_.geometry.max_context_tokens;
     const bool bad_mark = std::any_of(in.marks.begin(), in.marks.end(),
                                       [&](int32_t mark) { return mark < 0 || mark > limit; });
-    Expect(in.number > limit || in.refeed.max_tokens < 0 || bad_mark, "a good look is refused");
+    Expect(in.number > limit || in.refeed.max_tokens < 0 || bad_mark || in.reserve_tokens < 0 ||
+               in.reserve_tokens > limit,
+           "a good look is refused");
   }
 }
 
@@ -199,6 +205,22 @@ void PrefixTrial::Append(const PrefixInstruction& in) {
   for (const StepRequest& request : in.batch) {
     if (model_.Find(request.id) != nullptr) GuessTokens(request, in.wrong);
   }
+  absl::Status status = TryAppend(in);
+  const std::optional<Shortage> shortage = ShortageOf(status);
+  if (!shortage.has_value() || shortage->retire.value() == 0 || !Fault().empty()) return;
+  // What it says helps.
+  Retire({.kind = Kind::kRetire, .number = static_cast<int64_t>(shortage->retire.value())});
+  model_.Hear(ledger_->TakeEvents());
+  model_.Check(*ledger_);
+  if (!Fault().empty()) return;
+  PrefixInstruction again = in;
+  again.inject = false;
+  status = TryAppend(again);
+  model_.JudgeRetry(*shortage, status);
+  counts_.waited += status.ok();
+}
+
+absl::Status PrefixTrial::TryAppend(const PrefixInstruction& in) {
   std::vector<Plan> plans;
   const bool inject = in.inject && model_.IsGood(in.batch);
   const absl::Status status = WithShortages(inject, [&](Ledger& ledger) {
@@ -207,13 +229,14 @@ void PrefixTrial::Append(const PrefixInstruction& in) {
     return plan.status();
   });
   counts_.short_of_blocks += ShortageOf(status).has_value();
-  if (!fault_.empty()) return;
+  if (!fault_.empty()) return status;
   model_.JudgeAppend(in.batch, status);
-  if (!status.ok()) return;
+  if (!status.ok()) return status;
   ++counts_.steps;
   Expect(plans.size() == 2 && plans[0].bytes() == plans[1].bytes(), "the twin makes another plan");
   Expect(Plan::Parse(plans[0].bytes(), options_.geometry).ok(), "the plan does not parse");
   model_.Append(in.batch, plans[0]);
+  return status;
 }
 
 void PrefixTrial::Commit(const PrefixInstruction& in) {

@@ -55,6 +55,7 @@ struct PrefixInstruction {
   RefeedLimits refeed = {};  // allocate, probe
   Priority priority = Priority::kNormal;
   int64_t time_to_live_ms = 0;
+  int32_t reserve_tokens = 0;           // allocate, probe
   bool ids_ahead = false;               // allocate
   bool inject = false;                  // append, commit: run it short first
   uint32_t wrong = 0;                   // append: bit i: draft i is not what the text says next
@@ -87,6 +88,9 @@ class PrefixTrial {
     int64_t abandoned = 0;   // sequences
     int64_t recovered = 0;   // of them, those that found something
     int64_t distrusted = 0;  // sequences
+    int64_t reserved = 0;    // sequences
+    int64_t unreserved = 0;  // refused for want of room
+    int64_t waited = 0;      // steps that fitted once a plan was retired
   };
   const Counts& counts() const { return counts_; }
 
@@ -102,6 +106,7 @@ class PrefixTrial {
   void Extend(const PrefixInstruction& in);
   void Fork(const PrefixInstruction& in);
   void Append(const PrefixInstruction& in);
+  absl::Status TryAppend(const PrefixInstruction& in);
   void Commit(const PrefixInstruction& in);
   void Truncate(const PrefixInstruction& in);
   void Free(const PrefixInstruction& in);

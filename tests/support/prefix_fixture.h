@@ -66,7 +66,7 @@ class PrefixFixture {
   PrefixMatch Probe(const SequenceRequest& request) const {
     const absl::StatusOr<PrefixMatch> match = ledger_->Probe(request);
     EXPECT_TRUE(match.ok()) << match.status();
-    EXPECT_EQ(*match, model_.ExpectMatch(request));
+    EXPECT_TRUE(model_.MayFind(request, *match));
     return *match;
   }
 

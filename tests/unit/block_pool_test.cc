@@ -351,6 +351,24 @@ TEST(BlockPoolTest, APoolOfNoBlocksIsAlwaysShort) {
   pool.CheckInvariants();
 }
 
+TEST(BlockPoolTest, BlocksAreCountedByThePlanThatTheyWaitFor) {
+  BlockPool pool(6);
+  BlockId blocks[5];
+  ASSERT_TRUE(pool.Allocate(absl::MakeSpan(blocks)).ok());
+  pool.MarkReusable(blocks[0]);
+  pool.MarkReusable(blocks[1]);
+  ASSERT_TRUE(pool.Free(absl::MakeConstSpan(blocks, 1)).ok());  // cached, for no plan
+  ASSERT_TRUE(pool.Free({{blocks[1], blocks[2]}}, PlanNumber(3)).ok());
+  ASSERT_TRUE(pool.Free({{blocks[3]}}, PlanNumber(5)).ok());
+  EXPECT_EQ(pool.CountCached(2), 1);
+  EXPECT_EQ(pool.CountCached(3), 2);
+  EXPECT_EQ(pool.CountDraining(2), 0);
+  EXPECT_EQ(pool.CountDraining(4), 1);
+  EXPECT_EQ(pool.CountDraining(5), 2);
+  pool.Retire(PlanNumber(3));
+  EXPECT_EQ(pool.CountDraining(5), 1);
+}
+
 using BlockPoolDeathTest = ::testing::Test;
 TEST(BlockPoolDeathTest, TakingMoreThanWasReservedIsABrokenInvariant) {
   BlockPool pool(4);

@@ -80,6 +80,11 @@ TEST(EvictionOrderTest, CountsAmongTheNextSoManyThoseThatAreRetired) {
   EXPECT_EQ(order.CountRetired(9, 5), 3);
   EXPECT_EQ(order.CountRetired(9, 6), 4);
   EXPECT_EQ(order.CountRetired(0, 6), 0);
+  // Before the first that would drain.
+  EXPECT_EQ(order.CountBefore(2), 0);
+  EXPECT_EQ(order.CountBefore(3), 1);
+  EXPECT_EQ(order.CountBefore(5), 3);
+  EXPECT_EQ(order.CountBefore(6), 4);
 }
 
 using EvictionOrderDeathTest = ::testing::Test;

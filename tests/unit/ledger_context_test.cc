@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/support/ledger_testing.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {

@@ -25,8 +25,9 @@ TEST(LedgerShortageTest, AShortageNamesThePoolAndChangesNothing) {
   const absl::Status status = f.ledger->Append({{b, 1}, {c, 1025}}).status();  // 1 and 5
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("pool 1 (ratio 4) lacks 2 of the 6 blocks this step needs (4 free"));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("retry"));
+              HasSubstr("pool 1 (ratio 4) lacks 2 of the 6 blocks this step needs (4 free, 0 "
+                        "evictable now, 0 returning as plans retire, 6 of others and 0 of its own "
+                        "sequences; 10 in all): retry"));
   const std::optional<Shortage> shortage = ShortageOf(status);
   ASSERT_TRUE(shortage.has_value());
   EXPECT_EQ(shortage->pool, PoolIndex(1));
@@ -60,6 +61,75 @@ TEST(LedgerShortageTest, AStepThatNeverFitsSaysSoWhicheverPoolIsShortFirst) {
   ASSERT_TRUE(shortage.has_value());
   EXPECT_EQ(shortage->pool, PoolIndex(1));
   EXPECT_FALSE(shortage->retry_later);
+}
+
+TEST(LedgerShortageTest, EveryBlockIsSomewhere) {
+  LedgerFixture f({.full_blocks = 10}, 3);
+  const SequenceId a = f.Allocate(0), b = f.Allocate(0), c = f.Allocate(0);
+  f.Append({{a, 512}, {b, 256}, {c, 1024}});
+  f.Free(a);  // 2 drain, 1 is b's, 4 are c's, 3 are free
+  const Shortage shortage = *ShortageOf(f.ledger->Append({{c, 1100}, {b, 700}}).status());
+  EXPECT_EQ(shortage, (Shortage{.pool = PoolIndex(1),
+                                .missing_blocks = 3,
+                                .retry_later = false,
+                                .needed_blocks = 8,
+                                .free_blocks = 3,
+                                .returning_blocks = 2,
+                                .held_blocks = 5}))
+      << "13 blocks of 10 never fit";
+  EXPECT_EQ(*ShortageOf(f.ledger->Append({{b, 1100}}).status()), (Shortage{.pool = PoolIndex(1),
+                                                                           .missing_blocks = 2,
+                                                                           .retry_later = true,
+                                                                           .needed_blocks = 5,
+                                                                           .free_blocks = 3,
+                                                                           .returning_blocks = 2,
+                                                                           .preemptible_blocks = 4,
+                                                                           .held_blocks = 1,
+                                                                           .retire = PlanNumber(1),
+                                                                           .retire_blocks = 2}));
+  EXPECT_EQ(*ShortageOf(f.ledger->Append({{b, 1400}}).status()), (Shortage{.pool = PoolIndex(1),
+                                                                           .missing_blocks = 3,
+                                                                           .retry_later = true,
+                                                                           .needed_blocks = 6,
+                                                                           .free_blocks = 3,
+                                                                           .returning_blocks = 2,
+                                                                           .preemptible_blocks = 4,
+                                                                           .held_blocks = 1}));
+}
+
+TEST(LedgerShortageTest, TheFirstPlanThatIsEnoughIsNamed) {
+  LedgerFixture f({.full_blocks = 6}, 4);
+  const SequenceId a = f.Allocate(0), b = f.Allocate(0), c = f.Allocate(0), d = f.Allocate(0);
+  f.Append({{a, 256}, {b, 512}, {c, 512}, {d, 1}});  // plan 1: 6 chunks
+  f.Free(a);                                         // 1 drains for plan 1
+  f.Append({{d, 1}});
+  f.Free(b);  // 2 for plan 2
+  f.Append({{d, 1}});
+  f.Free(c);  // 2 for plan 3
+  const SequenceId e = f.Allocate(0);
+  const uint64_t wanted[] = {1, 2, 2, 3, 3};
+  const int32_t given[] = {1, 3, 3, 5, 5};
+  for (int32_t chunks = 1; chunks <= 5; ++chunks) {
+    const Shortage shortage = *ShortageOf(f.ledger->Append({{e, 256 * chunks}}).status());
+    EXPECT_EQ(shortage.retire.value(), wanted[chunks - 1]) << chunks;
+    EXPECT_EQ(shortage.retire_blocks, given[chunks - 1]) << chunks;
+  }
+  ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
+  f.Append({{e, 256 * 3}});
+}
+
+TEST(LedgerShortageTest, WhatTheStepItselfReleasesComesBackWithTheLastPlan) {
+  LedgerFixture f({.swa_block_tokens = 128, .window_blocks = 2}, 2);
+  const SequenceId a = f.Allocate(0);
+  f.Append({{a, 128}});
+  f.Append({{a, 128}});
+  ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
+  const Shortage shortage = *ShortageOf(f.ledger->Append({{a, 1}}).status());
+  EXPECT_EQ(shortage.pool, PoolIndex(0));
+  EXPECT_EQ(shortage.held_blocks, 2);
+  EXPECT_EQ(shortage.retire, PlanNumber(2));
+  ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
+  f.Append({{a, 1}});
 }
 
 TEST(LedgerShortageTest, AnErrorThatIsNoShortageHasNone) {
@@ -120,7 +190,8 @@ TEST(LedgerShortageTest, DrainingBlocksAreShortOnlyUntilTheyAreRetired) {
   f.Free(a);
   const absl::Status status = f.ledger->Append({{b, 1}}).status();
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("0 free, 0 cached and 4 draining of 4"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("(0 free, 0 evictable now, 4 returning"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("Retire(1) gives 4 and is enough"));
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
   f.Append({{b, 1}});
 }

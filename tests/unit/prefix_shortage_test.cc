@@ -96,5 +96,52 @@ TEST(PrefixShortageTest, AForksBlockIsNotCopiedForRowsThatLieBeyondIt) {
   f.Append({{b, 695}});
 }
 
+// ---- What would give room
+
+TEST(PrefixShortageTest, CachedBlocksThatARunningPlanNamesAreEvictableLater) {
+  PrefixFixture f({.full_blocks = 10}, {.geometry = {}, .in_flight_plans = 2});
+  f.Run({.tokens = Text(1, 600)});  // plan 1: two chunks cached, one drains
+  EXPECT_EQ(f.Use(1).cached, 2);
+  EXPECT_EQ(f.Use(1).evictable_now, 0);
+  EXPECT_EQ(f.Use(1).evictable_later, 2);
+  EXPECT_EQ(f.Use(0).evictable_now, 0);
+  EXPECT_EQ(f.Use(0).evictable_later, f.Use(0).cached);
+  const SequenceId b = f.Start(Text(2, 2200));
+  const Shortage shortage = *ShortageOf(f.TryAppend({{b, 2200}}).status());
+  EXPECT_EQ(shortage.free_blocks, 7);
+  EXPECT_EQ(shortage.evictable_blocks, 0);
+  EXPECT_EQ(shortage.returning_blocks, 3);
+  EXPECT_EQ(shortage.retire, PlanNumber(1));
+  EXPECT_EQ(shortage.retire_blocks, 3);
+  f.Retire(1);
+  EXPECT_EQ(f.Use(1).evictable_now, 2);
+  EXPECT_EQ(f.Use(1).evictable_later, 0);
+  f.Append({{b, 2200}});
+}
+
+TEST(PrefixShortageTest, WhatWaitsBehindAChunkThatARunningPlanNamesIsEvictableLater) {
+  PrefixFixture f({.full_blocks = 10}, {.geometry = {}, .in_flight_plans = 2});
+  f.Run({.tokens = Text(1, 257)});
+  f.Retire(1);
+  EXPECT_EQ(f.Use(1).evictable_now, 1);
+  f.Run({.tokens = Text(2, 257), .priority = Priority::kLow});  // it goes first, and not yet
+  EXPECT_EQ(f.Use(1).evictable_now, 0);
+  EXPECT_EQ(f.Use(1).evictable_later, 2);
+  f.Retire(2);
+  EXPECT_EQ(f.Use(1).evictable_now, 2);
+}
+
+TEST(PrefixShortageTest, ChunksWhoseUsersHaveCopiesAreEvictableWhenNoPlanRuns) {
+  PrefixFixture f({.full_blocks = 10}, {.geometry = {}, .in_flight_plans = 2});
+  const SequenceId a = f.Start(Text(1, 600)), b = f.Start(Text(1, 600));
+  f.Append({{a, 512}, {b, 512}});
+  f.Free(a);
+  EXPECT_EQ(f.Use(1).evictable_later, 2);
+  f.Retire(1);
+  EXPECT_EQ(f.Use(1).evictable_now, 2);
+  const SequenceId c = f.Start(Text(2, 2048));
+  EXPECT_TRUE(f.TryAppend({{c, 2048}}).ok());  // all but b's two
+}
+
 }  // namespace
 }  // namespace terrace::testing

@@ -5,12 +5,11 @@
 // decodes, with drafts. The rest of the step's tokens goes to prompts in order of admission, then
 // to new sequences. Whether a draft is accepted is a fixed hash of (request, position).
 //
-// Where a pool is short the newest sequence is preempted: it is freed, and queued again at the
-// front with its prompt and all it generated. Nobody is admitted until a sequence finishes.
+// Where a pool is short a StepLoop makes room: it waits for plans in flight, or preempts the newest
+// sequence. That one is freed, and queued again at the front with its prompt and all it generated.
 //
 // A new sequence begins behind what the ledger matched. A prompt that is still being fed looks for
-// more matches before each of its steps. With steps in flight a plan is retired when the next one
-// needs its place, and all of them are retired before anybody is preempted.
+// more matches before each of its steps.
 //
 // Thread-safe: no.
 
@@ -28,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "terrace/ledger.h"
+#include "terrace/step_loop.h"
 #include "tools/terrace/engine/occupancy.h"
 #include "tools/terrace/engine/scheduler_stats.h"
 #include "tools/terrace/engine/step_runner.h"
@@ -49,7 +49,7 @@ struct SchedulerOptions {
   int32_t check_every = 0;     // steps between two CheckInvariants(); 0 = never
 };
 
-class Scheduler {
+class Scheduler : private StepEngine {
  public:
   // `ledger`, `requests` and `runner` are borrowed for the scheduler's life. A null runner: the
   // ledger runs alone.
@@ -100,18 +100,19 @@ class Scheduler {
   // Makes the next step's plan; none where nothing that waits can be served.
   absl::StatusOr<std::optional<Plan>> Schedule();
   void AdmitArrivals();
-  absl::Status BuildBatch();
-  absl::Status AdmitWaiting(int32_t budget);
+  absl::StatusOr<absl::Span<const StepRequest>> NextBatch(int32_t most_running) override;
+  void BatchDecodes(int32_t& budget);
+  absl::Status BatchPrompts(int32_t& budget);
+  absl::Status AdmitWaiting(int32_t budget, int32_t most_running);
   absl::Status ExtendMatch(Running& sequence);
   void AddToBatch(int32_t running, int32_t tokens, int32_t drafts);
-  absl::StatusOr<Plan> AppendBatch();
 
-  absl::Status MakeRoom(const absl::Status& shortage);
-  // Frees the newest sequence.
-  absl::Status Preempt();
-  // How many plans are not retired.
-  int64_t InFlight() const { return static_cast<int64_t>(ledger_->last_plan().value() - retired_); }
-  absl::Status RetireAllBut(int64_t most);
+  int32_t num_running() const override { return static_cast<int32_t>(running_.size()); }
+  absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch) override;
+  absl::Status Retire(PlanNumber plan) override;
+  absl::Status Preempt() override;
+  absl::Status Refuse(const absl::Status& why) override;
+  absl::Status FreeNewest();
 
   absl::Status RunStep(const Plan& plan);
   // Takes back rejected drafts, commits what was sampled and frees what is finished.
@@ -136,9 +137,8 @@ class Scheduler {
   std::deque<int32_t> waiting_;   // requests
   std::vector<Running> running_;  // in order of admission
   std::vector<Served> served_;    // [requests]
-  uint64_t retired_ = 0;          // number of the last plan retired
   uint64_t next_sequence_ = 0;
-  bool admitting_ = true;  // false from a shortage until a sequence finishes
+  StepLoop loop_;
 
   std::vector<BatchItem> batch_;         // of the step that is being made
   std::vector<StepRequest> appended_;    // of batch_, as the ledger takes it

@@ -9,18 +9,32 @@
 
 namespace terrace::tools {
 
-absl::Status Scheduler::BuildBatch() {
+absl::StatusOr<absl::Span<const StepRequest>> Scheduler::NextBatch(int32_t most_running) {
   batch_.clear();
   int32_t budget = options_.step_tokens;
-  const int32_t count = static_cast<int32_t>(running_.size());
-  for (int32_t i = 0; i < count && budget > 0; ++i) {
+  BatchDecodes(budget);
+  TERRACE_RETURN_IF_ERROR(BatchPrompts(budget));
+  TERRACE_RETURN_IF_ERROR(AdmitWaiting(budget, most_running));
+  appended_.clear();
+  for (const BatchItem& item : batch_) {
+    appended_.push_back(
+        {.id = running_[item.running].id, .tokens = item.part.count, .drafts = item.part.drafts});
+  }
+  return appended_;
+}
+
+void Scheduler::BatchDecodes(int32_t& budget) {
+  for (int32_t i = 0; i < num_running() && budget > 0; ++i) {
     if (running_[i].unfed() != 1) continue;
     const int32_t drafts =
         std::max(0, std::min({options_.drafts, OutputLeft(running_[i]) - 1, budget - 1}));
     AddToBatch(i, 1 + drafts, drafts);
     budget -= 1 + drafts;
   }
-  for (int32_t i = 0; i < count && budget > 0; ++i) {
+}
+
+absl::Status Scheduler::BatchPrompts(int32_t& budget) {
+  for (int32_t i = 0; i < num_running() && budget > 0; ++i) {
     Running& sequence = running_[i];
     if (sequence.unfed() == 1) continue;
     TERRACE_RETURN_IF_ERROR(ExtendMatch(sequence));
@@ -28,7 +42,7 @@ absl::Status Scheduler::BuildBatch() {
     AddToBatch(i, tokens, 0);
     budget -= tokens;
   }
-  return AdmitWaiting(budget);
+  return absl::OkStatus();
 }
 
 // Shares what others published since. Rows that the sequence passes over are never fed.
@@ -45,9 +59,9 @@ absl::Status Scheduler::ExtendMatch(Running& sequence) {
   return absl::OkStatus();
 }
 
-absl::Status Scheduler::AdmitWaiting(int32_t budget) {
-  const size_t most = options_.serial ? 1 : options_.sequences;
-  while (budget > 0 && admitting_ && running_.size() < most && !waiting_.empty()) {
+absl::Status Scheduler::AdmitWaiting(int32_t budget, int32_t most_running) {
+  const int32_t most = std::min(most_running, options_.serial ? 1 : options_.sequences);
+  while (budget > 0 && num_running() < most && !waiting_.empty()) {
     const int32_t index = waiting_.front();
     const TraceRequest& request = requests_[index];
     waiting_.pop_front();
@@ -95,15 +109,6 @@ void Scheduler::AddToBatch(int32_t running, int32_t tokens, int32_t drafts) {
                              .taken_back_begin = sequence.taken_back_begin,
                              .taken_back_end = sequence.taken_back_end,
                              .shared = sequence.shared}});
-}
-
-absl::StatusOr<Plan> Scheduler::AppendBatch() {
-  appended_.clear();
-  for (const BatchItem& item : batch_) {
-    appended_.push_back(
-        {.id = running_[item.running].id, .tokens = item.part.count, .drafts = item.part.drafts});
-  }
-  return ledger_time_.Time([&] { return ledger_->Append(appended_); });
 }
 
 int32_t Scheduler::OutputLeft(const Running& sequence) const {

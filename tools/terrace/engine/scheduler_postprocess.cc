@@ -66,7 +66,7 @@ void Scheduler::UpdateRunning(const BatchItem& item) {
   served.most_rows = std::max(sequence.length, served.most_rows);
   if (!item.finished) return;
   ++stats_.completed;
-  admitting_ = true;
+  loop_.Finished();
 }
 
 void Scheduler::CountStep() {
