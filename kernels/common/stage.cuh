@@ -6,6 +6,8 @@
 #ifndef TERRACE_KERNELS_COMMON_STAGE_CUH_
 #define TERRACE_KERNELS_COMMON_STAGE_CUH_
 
+#include <cuda_pipeline_primitives.h>
+
 #include <cstdint>
 #include <cstring>
 #include <cuda/ptx>
@@ -42,7 +44,8 @@ struct Stage {
 
 // Waits for all copies that the lanes of the warp have started.
 __device__ __forceinline__ void AwaitCopies() {
-  asm volatile("cp.async.wait_all;" ::: "memory");
+  __pipeline_commit();
+  __pipeline_wait_prior(0);
   __syncwarp();
 }
 
@@ -68,9 +71,7 @@ __device__ __forceinline__ void StartRow(const PlanePages& pages, int32_t slot, 
     if (kRotates && at >= S::kRopeBegin) {
       from = reinterpret_cast<const uint8_t*>(rope) + (at - S::kRopeBegin);
     }
-    asm volatile("cp.async.cg.shared.global [%0], [%1], %2;" ::"r"(SharedAddress(stage + at)),
-                 "l"(from), "n"(kPieceBytes)
-                 : "memory");
+    __pipeline_memcpy_async(stage + at, from, kPieceBytes);
   }
 }
 
