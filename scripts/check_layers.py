@@ -71,7 +71,7 @@ APART = [("src/backend/host/", "src/backend/cuda/")]
 
 # Headers of other projects that only some folders may include.
 PACKAGES = [
-    (re.compile(r"cuda(?!_bench)\w*\.h$|cuda/|cub/|cooperative_groups"),
+    (re.compile(r"cuda(?!_bench)\w*\.h$|cuda/|cub/|cooperative_groups|nvtx3/"),
      ["kernels/", "src/backend/cuda/", "tests/", "bench/", "tools/"], "the CUDA toolkit"),
     (re.compile(r"boost/"), ["src/ledger/", "tests/", "bench/"], "Boost"),
     (re.compile(r"nlohmann/|CLI/"), ["tools/", "tests/tools/"], "a package of the program"),
