@@ -40,7 +40,7 @@ PUBLIC = {
     "base": ["ids", "units", "version"],
     "model": ["geometry", "limits", "model", "page_view", "pool_kinds"],
     "plan": ["capacity", "counters", "plan", "plan_format", "step", "step_view"],
-    "ledger": ["chunk_digest", "ledger", "prefix", "step_loop"],
+    "ledger": ["chunk_digest", "ledger", "metrics", "prefix", "step_loop"],
     "backend": ["backend", "backend_buffer", "buffer", "stream"],
     "store": ["store"],
     "cache": ["cache", "terrace"],
