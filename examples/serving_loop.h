@@ -184,7 +184,7 @@ inline absl::Status ServingLoop::Preempt() {
   running_.pop_back();
   waiting_.push_front({victim.request, victim.known, /*returning=*/true});
   ++preemptions_;
-  return cache_.FreeSequence(victim.id);
+  return cache_.FreeSequence(victim.id, FreeReason::kPreempted);
 }
 
 // Of each sequence a piece of the tokens that it knows and has not fed; drafts where it decodes.

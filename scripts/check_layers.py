@@ -40,7 +40,7 @@ PUBLIC = {
     "base": ["ids", "units", "version"],
     "model": ["geometry", "limits", "model", "page_view", "pool_kinds"],
     "plan": ["capacity", "counters", "plan", "plan_format", "step", "step_view"],
-    "ledger": ["chunk_digest", "ledger", "prefix", "step_loop"],
+    "ledger": ["chunk_digest", "ledger", "metrics", "prefix", "step_loop"],
     "backend": ["backend", "backend_buffer", "buffer", "stream"],
     "store": ["store"],
     "cache": ["cache", "terrace"],
@@ -71,7 +71,7 @@ APART = [("src/backend/host/", "src/backend/cuda/")]
 
 # Headers of other projects that only some folders may include.
 PACKAGES = [
-    (re.compile(r"cuda(?!_bench)\w*\.h$|cuda/|cub/|cooperative_groups"),
+    (re.compile(r"cuda(?!_bench)\w*\.h$|cuda/|cub/|cooperative_groups|nvtx3/"),
      ["kernels/", "src/backend/cuda/", "tests/", "bench/", "tools/"], "the CUDA toolkit"),
     (re.compile(r"boost/"), ["src/ledger/", "tests/", "bench/"], "Boost"),
     (re.compile(r"nlohmann/|CLI/"), ["tools/", "tests/tools/"], "a package of the program"),

@@ -9,7 +9,7 @@ packages=(
   libcli11-dev nlohmann-json3-dev gnuplot-nox   # the program; gnuplot draws replay --plot
   libgtest-dev libgmock-dev libbenchmark-dev    # tests and benchmarks
   clang libclang-rt-dev                         # sanitizers and the fuzz target
-  clang-format clang-tidy python3               # checks
+  clang-format clang-tidy python3 python3-venv              # checks
 )
 
 case "${1:-}" in

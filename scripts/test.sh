@@ -14,7 +14,7 @@ usage: scripts/test.sh [--quick] [STAGE...]
 
 Runs all stages, in this order, or those that are named:
 
-  packages       installs what is missing (scripts/install_deps.sh)
+  packages       installs what is missing (scripts/install_deps.sh, scripts/install_python.sh)
   format         clang-format
   layers         includes go one way; sizes of files (scripts/check_layers.py)
   words          retired words (scripts/check_words.py)
@@ -159,6 +159,7 @@ run_stage() {
 
 stage_packages() {
   check "packages" scripts/install_deps.sh
+  scripts/install_python.sh || skip "Prometheus' parser: scripts/install_python.sh failed"
 }
 
 stage_format() {

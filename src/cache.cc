@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -122,7 +123,9 @@ absl::Status Cache::Truncate(SequenceId id, int32_t length) {
   return impl_->ledger->Truncate(id, length);
 }
 
-absl::Status Cache::FreeSequence(SequenceId id) { return impl_->ledger->FreeSequence(id); }
+absl::Status Cache::FreeSequence(SequenceId id, FreeReason reason) {
+  return impl_->ledger->FreeSequence(id, reason);
+}
 
 absl::Status Cache::Retire(PlanNumber plan) { return impl_->ledger->Retire(plan); }
 
@@ -137,6 +140,7 @@ void Cache::ClearPrefixes() { impl_->ledger->ClearPrefixes(); }
 std::vector<PrefixEvent> Cache::TakeEvents() { return impl_->ledger->TakeEvents(); }
 std::vector<PrefixEvent> Cache::IndexEvents() const { return impl_->ledger->IndexEvents(); }
 PrefixFigures Cache::prefix_figures() const { return impl_->ledger->prefix_figures(); }
+CacheMetrics Cache::metrics() const { return {impl_->ledger->metrics(), impl_->store->metrics()}; }
 absl::StatusOr<Plan> Cache::Snapshot() const { return impl_->ledger->Snapshot(); }
 absl::StatusOr<SequenceInfo> Cache::Info(SequenceId id) const { return impl_->ledger->Info(id); }
 absl::StatusOr<PoolUse> Cache::Use(PoolIndex pool) const { return impl_->ledger->Use(pool); }
@@ -226,5 +230,14 @@ Backend& Cache::backend() { return *impl_->backend; }
 Ledger& Cache::ledger() { return *impl_->ledger; }
 Store& Cache::store() { return *impl_->store; }
 const CapacityPlan& Cache::capacity() const { return impl_->capacity; }
+
+std::string ToJson(const CacheMetrics& metrics) {
+  return absl::StrFormat(R"({"ledger": %s, "store": %s})", ToJson(metrics.ledger),
+                         ToJson(metrics.store));
+}
+
+std::string ToPrometheus(const CacheMetrics& metrics) {
+  return ToPrometheus(metrics.ledger) + ToPrometheus(metrics.store);
+}
 
 }  // namespace terrace

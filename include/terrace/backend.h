@@ -85,7 +85,7 @@ class Backend {
   virtual absl::Status Synchronize(Stream stream) = 0;
 
   // Where kernels raise their counters, and what they read now, without waiting for the device:
-  // work that has not run yet is not counted yet.
+  // work that has not run yet is not counted yet. ReadCounters may run beside any other call.
   virtual Counters* counters() = 0;
   virtual Counters ReadCounters() const = 0;
 
@@ -100,6 +100,9 @@ struct BackendOptions {
   int32_t device = 0;                // cuda: ordinal
   int32_t host_threads = 0;          // host: 0 = one a core
   MemoryResource* memory = nullptr;  // null: the system's; else it outlives the backend
+  // cuda: calls are NVTX ranges in the domain "terrace", for Nsight Systems. Host time alone: from
+  // the call to its return.
+  bool nvtx = false;
 };
 
 // Errors: FailedPrecondition for kCuda where the library was built without CUDA or no device is

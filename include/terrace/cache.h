@@ -28,6 +28,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -36,6 +37,7 @@
 #include "terrace/backend.h"
 #include "terrace/capacity.h"
 #include "terrace/ledger.h"
+#include "terrace/metrics.h"
 #include "terrace/model.h"
 #include "terrace/plan.h"
 #include "terrace/store.h"
@@ -58,6 +60,15 @@ struct CacheOptions {
   int32_t checkpoints = -1;
 };
 
+// What a monitor is told of a cache.
+struct CacheMetrics {
+  LedgerMetrics ledger;
+  StoreMetrics store;
+};
+// One JSON object with `ledger` and `store`, and Prometheus' text format: what both sides write.
+std::string ToJson(const CacheMetrics& metrics);
+std::string ToPrometheus(const CacheMetrics& metrics);
+
 class Cache {
  public:
   // Plans the capacity, makes the backend, the ledger and the store, and computes the model's rope
@@ -76,7 +87,7 @@ class Cache {
   absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch);
   absl::Status Commit(SequenceId id, absl::Span<const int32_t> tokens);
   absl::Status Truncate(SequenceId id, int32_t length);
-  absl::Status FreeSequence(SequenceId id);
+  absl::Status FreeSequence(SequenceId id, FreeReason reason = FreeReason::kFinished);
   absl::Status Retire(PlanNumber plan);
   absl::StatusOr<Abandoned> Abandon(PlanNumber first);
   absl::StatusOr<Abandoned> Distrust(absl::Span<const Distrusted> sequences);
@@ -85,6 +96,8 @@ class Cache {
   std::vector<PrefixEvent> TakeEvents();
   std::vector<PrefixEvent> IndexEvents() const;
   PrefixFigures prefix_figures() const;
+  // Of both sides. The worker's side may be in another call meanwhile.
+  CacheMetrics metrics() const;
   absl::StatusOr<Plan> Snapshot() const;
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
   absl::StatusOr<PoolUse> Use(PoolIndex pool) const;

@@ -170,6 +170,12 @@ struct PoolUse {
   friend bool operator==(const PoolUse&, const PoolUse&) = default;
 };
 
+// Why a sequence ends. Only counted (LedgerMetrics).
+enum class FreeReason : int32_t { kFinished = 0, kPreempted = 1, kCancelled = 2 };
+inline constexpr int kNumFreeReasons = 3;
+
+struct LedgerMetrics;  // metrics.h
+
 class Ledger {
  public:
   // Errors: InvalidArgument for a geometry that MakeGeometry cannot have made or a negative
@@ -230,8 +236,9 @@ class Ledger {
   // or an undeclared row.
   absl::Status Truncate(SequenceId id, int32_t length);
 
-  // Errors: NotFound for a handle that is stale (freed before) or was never given.
-  absl::Status FreeSequence(SequenceId id);
+  // Errors: NotFound for a handle that is stale (freed before) or was never given; InvalidArgument
+  // for no reason that there is.
+  absl::Status FreeSequence(SequenceId id, FreeReason reason = FreeReason::kFinished);
 
   // Every plan up to `plan` has run to its end on every store, or was stopped and abandoned: no store
   // touches its blocks any more. Under MatchPolicy::kRetired what these plans computed may be
@@ -289,6 +296,8 @@ class Ledger {
   // Cost: O(index).
   std::vector<PrefixEvent> IndexEvents() const;
   PrefixFigures prefix_figures() const;
+  // All that a monitor asks, in one call (metrics.h).   Cost: as Use, for each pool.
+  LedgerMetrics metrics() const;
 
   // All block tables as one plan, for a store that missed a plan, and for every store after Abandon.
   // Does not count as a step.
@@ -311,6 +320,8 @@ class Ledger {
  private:
   class Impl;
   explicit Ledger(std::unique_ptr<Impl> impl);
+  absl::StatusOr<Admission> Allocate(const SequenceRequest& request);
+  absl::StatusOr<Plan> MakePlan(absl::Span<const StepRequest> batch);
   std::unique_ptr<Impl> impl_;
 };
 

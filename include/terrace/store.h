@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -131,6 +132,16 @@ struct RowsOut {
 
 enum class PlaneKind : int32_t { kLatent = 0, kIndexer = 1 };
 
+// What a monitor is told of a store.
+struct StoreMetrics {
+  int64_t memory_bytes = 0;  // pools and tables
+  Counters counters = {};
+};
+// One JSON object, and Prometheus' text format (names begin with terrace_store_; counters end in
+// _total). JSON has the first stale state too (FirstStaleState), or null.
+std::string ToJson(const StoreMetrics& metrics);
+std::string ToPrometheus(const StoreMetrics& metrics);
+
 class Store {
  public:
   // Allocates every pool (zero-filled), the block tables and the step buffers.
@@ -204,7 +215,10 @@ class Store {
   absl::StatusOr<PageView> Pages(int layer, PoolKind pool,
                                  PlaneKind plane = PlaneKind::kLatent) const;
 
+  // Thread-safe: yes, beside any other call.
   Counters ReadCounters() const;
+  // Thread-safe: yes, beside any other call.
+  StoreMetrics metrics() const;
 
   // Counts of the current step, and where its rows are expanded to (step_view.h), for a
   // caller's own kernels.

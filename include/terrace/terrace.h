@@ -2,7 +2,7 @@
 // compressor are a second tier, for authors of kernels and of format checkers: terrace/formats/.
 //
 //   one process        cache.h
-//   a scheduler        ledger.h, step_loop.h, prefix.h, capacity.h, limits.h
+//   a scheduler        ledger.h, step_loop.h, prefix.h, metrics.h, capacity.h, limits.h
 //   a worker           store.h, plan.h, step.h, step_view.h, backend.h, page_view.h
 //   what a model is    model.h
 
@@ -18,6 +18,7 @@
 #include "terrace/ids.h"
 #include "terrace/ledger.h"
 #include "terrace/limits.h"
+#include "terrace/metrics.h"
 #include "terrace/model.h"
 #include "terrace/page_view.h"
 #include "terrace/plan.h"

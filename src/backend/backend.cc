@@ -22,8 +22,8 @@ std::unique_ptr<Backend> MakeHostBackend(int32_t threads, MemoryResource* memory
 #if defined(TERRACE_HAS_CUDA)
 using internal::MakeCudaBackend;
 #else
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int /*device*/,
-                                                         MemoryResource* /*memory*/) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int /*device*/, MemoryResource* /*memory*/,
+                                                         bool /*nvtx*/) {
   return absl::FailedPreconditionError(
       "this build of Terrace has no CUDA backend: use the host backend, or build with nvcc");
 }
@@ -43,9 +43,10 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& optio
     case BackendKind::kHost:
       return MakeHostBackend(options.host_threads, options.memory);
     case BackendKind::kCuda:
-      return MakeCudaBackend(options.device, options.memory);
+      return MakeCudaBackend(options.device, options.memory, options.nvtx);
     case BackendKind::kAuto:
-      if (auto cuda = MakeCudaBackend(options.device, options.memory); cuda.ok()) return cuda;
+      if (auto cuda = MakeCudaBackend(options.device, options.memory, options.nvtx); cuda.ok())
+        return cuda;
       return MakeHostBackend(options.host_threads, options.memory);
   }
   return absl::InvalidArgumentError(

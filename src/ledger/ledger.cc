@@ -49,7 +49,7 @@ Ledger::~Ledger() = default;
 
 // ---- Sequences begin
 
-absl::StatusOr<Admission> Ledger::AllocateSequence(const SequenceRequest& request) {
+absl::StatusOr<Admission> Ledger::Allocate(const SequenceRequest& request) {
   TERRACE_RETURN_IF_ERROR(internal::CheckRequest(geometry(), request));
   const int32_t known = static_cast<int32_t>(request.tokens.size());
   const int32_t chunks = ChunksOf(geometry(), std::max(known, request.reserve_tokens));
@@ -72,6 +72,12 @@ absl::StatusOr<Admission> Ledger::AllocateSequence(const SequenceRequest& reques
     impl_->pools.BeginReservation(sequence, request.reserve_tokens);
   }
   return Admission{.id = id, .length = sequence.length, .match = match};
+}
+
+absl::StatusOr<Admission> Ledger::AllocateSequence(const SequenceRequest& request) {
+  absl::StatusOr<Admission> admission = Allocate(request);
+  impl_->counts.CountAllocation(admission.status());
+  return admission;
 }
 
 absl::StatusOr<PrefixMatch> Ledger::Probe(const SequenceRequest& request) const {
@@ -108,12 +114,18 @@ absl::StatusOr<SequenceId> Ledger::Fork(SequenceId id) {
 
 // ---- Sequences move on
 
-absl::StatusOr<Plan> Ledger::Append(absl::Span<const StepRequest> batch) {
+absl::StatusOr<Plan> Ledger::MakePlan(absl::Span<const StepRequest> batch) {
   StepPlanner step(impl_->options, impl_->sequences, impl_->pools, impl_->prefixes,
                    impl_->step_memory, batch);
   TERRACE_RETURN_IF_ERROR(step.Measure());
   TERRACE_RETURN_IF_ERROR(step.Reserve());
   return step.Apply();
+}
+
+absl::StatusOr<Plan> Ledger::Append(absl::Span<const StepRequest> batch) {
+  absl::StatusOr<Plan> plan = MakePlan(batch);
+  if (!plan.ok()) impl_->counts.CountShortage(plan.status());
+  return plan;
 }
 
 absl::Status Ledger::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
@@ -164,9 +176,13 @@ absl::Status Ledger::Truncate(SequenceId id, int32_t length) {
   return absl::OkStatus();
 }
 
-absl::Status Ledger::FreeSequence(SequenceId id) {
+absl::Status Ledger::FreeSequence(SequenceId id, FreeReason reason) {
   Sequence* const sequence = impl_->sequences.Find(id);
   if (sequence == nullptr) return SequenceTable::NotFound(id);
+  if (reason < FreeReason::kFinished || reason > FreeReason::kCancelled) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "no reason to free a sequence has the number %d", static_cast<int>(reason)));
+  }
   impl_->prefixes.Leave(*sequence);
   impl_->pools.EndReservation(*sequence);
   impl_->pools.FreeChunks(*sequence, 0);
@@ -174,6 +190,7 @@ absl::Status Ledger::FreeSequence(SequenceId id) {
   impl_->pools.FreeState(*sequence);
   impl_->pools.DropRestore(*sequence);
   impl_->sequences.Remove(id);
+  ++impl_->counts.freed[static_cast<int>(reason)];
   return absl::OkStatus();
 }
 

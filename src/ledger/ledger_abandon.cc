@@ -19,6 +19,7 @@ absl::StatusOr<Abandoned> Ledger::Abandon(PlanNumber first) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "plan %d cannot be abandoned: the plans made are 1..%d", first.value(), pools.last_plan()));
   }
+  impl_->counts.CountAbandon(first.value(), pools.last_plan());
   pools.BeginGeneration();
   pools.CancelCaptures();
   const LostPrefixes lost = impl_->prefixes.FindLost(first.value());
@@ -44,6 +45,7 @@ absl::StatusOr<Abandoned> Ledger::Distrust(absl::Span<const Distrusted> sequence
     }
     named[sequence->index] = true;
   }
+  ++impl_->counts.distrusts;
   LostPrefixes lost = impl_->prefixes.NoneLost();
   std::vector<bool> overlaps(pools.has_overlap() ? pools.pool(pools.overlap_pool()).capacity() : 0);
   for (const Distrusted& distrusted : sequences) {
@@ -82,6 +84,7 @@ Abandoned Ledger::Impl::StartOver(const std::vector<Sequence*>& affected,
     sequence->StartOver();
     pools.UpdateReservation(*sequence);
   }
+  counts.restarted += static_cast<int64_t>(affected.size());
   prefixes.RemoveLost(lost);
   Abandoned abandoned;
   abandoned.sequences.reserve(affected.size());

@@ -17,6 +17,7 @@
 
 #include <vector>
 
+#include "src/ledger/ledger_counts.h"
 #include "src/ledger/pool_set.h"
 #include "src/ledger/prefix_cache.h"
 #include "src/ledger/sequence_table.h"
@@ -47,6 +48,7 @@ class Ledger::Impl {
   internal::PoolSet pools;
   internal::PrefixCache prefixes;
   internal::StepMemory step_memory;
+  internal::LedgerCounts counts;
 
  private:
   static LedgerOptions WithEpoch(LedgerOptions options) {

@@ -141,6 +141,20 @@ TEST_F(CacheFacadeTest, FiguresEventsTimeAndClearing) {
   EXPECT_EQ(cache_->TakeEvents().back().kind, PrefixEvent::Kind::kCleared);
 }
 
+TEST_F(CacheFacadeTest, MetricsAreThoseOfBothSides) {
+  Make(Options());
+  RunOneStep();
+  EXPECT_FALSE(cache_->FreeSequence(id_, static_cast<FreeReason>(3)).ok());
+  EXPECT_FALSE(cache_->FreeSequence(id_, static_cast<FreeReason>(-1)).ok());
+  EXPECT_TRUE(cache_->FreeSequence(id_, FreeReason::kPreempted).ok());
+  const CacheMetrics metrics = cache_->metrics();
+  EXPECT_EQ(metrics.ledger.preempted_sequences, 1);
+  EXPECT_EQ(metrics.store.memory_bytes, cache_->memory_bytes());
+  EXPECT_EQ(ToJson(metrics.ledger), ToJson(cache_->ledger().metrics()));
+  EXPECT_EQ(ToJson(metrics.store), ToJson(cache_->store().metrics()));
+  EXPECT_EQ(ToPrometheus(metrics), ToPrometheus(metrics.ledger) + ToPrometheus(metrics.store));
+}
+
 TEST_F(CacheFacadeTest, ASnapshotRebuildsTheTables) {
   Make(Options());
   RunOneStep();

@@ -100,6 +100,7 @@ TEST_F(CacheThreadsTest, TheSchedulerPlansAheadWhileAWorkerRunsEarlierPlans) {
       EXPECT_TRUE(cache_->Snapshot().ok());
       EXPECT_EQ(cache_->Info(admission->id)->length, fed);
       EXPECT_GT(cache_->Use(PoolIndex(0))->live, 0);
+      EXPECT_EQ(cache_->metrics().store.memory_bytes, cache_->memory_bytes());
       EXPECT_EQ(cache_->geometry().max_sequences, cache_->capacity().geometry.max_sequences);
     }
     EXPECT_TRUE(cache_->Commit(admission->id, {7}).ok());

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <mutex>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +19,7 @@
 #include "kernels/write.h"
 #include "src/backend/allocations.h"
 #include "src/backend/byte_checks.h"
+#include "src/backend/cuda/cuda_ranges.h"
 #include "src/backend/cuda/cuda_staging_ring.h"
 #include "src/backend/cuda/cuda_status.h"
 #include "src/backend/kernel_backend.h"
@@ -34,7 +37,8 @@ cudaStream_t StreamOf(Stream stream) { return static_cast<cudaStream_t>(stream.h
 
 class CudaBackend final : public KernelBackend {
  public:
-  CudaBackend(int device, MemoryResource* memory) : device_(device), memory_(memory) {}
+  CudaBackend(int device, MemoryResource* memory, bool nvtx)
+      : device_(device), memory_(memory), ranges_(nvtx) {}
 
   // Results are ignored: where the runtime is shutting down, it has taken everything back.
   ~CudaBackend() override {
@@ -96,6 +100,7 @@ class CudaBackend final : public KernelBackend {
 
   absl::Status Upload(void* to, const void* from, int64_t bytes, Stream stream) override {
     TERRACE_RETURN_IF_ERROR(CheckTransfer(to, from, bytes));
+    const CudaRanges::Scope range = ranges_.Open("Upload");
     CudaDeviceGuard guard(device_);
     return ring_->Upload(to, from, bytes, StreamOf(stream));
   }
@@ -120,6 +125,7 @@ class CudaBackend final : public KernelBackend {
     return CheckNotCapturing(StreamOf(stream));
   }
   absl::Status Begin(const BeginParams& params, Stream stream) override {
+    const CudaRanges::Scope range = ranges_.Open("Begin", params.header.number);
     CudaDeviceGuard guard(device_);
     const int64_t bytes = BytesToBegin(params);
     BeginParams begin = params;
@@ -141,37 +147,39 @@ class CudaBackend final : public KernelBackend {
     return launch(nullptr);
   }
   absl::Status Patch(const PatchParams& params, Stream stream) override {
+    const CudaRanges::Scope range = ranges_.Open("Patch");
     CudaDeviceGuard guard(device_);
     return StatusFromCuda(static_cast<cudaError_t>(LaunchPatch(params, StreamOf(stream))),
                           "launch of Patch");
   }
   absl::Status Write(const WriteParams& params, Stream stream) override {
-    return Run(LaunchWrite, params, stream, "launch of Write");
+    return Run(LaunchWrite, params, stream, "Write");
   }
   absl::Status Translate(const TranslateParams& params, Stream stream) override {
-    return Run(LaunchTranslate, params, stream, "launch of Translate");
+    return Run(LaunchTranslate, params, stream, "Translate");
   }
   absl::Status Gather(const GatherParams& params, Stream stream) override {
-    return Run(LaunchGather, params, stream, "launch of Gather");
+    return Run(LaunchGather, params, stream, "Gather");
   }
   absl::Status CopyBlocks(const CopyParams& params, Stream stream) override {
-    return Run(LaunchCopyBlocks, params, stream, "launch of CopyBlocks");
+    return Run(LaunchCopyBlocks, params, stream, "CopyBlocks");
   }
   absl::Status Compress(const CompressParams& params, Stream stream) override {
     return Run(params.pool.ratio == kCsaRatio ? LaunchCompressCsa : LaunchCompressHca, params,
-               stream, "launch of Compress");
+               stream, "Compress", static_cast<uint64_t>(params.layer));
   }
   absl::Status CaptureOverlap(const CaptureOverlapParams& params, Stream stream) override {
-    return Run(LaunchCaptureOverlap, params, stream, "launch of CaptureOverlap");
+    return Run(LaunchCaptureOverlap, params, stream, "CaptureOverlap");
   }
   absl::Status RestoreState(const RestoreStateParams& params, Stream stream) override {
-    return Run(LaunchRestoreState, params, stream, "launch of RestoreState");
+    return Run(LaunchRestoreState, params, stream, "RestoreState");
   }
 
   Counters* counters() override { return device_counters_; }
 
   // Where the copy fails they are those of the last reading.
   Counters ReadCounters() const override {
+    const std::lock_guard<std::mutex> lock(counter_mutex_);
     CudaDeviceGuard guard(device_);
     cudaMemcpyAsync(host_counters_, device_counters_, sizeof(Counters), cudaMemcpyDeviceToHost,
                     counter_stream_);
@@ -182,10 +190,12 @@ class CudaBackend final : public KernelBackend {
  private:
   template <typename Params>
   absl::Status Run(int (*launch)(const Params&, LaunchTarget), const Params& params, Stream stream,
-                   const char* call) {
+                   const char* call, std::optional<uint64_t> number = std::nullopt) {
+    const CudaRanges::Scope range = ranges_.Open(call, number);
     CudaDeviceGuard guard(device_);
-    return StatusFromCuda(static_cast<cudaError_t>(launch(params, {StreamOf(stream), early_})),
-                          call);
+    const auto error = static_cast<cudaError_t>(launch(params, {StreamOf(stream), early_}));
+    if (error == cudaSuccess) return absl::OkStatus();
+    return StatusFromCuda(error, absl::StrCat("launch of ", call).c_str());
   }
 
   absl::StatusOr<void*> AllocateOnDevice(int64_t bytes) {
@@ -210,9 +220,11 @@ class CudaBackend final : public KernelBackend {
 
   const int device_;
   MemoryResource* const memory_;  // null: cudaMalloc
+  const CudaRanges ranges_;
   Allocations allocations_;
   bool early_ = false;  // KernelsCanLaunchEarly
   Counters* device_counters_ = nullptr;
+  mutable std::mutex counter_mutex_;   // readers come from any thread
   Counters* host_counters_ = nullptr;  // what was read last, pinned
   cudaStream_t counter_stream_ = nullptr;
   std::unique_ptr<CudaStagingRing> ring_;
@@ -242,9 +254,10 @@ absl::Status CheckDevice(int device) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device, MemoryResource* memory) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device, MemoryResource* memory,
+                                                         bool nvtx) {
   TERRACE_RETURN_IF_ERROR(CheckDevice(device));
-  auto backend = std::make_unique<CudaBackend>(device, memory);
+  auto backend = std::make_unique<CudaBackend>(device, memory, nvtx);
   TERRACE_RETURN_IF_ERROR(backend->Init());
   return backend;
 }

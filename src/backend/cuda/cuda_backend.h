@@ -16,11 +16,12 @@
 
 namespace terrace::internal {
 
-// `memory`: null, or as BackendOptions has it.
+// `memory` and `nvtx`: as BackendOptions has them.
 // Errors: InvalidArgument for a negative ordinal; FailedPrecondition with the runtime's own reason
 // where there is no such device, no driver for it, or no code for it in this build.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device,
-                                                         MemoryResource* memory = nullptr);
+                                                         MemoryResource* memory = nullptr,
+                                                         bool nvtx = false);
 
 }  // namespace terrace::internal
 

@@ -22,7 +22,7 @@ absl::Status Scheduler::Run() {
   while (stats_.completed + stats_.failed < stats_.requests) {
     if (stop_ && stop_()) {
       stats_.interrupted = true;
-      while (!running_.empty()) TERRACE_RETURN_IF_ERROR(FreeNewest());
+      while (!running_.empty()) TERRACE_RETURN_IF_ERROR(FreeNewest(FreeReason::kCancelled));
       break;
     }
     AdmitArrivals();
@@ -70,18 +70,18 @@ absl::Status Scheduler::Retire(PlanNumber plan) {
 absl::Status Scheduler::Preempt() {
   waiting_.push_front(running_.back().request);
   if (running_.back().fed) ++stats_.preemptions;
-  return FreeNewest();
+  return FreeNewest(FreeReason::kPreempted);
 }
 
 absl::Status Scheduler::Refuse(const absl::Status&) {
   ++stats_.failed;
-  return FreeNewest();
+  return FreeNewest(FreeReason::kCancelled);
 }
 
-absl::Status Scheduler::FreeNewest() {
+absl::Status Scheduler::FreeNewest(FreeReason reason) {
   const SequenceId id = running_.back().id;
   running_.pop_back();
-  return ledger_time_.Time([&] { return ledger_->FreeSequence(id); });
+  return ledger_time_.Time([&] { return ledger_->FreeSequence(id, reason); });
 }
 
 absl::Status Scheduler::RunStep(const Plan& plan) {

@@ -112,7 +112,7 @@ class Scheduler : private StepEngine {
   absl::Status Retire(PlanNumber plan) override;
   absl::Status Preempt() override;
   absl::Status Refuse(const absl::Status& why) override;
-  absl::Status FreeNewest();
+  absl::Status FreeNewest(FreeReason reason);
 
   absl::Status RunStep(const Plan& plan);
   // Takes back rejected drafts, commits what was sampled and frees what is finished.
