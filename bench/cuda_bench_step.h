@@ -96,7 +96,7 @@ class BenchPool {
     const PoolPages& place = layout == PoolLayout::kBlockMajor ? block_major_ : layer_major_;
     return {.base = base_ + call % kLayers * place.layer_stride,
             .block_stride = place.block_stride,
-            .scale_offset = int64_t{64} * LayoutOf(format).data_bytes,
+            .scale_offset = LayoutOf(format).scale_offset(64),
             .log2_entries_per_block = 6,
             .num_slots = blocks_ * 64,
             .format = format,

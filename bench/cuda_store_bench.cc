@@ -36,8 +36,10 @@ constexpr int kBuffers = 4;      // that large inputs and outputs rotate through
 constexpr int kLargeCalls = 16;  // in one graph
 constexpr int kSmallCalls = 128;
 
-constexpr RowFormat kLatents[] = {RowFormat::kFlashMlaV4, RowFormat::kBf16, RowFormat::kFp8PerToken,
-                                  RowFormat::kNvfp4, RowFormat::kMxfp8V41};
+constexpr RowFormat kLatents[] = {
+    RowFormat::kFlashMlaV4, RowFormat::kBf16,         RowFormat::kFp8PerToken,
+    RowFormat::kNvfp4,      RowFormat::kNvfp4V41Il,   RowFormat::kMxfp8V41,
+    RowFormat::kMxfp8V41Il, RowFormat::kFp8PerTensor, RowFormat::kNvfp4Rope};
 constexpr RowFormat kIndexers[] = {RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4};
 
 int64_t StoredBytes(RowFormat format) { return PageBytes(format, 1); }
@@ -50,7 +52,7 @@ class StoreBench {
  public:
   StoreBench(Backend& backend, GpuTimer& timer, BenchTable& table, int64_t pool_bytes)
       : backend_(Kernels(backend)), timer_(timer), table_(table), pool_(backend, pool_bytes) {
-    rope_ = {OnDevice(backend_, MakeRopeTable(kContext, kRopeBaseCompressed)), kContext};
+    rope_ = {OnDevice(backend_, MakeRopeTable(kContext, kCompressedRope)), kContext};
     const std::vector<uint16_t> rows = RandomBf16(random_, kRows * kLatentChannels);
     std::vector<int32_t> positions(kIndexerRows);  // of 4,096 consecutive tokens a sequence
     for (int32_t i = 0; i < kIndexerRows; ++i) positions[i] = i % 4096;

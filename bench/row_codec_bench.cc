@@ -17,23 +17,23 @@ namespace {
 constexpr int kRows = 128;
 
 template <RowFormat F>
-TERRACE_MULTIVERSION int EncodeRows(const uint16_t* rows, const float* rope, uint8_t* data,
-                                    uint8_t* scales) {
+TERRACE_MULTIVERSION int EncodeRows(const uint16_t* rows, const float* rope, uint8_t* page) {
   constexpr RowLayout kLayout = LayoutOf(F);
+  uint8_t* const scales = page + kLayout.scale_offset(kRows);
   int bad = 0;
   for (int i = 0; i < kRows; ++i) {
-    bad += EncodeRow<F>(rows + i * kLayout.channels, rope, 1.0f, data + i * kLayout.data_bytes,
-                        scales + i * kLayout.scale_bytes);
+    bad += EncodeRow<F>(rows + i * kLayout.channels, rope, 1.0f, page + i * kLayout.data_stride(),
+                        scales + i * kLayout.scale_stride());
   }
   return bad;
 }
 
 template <RowFormat F>
-TERRACE_MULTIVERSION void DecodeRows(const uint8_t* data, const uint8_t* scales, const float* rope,
-                                     uint16_t* rows) {
+TERRACE_MULTIVERSION void DecodeRows(const uint8_t* page, const float* rope, uint16_t* rows) {
   constexpr RowLayout kLayout = LayoutOf(F);
+  const uint8_t* const scales = page + kLayout.scale_offset(kRows);
   for (int i = 0; i < kRows; ++i) {
-    DecodeRow<F>(data + i * kLayout.data_bytes, scales + i * kLayout.scale_bytes, rope, 1.0f,
+    DecodeRow<F>(page + i * kLayout.data_stride(), scales + i * kLayout.scale_stride(), rope, 1.0f,
                  rows + i * kLayout.channels);
   }
 }
@@ -42,9 +42,8 @@ template <RowFormat F>
 struct Buffers {
   static constexpr RowLayout kLayout = LayoutOf(F);
   std::vector<uint16_t> rows = std::vector<uint16_t>(kRows * kLayout.channels);
-  std::vector<uint8_t> data = std::vector<uint8_t>(kRows * kLayout.data_bytes);
-  std::vector<uint8_t> scales = std::vector<uint8_t>(kRows * kLayout.scale_bytes);
-  std::vector<float> rope = MakeRopeTable(1000, kRopeBaseWindow);
+  std::vector<uint8_t> page = std::vector<uint8_t>(PageBytes(F, kRows));
+  std::vector<float> rope = MakeRopeTable(1000, kWindowRope);
 
   Buffers() {
     std::mt19937 random(1);
@@ -66,8 +65,7 @@ void BM_Encode(benchmark::State& state) {
   Buffers<F> buffers;
   const float* rope = state.range(0) != 0 ? buffers.LastRopeRow() : nullptr;
   for (auto _ : state) {
-    benchmark::DoNotOptimize(
-        EncodeRows<F>(buffers.rows.data(), rope, buffers.data.data(), buffers.scales.data()));
+    benchmark::DoNotOptimize(EncodeRows<F>(buffers.rows.data(), rope, buffers.page.data()));
     benchmark::ClobberMemory();
   }
   ReportRows(state);
@@ -77,9 +75,9 @@ template <RowFormat F>
 void BM_Decode(benchmark::State& state) {
   Buffers<F> buffers;
   const float* rope = state.range(0) != 0 ? buffers.LastRopeRow() : nullptr;
-  EncodeRows<F>(buffers.rows.data(), nullptr, buffers.data.data(), buffers.scales.data());
+  EncodeRows<F>(buffers.rows.data(), nullptr, buffers.page.data());
   for (auto _ : state) {
-    DecodeRows<F>(buffers.data.data(), buffers.scales.data(), rope, buffers.rows.data());
+    DecodeRows<F>(buffers.page.data(), rope, buffers.rows.data());
     benchmark::ClobberMemory();
   }
   ReportRows(state);

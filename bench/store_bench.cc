@@ -64,7 +64,7 @@ class Rows {
     const Geometry geometry = *MakeGeometry(model, {.max_sequences = 1}, {8, kRows / 64});
     backend_ = *MakeBackend({.kind = BackendKind::kHost});
     store_ = *Store::Create({.model = model, .geometry = geometry}, backend_);
-    table_ = MakeRopeTable(kPositions, kRopeBaseWindow);
+    table_ = MakeRopeTable(kPositions, kWindowRope);
     (void)store_->SetRopeTables({{table_.data(), kPositions}, {table_.data(), kPositions}});
 
     std::mt19937_64 random(1);
@@ -140,6 +140,10 @@ TERRACE_BENCH_FORMAT(fp8_per_token, kFp8PerToken);
 TERRACE_BENCH_FORMAT(nvfp4, kNvfp4);
 TERRACE_BENCH_FORMAT(flashmla_v4, kFlashMlaV4);
 TERRACE_BENCH_FORMAT(mxfp8_v41, kMxfp8V41);
+TERRACE_BENCH_FORMAT(mxfp8_v41_il, kMxfp8V41Il);
+TERRACE_BENCH_FORMAT(nvfp4_v41_il, kNvfp4V41Il);
+TERRACE_BENCH_FORMAT(fp8_per_tensor, kFp8PerTensor);
+TERRACE_BENCH_FORMAT(nvfp4_rope, kNvfp4Rope);
 TERRACE_BENCH_FORMAT(indexer_fp8, kIndexerFp8);
 TERRACE_BENCH_FORMAT(indexer_mxfp4, kIndexerMxfp4);
 

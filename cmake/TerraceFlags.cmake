@@ -7,6 +7,7 @@ target_compile_features(terrace_flags INTERFACE cxx_std_20)
 # -ffp-contract=off: no fused multiply-add, so that host, CUDA and golden vectors agree in every bit.
 target_compile_options(terrace_flags INTERFACE
   "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror;-ffp-contract=off>")
+target_compile_definitions(terrace_flags INTERFACE TERRACE_NO_FP_CONTRACT=1)
 if(TERRACE_SANITIZE)
   target_compile_options(terrace_flags INTERFACE
     -fsanitize=${TERRACE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

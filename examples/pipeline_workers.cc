@@ -1,6 +1,6 @@
 // One scheduler, two workers that hold half of the layers each, and plans that travel as bytes. The
-// second worker misses a plan and catches up with a snapshot; its attention reads the pages in
-// place. Runs on the host backend.
+// workers' attention reads the pages in place. Runs on the host backend. worker_processes.cc shows
+// what to do when a worker misses plans or dies.
 //
 //   pipeline_workers      exit: 0 the rows read are the rows written, 1 otherwise
 
@@ -65,8 +65,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Make(const CapacityPlan& capacit
   if (!store.ok()) return store.status();
   auto worker = std::make_unique<Worker>();
   worker->store_ = *std::move(store);
-  worker->rope_ =
-      MakeRopeTable(capacity.geometry.max_context_tokens, kRopeBaseCompressed, YarnScaling{});
+  worker->rope_ = MakeRopeTable(capacity.geometry.max_context_tokens, kCompressedRope);
   const RopeTableView table = {worker->rope_.data(), capacity.geometry.max_context_tokens};
   absl::Status status = worker->store_->SetRopeTables({table, table});
   if (!status.ok()) return status;
@@ -77,7 +76,6 @@ absl::Status Worker::Step(const Bytes& bytes) {
   absl::StatusOr<Plan> plan = Plan::Parse(bytes, store_->geometry());
   if (!plan.ok()) return plan.status();
   if (absl::Status status = store_->Begin(*plan, Stream{}); !status.ok()) return status;
-  if (plan->is_snapshot()) return absl::OkStatus();
   const LayerRange layers = store_->layers();
   for (int layer = layers.first; layer < layers.first + layers.count; ++layer) {
     if (absl::Status status = WriteLayer(layer, *plan); !status.ok()) return status;
@@ -113,9 +111,8 @@ void ReadRows(const PageView& pages, absl::Span<const int32_t> slots, uint16_t* 
     const uint8_t* const page = static_cast<const uint8_t*>(pages.base) +
                                 slot / pages.entries_per_block * pages.block_stride;
     const int32_t entry = slot % pages.entries_per_block;
-    const uint8_t* const data = page + int64_t{entry} * pages.data_bytes;
-    const uint8_t* const scale = page + int64_t{pages.entries_per_block} * pages.data_bytes +
-                                 int64_t{entry} * pages.scale_bytes;
+    const uint8_t* const data = page + int64_t{entry} * pages.data_stride;
+    const uint8_t* const scale = page + pages.scale_offset + int64_t{entry} * pages.scale_stride;
     DecodeRow<RowFormat::kFlashMlaV4>(data, scale, nullptr, 1.0f, out);
     out += kLatentChannels;
   }
@@ -143,7 +140,7 @@ Bytes ToWire(const Plan& plan) { return {plan.bytes().begin(), plan.bytes().end(
 // The worst cosine of the rows that `worker` read against the rows that were written.
 double WorstCosine(const Worker& worker, int layer) {
   std::vector<uint16_t> expected;
-  const std::vector<float> table = MakeRopeTable(128, kRopeBaseCompressed, YarnScaling{});
+  const std::vector<float> table = MakeRopeTable(128, kCompressedRope);
   for (const int entry : {0, 5, 17}) {
     std::vector<uint16_t> row = RowOf(layer, entry);
     Rotate(absl::MakeSpan(row), absl::MakeConstSpan(table).subspan(entry * 4 * kRopeChannels));
@@ -167,38 +164,20 @@ absl::Status Run() {
   auto second = Worker::Make(*capacity, {.first = 2, .count = 2});
   if (!second.ok()) return second.status();
 
-  absl::StatusOr<Admission> stays = (*ledger)->AllocateSequence({});
-  if (!stays.ok()) return stays.status();
-  absl::StatusOr<Admission> leaves = (*ledger)->AllocateSequence({});
-  if (!leaves.ok()) return leaves.status();
-
-  absl::StatusOr<Plan> plan = (*ledger)->Append({{stays->id, 200}, {leaves->id, 40}});
-  if (!plan.ok()) return plan.status();
-  for (const auto* worker : {&*first, &*second}) {
-    if (absl::Status status = (*worker)->Step(ToWire(*plan)); !status.ok()) return status;
+  absl::StatusOr<Admission> prompt = (*ledger)->AllocateSequence({});
+  if (!prompt.ok()) return prompt.status();
+  absl::StatusOr<Admission> other = (*ledger)->AllocateSequence({});
+  if (!other.ok()) return other.status();
+  const std::vector<std::vector<StepRequest>> steps = {{{prompt->id, 200}, {other->id, 40}},
+                                                       {{other->id, 1}, {prompt->id, 1}}};
+  for (const std::vector<StepRequest>& batch : steps) {
+    absl::StatusOr<Plan> plan = (*ledger)->Append(batch);
+    if (!plan.ok()) return plan.status();
+    for (const auto* worker : {&*first, &*second}) {
+      if (absl::Status status = (*worker)->Step(ToWire(*plan)); !status.ok()) return status;
+    }
+    if (absl::Status status = (*ledger)->Retire(plan->number()); !status.ok()) return status;
   }
-  if (absl::Status status = (*ledger)->Retire(plan->number()); !status.ok()) return status;
-
-  // The second worker does not get this plan.
-  plan = (*ledger)->Append({{leaves->id, 1}});
-  if (!plan.ok()) return plan.status();
-  if (absl::Status status = (*first)->Step(ToWire(*plan)); !status.ok()) return status;
-  if (absl::Status status = (*ledger)->Retire(plan->number()); !status.ok()) return status;
-
-  // It says so at the next one. The tables come back with a snapshot; the rows of the step that it
-  // missed do not, so the sequences of that step are freed, or computed again.
-  if (absl::Status status = (*ledger)->FreeSequence(leaves->id); !status.ok()) return status;
-  absl::StatusOr<Plan> snapshot = (*ledger)->Snapshot();
-  if (!snapshot.ok()) return snapshot.status();
-  plan = (*ledger)->Append({{stays->id, 1}});
-  if (!plan.ok()) return plan.status();
-  if (absl::Status status = (*first)->Step(ToWire(*plan)); !status.ok()) return status;
-  absl::Status status = (*second)->Step(ToWire(*plan));
-  if (status.code() == absl::StatusCode::kFailedPrecondition) {  // plans are missing
-    status = (*second)->Step(ToWire(*snapshot));
-    if (status.ok()) status = (*second)->Step(ToWire(*plan));
-  }
-  if (!status.ok()) return status;
 
   for (const auto& [worker, layer] : {std::pair(&*first, 0), std::pair(&*second, 2)}) {
     const double cosine = WorstCosine(**worker, layer);

@@ -84,13 +84,15 @@ class ServingLoop {
   absl::Status Settle();
 
   void AppendRow(const Running& running, int32_t token, std::vector<uint16_t>& rows) const;
-  const PlaneSpec& LatentPlane(int pool) const { return model().pools[pool].planes[0]; }
+  const PlaneSpec& LatentPlane(PoolIndex pool) const {
+    return model().pools[pool.value()].planes[0];
+  }
   const ModelSpec& model() const { return cache_.capacity().model; }
 
   Cache& cache_;
   const ServingOptions options_;
   const Stream stream_;
-  const int full_pool_ = FullPool(model(), 0);
+  const PoolIndex full_pool_ = FullPool(model(), 0);
   int32_t max_entries_ = 0;  // that a query can see
   std::optional<BackendBuffer<uint16_t>> latents_in_, entries_in_, entries_out_, window_out_;
 
@@ -109,11 +111,13 @@ inline absl::StatusOr<std::unique_ptr<ServingLoop>> ServingLoop::Make(Cache& cac
   auto loop = std::unique_ptr<ServingLoop>(new ServingLoop(cache, options, stream));
   const Geometry& geometry = cache.store().geometry();
   const int64_t tokens = geometry.max_step_tokens;
-  loop->max_entries_ = EntriesClosed(geometry.pools[loop->full_pool_], geometry.max_context_tokens);
-  for (auto [array, rows] : {std::pair(&loop->latents_in_, tokens),
-                             std::pair(&loop->entries_in_, MaxEntryRows(geometry, 1)),
-                             std::pair(&loop->entries_out_, tokens * loop->max_entries_),
-                             std::pair(&loop->window_out_, tokens * geometry.window_tokens)}) {
+  loop->max_entries_ =
+      EntriesClosed(geometry.pools[loop->full_pool_.value()], geometry.max_context_tokens);
+  for (auto [array, rows] :
+       {std::pair(&loop->latents_in_, tokens),
+        std::pair(&loop->entries_in_, MaxEntryRows(geometry, loop->full_pool_)),
+        std::pair(&loop->entries_out_, tokens * loop->max_entries_),
+        std::pair(&loop->window_out_, tokens * geometry.window_tokens)}) {
     auto made =
         BackendBuffer<uint16_t>::Make(cache.store().backend(), rows * kLatentChannels, Stream{});
     if (!made.ok()) return made.status();
@@ -209,7 +213,7 @@ inline void ServingLoop::AppendRow(const Running& running, int32_t token,
 }
 
 inline absl::Status ServingLoop::WriteRows(const Plan& plan) {
-  const PoolGeometry& pool = cache_.store().geometry().pools[full_pool_];
+  const PoolGeometry& pool = cache_.store().geometry().pools[full_pool_.value()];
   std::vector<uint16_t> latents;
   std::vector<uint16_t> entries;
   for (size_t i = 0; i < plan.sequences().size(); ++i) {
@@ -260,7 +264,7 @@ inline absl::Status ServingLoop::ReadAndAttend(const Plan& plan) {
     for (int32_t t = part.first; t < part.first + part.count; ++t, ++query) {
       const auto first = entries->begin() + query * max_entries_ * kLatentChannels;
       std::vector<uint16_t> rows(
-          first, first + EntriesVisible(geometry.pools[full_pool_], t) * kLatentChannels);
+          first, first + EntriesVisible(geometry.pools[full_pool_.value()], t) * kLatentChannels);
       if (t + 1 == static_cast<int32_t>(request.tokens.size())) result.last_entries = rows;
       if (options_.read_window) {
         const auto oldest = window->begin() + query * geometry.window_tokens * kLatentChannels;

@@ -58,7 +58,7 @@ inline LayeredModelOptions OneLayer(int32_t ratio, RowFormat format) {
 
 // The angles of layers with a full pool.   Shape: [positions, 64].
 inline std::vector<float> CompressedRopeTable(int64_t positions) {
-  return MakeRopeTable(positions, kRopeBaseCompressed, YarnScaling{});
+  return MakeRopeTable(positions, kCompressedRope);
 }
 
 inline Request RandomRequest(int32_t tokens, int32_t prompt_tokens, int32_t heads, uint32_t seed) {
@@ -229,7 +229,7 @@ inline absl::StatusOr<CheckResult> CheckRopeAfterLoad(const BackendOptions& back
   if (!plain.ok()) return plain.status();
   auto rotated = ThroughTheWindow(**cache, latents, true);
   if (!rotated.ok()) return rotated.status();
-  const std::vector<float> table = MakeRopeTable(128, kRopeBaseWindow);
+  const std::vector<float> table = MakeRopeTable(128, kWindowRope);
   std::vector<uint16_t> direct = latents;
   Rotate(absl::MakeSpan(direct), table);
   Rotate(absl::MakeSpan(*plain), table);

@@ -103,7 +103,7 @@ class Decoder {
     switch (in.kind) {
       case Kind::kAppend:
         in.wrong = static_cast<uint32_t>(bytes_.Next());
-        for (int32_t i = 1 + bytes_.Below(3); i > 0; --i) in.batch.push_back(Step());
+        for (int32_t i = bytes_.Below(4); i > 0; --i) in.batch.push_back(Step());
         return in;
       case Kind::kAllocate:
       case Kind::kProbe:
@@ -150,6 +150,7 @@ class Decoder {
 
   static void Options(int32_t byte, PrefixInstruction* in) {
     in->salt = byte % 4 == 0;
+    in->ids_ahead = byte % 3 == 0;
     in->priority = static_cast<Priority>(byte / 4 % 3);
     if (byte % 5 == 0) in->refeed.max_tokens = byte * 2;
     if (byte % 7 == 0) in->refeed.approximate_tokens = 1 + byte;

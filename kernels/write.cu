@@ -76,7 +76,10 @@ __device__ __forceinline__ void WriteRows(const WriteSegment& segment, int32_t c
   if constexpr (F == RowFormat::kBf16) {
     StoreBf16Packet(to.data, index, packet, live);
   } else {
-    const uint32_t largest = GroupMax<Shape::kGroupPackets>(LargestMagnitude(packet));
+    uint32_t largest = 0;
+    if constexpr (Shape::kHasScales) {
+      largest = GroupMax<Shape::kGroupPackets>(LargestMagnitude(packet));
+    }
     const GroupScale scale = MakeGroupScale<F>(
         index / Shape::kGroupPackets, static_cast<uint16_t>(largest), segment.pages.global_scale);
     const Packet codes = Encode<F>(index, packet, scale);
@@ -105,47 +108,43 @@ __global__ void __launch_bounds__(kThreads)
 
 using Kernel = void (*)(const WriteLaunch);
 
-template <RowFormat kLatent>
-Kernel KernelOf(RowFormat indexer) {
-  return indexer == RowFormat::kIndexerMxfp4 ? WriteKernel<kLatent, RowFormat::kIndexerMxfp4>
-                                             : WriteKernel<kLatent, RowFormat::kIndexerFp8>;
+constexpr uint32_t BitOf(RowFormat format) { return 1u << static_cast<int>(format); }
+
+// The kernel that knows kFormats, if those are all that a launch has, and otherwise `fallback`.
+template <RowFormat... kFormats>
+Kernel KernelFor(uint32_t formats, Kernel fallback) {
+  constexpr uint32_t kKnown = (BitOf(kFormats) | ...);
+  return (formats & ~kKnown) == 0 ? WriteKernel<kFormats...> : fallback;
 }
 
-bool IsIndexer(RowFormat format) { return LayoutOf(format).channels == kIndexerChannels; }
+// Kernels for layers that keep all their latent rows in one format, with either indexer key.
+template <RowFormat... kLatents>
+Kernel KernelForOneOf(uint32_t formats, Kernel fallback) {
+  ((fallback = KernelFor<kLatents, RowFormat::kIndexerMxfp4>(formats, fallback)), ...);
+  ((fallback = KernelFor<kLatents, RowFormat::kIndexerFp8>(formats, fallback)), ...);
+  return fallback;
+}
 
-// Layers that keep all their latent rows in one format have a kernel that knows it; other mixtures
-// share one.
+// A kernel that knows few formats needs few registers, so a launch gets the narrowest one: of one
+// latent format, of the two that DeepSeek-V4.1 has, or of all.
 Kernel ChooseKernel(const WriteParams& params) {
-  RowFormat latent = RowFormat::kFlashMlaV4;
-  RowFormat indexer = RowFormat::kIndexerFp8;
-  bool seen_latent = false;
-  bool seen_indexer = false;
-  bool mixed = false;
+  uint32_t formats = 0;
   for (int i = 0; i < params.num_segments; ++i) {
-    const RowFormat format = params.segments[i].pages.format;
-    RowFormat& kind = IsIndexer(format) ? indexer : latent;
-    bool& seen = IsIndexer(format) ? seen_indexer : seen_latent;
-    mixed = mixed || (seen && kind != format);
-    kind = format;
-    seen = true;
+    formats |= BitOf(params.segments[i].pages.format);
   }
-  if (mixed) {
-    return WriteKernel<RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
-                       RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41, RowFormat::kIndexerFp8,
-                       RowFormat::kIndexerMxfp4>;
-  }
-  switch (latent) {
-    case RowFormat::kBf16:
-      return KernelOf<RowFormat::kBf16>(indexer);
-    case RowFormat::kFp8PerToken:
-      return KernelOf<RowFormat::kFp8PerToken>(indexer);
-    case RowFormat::kNvfp4:
-      return KernelOf<RowFormat::kNvfp4>(indexer);
-    case RowFormat::kMxfp8V41:
-      return KernelOf<RowFormat::kMxfp8V41>(indexer);
-    default:
-      return KernelOf<RowFormat::kFlashMlaV4>(indexer);
-  }
+  Kernel kernel =
+      WriteKernel<RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
+                  RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41, RowFormat::kMxfp8V41Il,
+                  RowFormat::kNvfp4V41Il, RowFormat::kFp8PerTensor, RowFormat::kNvfp4Rope,
+                  RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4>;
+  kernel =
+      KernelFor<RowFormat::kMxfp8V41, RowFormat::kNvfp4, RowFormat::kIndexerMxfp4>(formats, kernel);
+  kernel = KernelFor<RowFormat::kMxfp8V41Il, RowFormat::kNvfp4V41Il, RowFormat::kIndexerMxfp4>(
+      formats, kernel);
+  return KernelForOneOf<RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
+                        RowFormat::kMxfp8V41, RowFormat::kMxfp8V41Il, RowFormat::kNvfp4V41Il,
+                        RowFormat::kFp8PerTensor, RowFormat::kNvfp4Rope, RowFormat::kFlashMlaV4>(
+      formats, kernel);
 }
 
 }  // namespace

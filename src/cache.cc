@@ -5,13 +5,18 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_format.h"
+#include "src/base/status_macros.h"
 #include "src/base/thread_pool.h"
+#include "src/plan/epoch.h"
 #include "src/store/rope_tables.h"
 
 namespace terrace {
 
 using internal::ThreadPool;
 
+// A thread may be in the ledger while another is in the store (cache.h): nothing here changes after
+// Create but what one of the two owns. The ledger's numbers may be read beside its calls.
 class Cache::Impl {
  public:
   explicit Impl(std::shared_ptr<Backend> owner) : backend(std::move(owner)) {}
@@ -24,48 +29,70 @@ class Cache::Impl {
   std::optional<internal::RopeTables> rope_tables;  // outlive the store, which borrows them
   std::unique_ptr<Ledger> ledger;
   std::unique_ptr<Store> store;
+  bool in_order = false;  // steps run before the next is appended: in_flight_plans is 0
+
+  // Errors: FailedPrecondition where a layer's call would not be of the last step.
+  absl::Status CheckLastPlanBegun() const;
 };
+
+absl::Status Cache::Impl::CheckLastPlanBegun() const {
+  const PlanHeader& step = store->step();
+  const bool begun = step.total_bytes > 0;
+  if (!in_order || !begun) return absl::OkStatus();  // the store says that nothing has begun
+  const uint64_t last = ledger->last_plan().value();
+  const uint32_t of_ledger = ledger->generation();
+  if (step.generation != of_ledger) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("plan %d, which began last, is of generation %d, and the ledger abandoned "
+                        "it: it is at plan %d of generation %d; begin a Snapshot(), then a step",
+                        step.number, step.generation, last, of_ledger));
+  }
+  if (step.kind == PlanKind::kSnapshot) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "what began last is a snapshot at plan %d, and the last plan is %d: begin a step behind it",
+        step.number, last));
+  }
+  if (step.number == last) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("the last plan is %d, and what began last is plan %d: Begin(plan %d) comes "
+                      "before the calls of its layers",
+                      last, step.number, last));
+}
 
 Cache::Cache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Cache::~Cache() = default;
 
 absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options) {
-  absl::StatusOr<CapacityPlan> capacity =
-      PlanCapacity({.model = options.model,
-                    .memory_bytes = options.memory_bytes,
-                    .limits = options.limits,
-                    .prefill_sequences = options.prefill_sequences,
-                    .prefix_reuse = options.prefix.enabled,
-                    .checkpoints = options.checkpoints,
-                    .in_flight_plans = options.in_flight_plans});
-  if (!capacity.ok()) return capacity.status();
-  absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options.backend);
-  if (!backend.ok()) return backend.status();
+  TERRACE_ASSIGN_OR_RETURN(CapacityPlan capacity,
+                           PlanCapacity({.model = options.model,
+                                         .memory_bytes = options.memory_bytes,
+                                         .limits = options.limits,
+                                         .prefill_sequences = options.prefill_sequences,
+                                         .prefix_reuse = options.prefix.enabled,
+                                         .checkpoints = options.checkpoints,
+                                         .in_flight_plans = options.in_flight_plans}));
+  TERRACE_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend(options.backend));
 
-  auto impl = std::make_unique<Impl>(*std::move(backend));
-  impl->capacity = *std::move(capacity);
+  auto impl = std::make_unique<Impl>(std::move(backend));
+  impl->capacity = std::move(capacity);
+  impl->in_order = options.in_flight_plans == 0;
+  const uint64_t epoch = options.epoch.has_value() ? *options.epoch : internal::NewEpoch();
   const Geometry& geometry = impl->capacity.geometry;
-  absl::StatusOr<std::unique_ptr<Store>> store =
-      Store::Create({.model = options.model, .geometry = geometry}, impl->backend);
-  if (!store.ok()) return store.status();
-  impl->store = *std::move(store);
+  TERRACE_ASSIGN_OR_RETURN(
+      impl->store,
+      Store::Create({.model = options.model, .geometry = geometry, .epoch = epoch}, impl->backend));
   // After the store: memory that cannot be had fails there, before the ledger counts its blocks.
-  absl::StatusOr<std::unique_ptr<Ledger>> ledger =
-      Ledger::Create({.geometry = geometry,
-                      .epoch = options.epoch,
-                      .in_flight_plans = options.in_flight_plans,
-                      .prefix = options.prefix});
-  if (!ledger.ok()) return ledger.status();
-  impl->ledger = *std::move(ledger);
+  TERRACE_ASSIGN_OR_RETURN(impl->ledger, Ledger::Create({.geometry = geometry,
+                                                         .epoch = epoch,
+                                                         .in_flight_plans = options.in_flight_plans,
+                                                         .prefix = options.prefix}));
 
   ThreadPool threads(std::max<int>(std::thread::hardware_concurrency(), 1));
-  absl::StatusOr<internal::RopeTables> rope_tables = internal::RopeTables::Create(
-      options.model, geometry.max_context_tokens, *impl->backend, threads);
-  if (!rope_tables.ok()) return rope_tables.status();
-  impl->rope_tables.emplace(*std::move(rope_tables));
-  if (absl::Status status = impl->store->SetRopeTables(impl->rope_tables->views()); !status.ok()) {
-    return status;
-  }
+  TERRACE_ASSIGN_OR_RETURN(internal::RopeTables rope_tables,
+                           internal::RopeTables::Create(options.model, geometry.max_context_tokens,
+                                                        *impl->backend, threads));
+  impl->rope_tables.emplace(std::move(rope_tables));
+  TERRACE_RETURN_IF_ERROR(impl->store->SetRopeTables(impl->rope_tables->views()));
   return std::unique_ptr<Cache>(new Cache(std::move(impl)));
 }
 
@@ -111,49 +138,59 @@ std::vector<PrefixEvent> Cache::TakeEvents() { return impl_->ledger->TakeEvents(
 PrefixFigures Cache::prefix_figures() const { return impl_->ledger->prefix_figures(); }
 absl::StatusOr<Plan> Cache::Snapshot() const { return impl_->ledger->Snapshot(); }
 absl::StatusOr<SequenceInfo> Cache::Info(SequenceId id) const { return impl_->ledger->Info(id); }
-PoolUse Cache::Use(int pool) const { return impl_->ledger->Use(pool); }
+absl::StatusOr<PoolUse> Cache::Use(PoolIndex pool) const { return impl_->ledger->Use(pool); }
 int32_t Cache::num_sequences() const { return impl_->ledger->num_sequences(); }
 PlanNumber Cache::last_plan() const { return impl_->ledger->last_plan(); }
+uint64_t Cache::epoch() const { return impl_->ledger->epoch(); }
+uint32_t Cache::generation() const { return impl_->ledger->generation(); }
 
 absl::Status Cache::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
   return impl_->store->Begin(plan, stream, padded_token_rows);
 }
 
 absl::Status Cache::Write(int layer, const LayerRows& rows, Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->Write(layer, rows, stream);
 }
 
 absl::Status Cache::Compress(int layer, const CompressInputs& inputs, Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->Compress(layer, inputs, stream);
 }
 
 absl::Status Cache::TranslateTopK(int layer, const Queries& queries, const TopK& top_k,
                                   const SlotsOut& out, Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->TranslateTopK(layer, queries, top_k, out, stream);
 }
 
 absl::Status Cache::TranslateVisible(int layer, const Queries& queries, int32_t max_entries,
                                      const SlotsOut& out, Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->TranslateVisible(layer, queries, max_entries, out, stream);
 }
 
 absl::Status Cache::TranslateWindow(int layer, const Queries& queries, const SlotsOut& out,
                                     Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->TranslateWindow(layer, queries, out, stream);
 }
 
 absl::Status Cache::GatherTopK(int layer, const Queries& queries, const TopK& top_k,
                                const RowsOut& out, Stream stream, PlaneKind plane) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->GatherTopK(layer, queries, top_k, out, stream, plane);
 }
 
 absl::Status Cache::GatherVisible(int layer, const Queries& queries, int32_t max_entries,
                                   const RowsOut& out, Stream stream, PlaneKind plane) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->GatherVisible(layer, queries, max_entries, out, stream, plane);
 }
 
 absl::Status Cache::GatherWindow(int layer, const Queries& queries, const RowsOut& out,
                                  Stream stream) {
+  TERRACE_RETURN_IF_ERROR(impl_->CheckLastPlanBegun());
   return impl_->store->GatherWindow(layer, queries, out, stream);
 }
 

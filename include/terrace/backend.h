@@ -66,17 +66,21 @@ class Backend {
   // Zero-filled, 256-byte aligned, ready for every stream. Released by Free; BackendBuffer does it
   // by itself (backend_buffer.h). Waits for `stream`, so it cannot be captured.
   // Errors: ResourceExhausted with the size asked for and, of the system's memory, what is free;
-  // InvalidArgument for a negative size.
+  // InvalidArgument for a size that is negative or beyond any address space.
   virtual absl::StatusOr<void*> Allocate(int64_t bytes, Stream stream) = 0;
-  // Once the work enqueued on `stream` so far is done with `memory`. Accepts null.
+  // Once the work enqueued on `stream` so far is done with `memory`. Null, and what is none of the
+  // backend's any more, is left alone.
   virtual void Free(void* memory, Stream stream) = 0;
 
   // Copies host bytes through a ring of staging buffers: `from` may be reused as soon as the call
   // returns, and the staged bytes outlive the copy. Waits only where the ring is full of copies
-  // that have not run yet.
+  // that have not run yet. Of 0 bytes, nothing.
+  // Errors: InvalidArgument for a null address, or a size as Allocate's; nothing was enqueued then.
+  // FailedPrecondition on a stream that is being captured. Otherwise the device's.
   virtual absl::Status Upload(void* to, const void* from, int64_t bytes, Stream stream) = 0;
 
   // Copies to the host and waits. For tests and tools.
+  // Errors: as Upload.
   virtual absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) = 0;
   virtual absl::Status Synchronize(Stream stream) = 0;
 

@@ -10,13 +10,24 @@
 // limits.max_context_tokens positions, so 512 MiB for DeepSeek-V4-Flash's full 1,048,576. Lower the
 // limit where sequences are shorter.
 //
-// Thread-safe: no.
+// Order: with in_flight_plans 0 a step is appended, begun and run before the next is appended. So
+// Write, Compress, Translate... and Gather... are a FailedPrecondition while the last plan that was
+// appended is not the last that was begun: they would write the rows of the step before, or none.
+// That is so after Append, after Begin(snapshot) alone and after Abandon. An engine that appends
+// ahead of the layers sets in_flight_plans, and sees to the order itself. The replay of a CUDA graph
+// calls nothing here: it runs the step that was begun last, whichever it is.
+//
+// Thread-safe: the two sides are. One thread may be in a call of the scheduler's side while another
+// is in a call of the worker's side; on each side one call at a time. What they share is atomic or
+// never changes. Where the scheduler appends while the worker is in an earlier plan, in_flight_plans
+// is above 0; with 0 an Append or Abandon in the middle of a step has the rest of its layers refused.
 
 #ifndef TERRACE_CACHE_H_
 #define TERRACE_CACHE_H_
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -36,9 +47,10 @@ struct CacheOptions {
   int64_t memory_bytes = 0;
   Limits limits = {};
   BackendOptions backend = {};
-  // LedgerOptions: plans that may be unretired, and what tells this cache's plans from another's.
+  // LedgerOptions: plans that may be unretired, and what tells this cache's plans from another's
+  // (none: an epoch that differs by itself).
   int32_t in_flight_plans = 0;
-  uint64_t epoch = 1;
+  std::optional<uint64_t> epoch = std::nullopt;
   PrefixOptions prefix = {};
   // CapacityRequest: sequences that are charged a prefill step's windows (0 = max_sequences), and
   // checkpoints of prefixes that no live sequence uses (-1 = an eighth of the rest).
@@ -74,9 +86,11 @@ class Cache {
   PrefixFigures prefix_figures() const;
   absl::StatusOr<Plan> Snapshot() const;
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
-  PoolUse Use(int pool) const;  // REQUIRES: 0 <= pool < num_pools
+  absl::StatusOr<PoolUse> Use(PoolIndex pool) const;
   int32_t num_sequences() const;
   PlanNumber last_plan() const;
+  uint64_t epoch() const;
+  uint32_t generation() const;
 
   // ---- Worker side (store.h).
 

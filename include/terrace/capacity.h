@@ -18,6 +18,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -29,7 +30,7 @@ namespace terrace {
 
 struct CapacityRequest {
   ModelSpec model;
-  int64_t memory_bytes = 0;
+  int64_t memory_bytes = 0;  // of one store with all layers; a worker of some takes WorkerBytes
   Limits limits = {};
   // Sequences whose last step may be a prefill piece. Each is charged the old and the new window
   // (or, with store_whole_chunk, the piece): it keeps both until it is appended to again.
@@ -89,6 +90,64 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request);
 // full pools hold (a sequence takes whole chunks).
 int64_t SequencesThatFit(const CapacityPlan& plan, int64_t context_tokens);
 
+// What ends the number of sequences of one length.
+enum class FitBound : int32_t { kMaxContext = 0, kMaxSequences = 1, kMemory = 2 };
+
+// "max_context_tokens", "max_sequences" or "memory".
+std::string_view FitBoundName(FitBound bound);
+
+// Settings of a CapacityRequest that take memory from sequences, and where they take least of it.
+enum class CapacitySetting : int32_t {
+  kMaxSequences = 0,      // another number of sequences, and nothing else
+  kPrefillSequences = 1,  // 1
+  kCheckpoints = 2,       // 0
+  kPrefixReuse = 3,       // false
+  kInFlightPlans = 4,     // 0
+  kMaxDrafts = 5,         // 0
+  kWholeChunk = 6,        // false
+  kMaxContext = 7,        // the context that is asked about
+  kAll = 8,               // all of them at once: the most sequences that there can be
+};
+
+// The field's name, such as "prefill_sequences"; "all" of kAll.
+std::string_view CapacitySettingName(CapacitySetting setting);
+
+// How many sequences fit if max_sequences is that number and `setting` takes least.
+struct FitChoice {
+  CapacitySetting setting = CapacitySetting::kMaxSequences;
+  int32_t sequences = 0;
+};
+
+// How many sequences of one length fit, and what would make them more.
+struct ContextFit {
+  int64_t context_tokens = 0;
+  int64_t sequences = 0;  // with the request as it is
+  FitBound bound = FitBound::kMemory;
+  // Of settings that can still take less, in order; kMaxSequences is the first, kAll the last.
+  std::vector<FitChoice> choices = {};
+};
+
+// Errors: InvalidArgument as PlanCapacity. Memory that is too small for the request as it is is
+// none: 0 sequences fit then, and the choices say with what more do.
+// Cost: some hundred times PlanCapacity.
+absl::StatusOr<ContextFit> FitContext(const CapacityRequest& request, int64_t context_tokens);
+
+// The largest max_sequences with which so many sequences of `context_tokens` tokens fit, all else
+// being as in `request`; 0 where not one does. No max_sequences holds more of them.
+// prefill_sequences counts as at most that number.   Errors: as FitContext.
+absl::StatusOr<int32_t> MostSequences(const CapacityRequest& request, int64_t context_tokens);
+
+// `request` with what `choice` says: PlanCapacity then holds that many sequences of
+// `context_tokens` tokens.
+CapacityRequest WithChoice(const CapacityRequest& request, const FitChoice& choice,
+                           int64_t context_tokens);
+
+// Bytes of the store of a worker that holds `layers` of the model: its layers' part of every block,
+// and all tables. memory_bytes is what one store of all layers takes; workers that share a model by
+// layers need no more than this each, of one and the same plan.
+// Errors: InvalidArgument for layers that the model has not, or none.
+absl::StatusOr<int64_t> WorkerBytes(const CapacityPlan& plan, LayerRange layers);
+
 // The contexts that tables and JSON answer for: 4K, 32K, 128K and 1M tokens.
 inline constexpr std::array<int64_t, 4> kQuotedContexts = {4 << 10, 32 << 10, 128 << 10, 1 << 20};
 
@@ -96,8 +155,9 @@ inline constexpr std::array<int64_t, 4> kQuotedContexts = {4 << 10, 32 << 10, 12
 int64_t TableBytes(const Geometry& geometry);
 
 // A table for people: a line a pool (blocks, bytes a block, useful, padding), then the sums and
-// what they hold.
-std::string ToTable(const CapacityPlan& plan);
+// what they hold. Columns that are wider than `columns` in all follow in a second table; 0 = any
+// width. `with_fits`: how many sequences fit of kQuotedContexts.
+std::string ToTable(const CapacityPlan& plan, int columns = 0, bool with_fits = true);
 
 }  // namespace terrace
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "terrace/ids.h"
 #include "terrace/limits.h"
 #include "terrace/pool_kinds.h"
 
@@ -55,11 +56,12 @@ static_assert(std::is_trivially_copyable_v<Geometry> && sizeof(Geometry) == 48 +
 uint64_t Fingerprint(const Geometry& geometry);
 
 // Most entry rows that one step can close in `pool`: a row for each token (window pool) or for each
-// `ratio` tokens, and one more for each sequence that a boundary falls on.
-int64_t MaxEntryRows(const Geometry& geometry, int pool);
+// `ratio` tokens, and one more for each sequence that a boundary falls on. 0 for a pool that holds
+// no rows, and for one that the geometry has not.
+int64_t MaxEntryRows(const Geometry& geometry, PoolIndex pool);
 
-// Index of the state pool of CSA layers, whose rows checkpoints keep, or -1.
-int CsaStatePool(const Geometry& geometry);
+// The state pool of CSA layers, whose rows checkpoints keep, or kNoPool.
+PoolIndex CsaStatePool(const Geometry& geometry);
 
 // Window blocks that one checkpoint keeps: those of the window_tokens - 1 rows before a chunk's
 // end. 0 without a window pool.

@@ -34,6 +34,10 @@ class StrongId {
 // A block of one pool: 0 .. capacity - 1. The pool is known from the context.
 using BlockId = StrongId<struct BlockIdTag, int32_t>;
 
+// A pool of a model: 0 .. num_pools - 1, its place in ModelSpec::pools and Geometry::pools.
+using PoolIndex = StrongId<struct PoolIndexTag, int32_t>;
+inline constexpr PoolIndex kNoPool{-1};
+
 // The number of a plan: 1 for a ledger's first, then one more each.
 using PlanNumber = StrongId<struct PlanNumberTag, uint64_t>;
 

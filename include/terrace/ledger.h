@@ -1,20 +1,22 @@
 // Ledger is the bookkeeping of a cache: which sequence owns which blocks of which pool. It decides;
 // what it decided leaves it as a Plan. It includes no CUDA, knows no address, never waits for a
-// device and is deterministic.
+// device and is deterministic, but for an epoch that is not given.
 //
 //   AllocateSequence -> { Append -> (run the step) -> Commit [-> Truncate] }* -> FreeSequence
 //
 // Tokens. `length` counts a sequence's rows: tokens fed by Append. `known` counts its token ids:
 // the prompt's, then those of Commit, in order, possibly steps later. Settled are tokens that have
 // a row and a final id: min(length, known). The last sampled token is known and has no row until it
-// is fed.
+// is fed. So ids run at most one ahead of the rows, but for a prompt's, unless the sequence was
+// allocated with `ids_ahead`. A sequence of max_context_tokens rows is at its end: known may be one
+// more, and no step takes it.
 //
 // Drafts. The last `drafts` rows of a step may be taken back. Before the sequence is appended to
 // again each must be settled by Commit or taken back by Truncate. With k of d drafts accepted:
 // Truncate(length - (d - k)), then Commit the accepted ids and the one sampled after them.
 //
-// Thread-safe: no; one scheduler thread owns a ledger. Concurrent Probe calls with no other call
-// are safe.
+// Thread-safe: no; one call at a time, on any thread. Concurrent Probe calls with no other call are
+// safe; last_plan, epoch and generation are beside any call. A ledger shares nothing with a store.
 
 #ifndef TERRACE_LEDGER_H_
 #define TERRACE_LEDGER_H_
@@ -40,8 +42,9 @@ namespace terrace {
 
 struct LedgerOptions {
   Geometry geometry;
-  // Tells this ledger's plans from those of another run; any number.
-  uint64_t epoch = 1;
+  // Tells this ledger's plans from those of all others. None: one that differs by itself. With one
+  // that is given, the bytes of all plans follow from the calls alone.
+  std::optional<uint64_t> epoch = std::nullopt;
   // Most plans that may be unretired. 0: all stores run stream-ordered on one stream, Retire is not
   // called (but for MatchPolicy::kRetired), and a block is free for reuse as soon as nobody owns it.
   // Above 0: a block that an
@@ -49,20 +52,36 @@ struct LedgerOptions {
   int32_t in_flight_plans = 0;
   PrefixOptions prefix = {};
   // For tests: called before blocks of a pool are taken; true acts as if that pool were short.
-  std::function<bool(int pool)> inject_shortage = {};
+  std::function<bool(PoolIndex pool)> inject_shortage = {};
 };
 
 struct SequenceRequest {
   absl::Span<const int32_t> tokens;  // the prompt's ids; may be empty
   // Prefixes are shared only under equal bytes: tenant, adapter, model version.
   absl::string_view salt = {};
-  // ChunkDigests(salt, tokens, chunk_tokens) if the caller kept them; empty: computed here. Only to
-  // save time: wrong ones find nothing.
+  // What tokens mean beside their ids. A chunk is shared where salt, ids and the ranges that touch it
+  // are equal: begin, end and key, compared byte by byte. So a match ends before another picture. A
+  // range that goes on as the sequence does, as an adapter's, has no end.
+  absl::Span<const KeyRange> key_ranges = {};
+  // Positions where a checkpoint is to stay whatever the policy, but under CheckpointPolicy::None: the
+  // ends of a system prompt, a tool's text, a document that others will share. Each counts rounded
+  // down to whole chunks. The first who feeds it leaves it, so that the second saves all before it.
+  absl::Span<const int32_t> marks = {};
+  // ChunkDigests(salt, tokens, chunk_tokens, key_ranges) if the caller kept them; empty: computed
+  // here. Only to save time: wrong ones find nothing.
   absl::Span<const ChunkDigest> digests = {};
   RefeedLimits refeed = {};
   // Of the chunks and checkpoints that the sequence uses, when nobody uses them any more.
   Priority priority = Priority::kNormal;
-  int64_t time_to_live_ms = 0;  // by the ledger's clock (SetTime), after the last use; 0 = no limit
+  // By the ledger's clock (SetTime), after the last use; 0 = no limit. One that ends beyond the
+  // clock's last number never expires.
+  int64_t time_to_live_ms = 0;
+  // It was served before and preempted: what it finds is mostly its own. PrefixFigures count it
+  // apart, so that the hit rate is that of new requests.
+  bool returning = false;
+  // Commit may give ids of tokens that are fed later, as a user's next turn. Otherwise ids that are
+  // more than one ahead of the rows are taken for a mistake.
+  bool ids_ahead = false;
 };
 
 // A new sequence, and where to go on: feed tokens from position `length` on.
@@ -105,7 +124,7 @@ struct SequenceInfo {
 
 // A step or sequence that did not fit. Attached to the status; nothing has changed.
 struct Shortage {
-  int32_t pool = 0;
+  PoolIndex pool;
   int32_t missing_blocks = 0;
   bool retry_later = false;  // false: larger than the pool, waiting never helps
 };
@@ -159,14 +178,20 @@ class Ledger {
   // Feeds a batch of any mix of prefill pieces, decodes and decodes with drafts. Releases what the
   // windows left, takes the blocks that the new rows need, and says so in the plan. All or nothing
   // over all sequences and pools. The batch's order is the order of the plan's sequences and rows.
+  // An empty batch is a step of no sequence: its plan counts, runs and retires like any other. An
+  // idle rank begins it and replays its graph, and graphs are warmed up with it.
   // Errors: ResourceExhausted (wait and retry) or OutOfRange (never fits), both with a Shortage;
-  // NotFound for a stale or unknown id; InvalidArgument for a duplicate, an empty batch, counts
-  // beyond the limits; FailedPrecondition for undecided drafts or too many unretired plans.
+  // NotFound for a stale or unknown id; InvalidArgument for a duplicate, counts beyond the limits;
+  // FailedPrecondition for undecided drafts or too many unretired plans.
   // Cost: O(batch + blocks), whatever the number of tokens.
   absl::StatusOr<Plan> Append(absl::Span<const StepRequest> batch);
 
-  // Gives the next token ids, in order.
-  // Errors: NotFound; InvalidArgument beyond max_context_tokens.
+  // Gives the next token ids, in order. The id sampled after the last row of the longest context is
+  // known too: max_context_tokens rows, and one id more, which is never fed. So what follows a
+  // step, its accepted drafts and one sampled id, can always be committed.
+  // Errors: NotFound; InvalidArgument beyond max_context_tokens + 1 ids; FailedPrecondition for ids
+  // that make `known` more than `length` + 1, without SequenceRequest::ids_ahead. Of a sequence that
+  // Abandon or Distrust sent back, the rows that it had count: ids of steps that ran may still come.
   absl::Status Commit(SequenceId id, absl::Span<const int32_t> tokens);
 
   // Takes back rows from `length` on: drafts of the last step that are not settled.
@@ -208,8 +233,8 @@ class Ledger {
   // the next plan was to make. Affected are the named and all that have something that goes.
   // Generation and plans go on, and no store begins a snapshot.
   //
-  // A copy leaves no trace: forks made beyond `from` are to be named too, and after ClearPrefixes all
-  // that attached what goes. What a fork published that is freed by now goes only where it is below
+  // A copy leaves no trace: forks made beyond `from` are to be named too, those also of whoever
+  // computed what a named one attached, and after ClearPrefixes all that attached what goes. What a fork published that is freed by now goes only where it is below
   // a chunk of the named; ClearPrefixes forgets the rest.
   // Errors: NotFound; InvalidArgument for `from` outside 0..length. Nothing has changed then.
   // Cost: as Abandon.
@@ -232,9 +257,12 @@ class Ledger {
   absl::StatusOr<Plan> Snapshot() const;
 
   absl::StatusOr<SequenceInfo> Info(SequenceId id) const;
-  PoolUse Use(int pool) const;  // REQUIRES: 0 <= pool < num_pools
+  // Errors: InvalidArgument for a pool that the geometry has not.
+  absl::StatusOr<PoolUse> Use(PoolIndex pool) const;
   int32_t num_sequences() const;
   PlanNumber last_plan() const;
+  uint64_t epoch() const;       // of all its plans
+  uint32_t generation() const;  // of the next plan: 1, and one more for each Abandon
   const Geometry& geometry() const;
 
   // Walks everything and CHECKs the numbered invariants of every part.

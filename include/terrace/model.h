@@ -12,7 +12,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "terrace/formats/rope_spec.h"
 #include "terrace/formats/row_format.h"
+#include "terrace/ids.h"
 #include "terrace/pool_kinds.h"
 
 namespace terrace {
@@ -42,8 +44,10 @@ struct PoolSpec {
   // A power of two; full pools: chunk_tokens / ratio, overlap and state pools 1.
   int32_t entries_per_block = 0;
   PoolLayout layout = PoolLayout::kBlockMajor;
-  int64_t page_align = 32;    // bytes, a multiple of 16 that divides block_align
-  int64_t block_align = 576;  // bytes, a multiple of 16: FlashMLA's multiple for the V4 row
+  int64_t page_align = 32;  // bytes, a multiple of 16 that divides block_align
+  // Bytes, a multiple of 16, and of the row in formats that have scales behind each row's data. 576
+  // is FlashMLA's multiple for the V4 row.
+  int64_t block_align = 576;
 
   friend bool operator==(const PoolSpec&, const PoolSpec&) = default;
 };
@@ -63,17 +67,6 @@ struct LayerSpec {
   int32_t rope = 0;              // index into ModelSpec::ropes
 
   friend bool operator==(const LayerSpec&, const LayerSpec&) = default;
-};
-
-// Angles of the rotation: base, and YaRN scaling if factor > 1 (no magnitude factor).
-struct RopeSpec {
-  double base = 10000;
-  double yarn_factor = 1;
-  double yarn_original_length = 65536;
-  double yarn_beta_fast = 32;
-  double yarn_beta_slow = 1;
-
-  friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
 };
 
 struct ModelSpec {
@@ -118,7 +111,9 @@ struct LayeredModelOptions {
   int32_t top_k = 512;
   PoolLayout layout = PoolLayout::kBlockMajor;
   int64_t page_align = 32;
-  int64_t block_align = 0;  // 0 = 576 (512 with a V4.1 format), made a multiple of page_align
+  // 0 = what readers of the latent format ask for (docs/formats.md section 1), made a multiple of
+  // page_align.
+  int64_t block_align = 0;
 };
 
 // Pools "swa", then one per distinct ratio, ascending: "c1", "c2", "csa" (4), "hca" (128), then
@@ -145,20 +140,20 @@ absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name);
 // Cost: O(layers).
 absl::Status ValidateModel(const ModelSpec& model);
 
-// Index of the window pool, or -1; of the overlap pool, or -1; of the state pool of a ratio, or -1.
-int WindowPool(const ModelSpec& model);
-int OverlapPool(const ModelSpec& model);
-int StatePool(const ModelSpec& model, int32_t ratio);
+// The window pool, the overlap pool, the state pool of a ratio; kNoPool where the model has none.
+PoolIndex WindowPool(const ModelSpec& model);
+PoolIndex OverlapPool(const ModelSpec& model);
+PoolIndex StatePool(const ModelSpec& model, int32_t ratio);
 
-// Index of the full pool that layer `layer` reads or writes, or -1 if it has a window alone.
-// REQUIRES: 0 <= layer < model.layers.size().
-int FullPool(const ModelSpec& model, int layer);
+// The full pool that layer `layer` reads or writes; kNoPool if it has a window alone, and for a
+// layer that the model has not.
+PoolIndex FullPool(const ModelSpec& model, int layer);
 
 // "window", "full", "overlap" or "state".
 absl::string_view PoolKindName(PoolKind kind);
 
-// How many layers of `layers` write to `pool`: whose pages it holds.
-int CountLayers(const ModelSpec& model, int pool, LayerRange layers);
+// How many layers of `layers` write to `pool`: whose pages it holds. 0 for a pool the model has not.
+int CountLayers(const ModelSpec& model, PoolIndex pool, LayerRange layers);
 
 }  // namespace terrace
 

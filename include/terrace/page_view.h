@@ -29,7 +29,7 @@ struct PoolPages {
   int64_t copy_bytes = 0;    // one block is `copy_pieces` pieces of copy_bytes, layer_stride apart
   int32_t copy_pieces = 0;
   int64_t plane_offset[kMaxPlanes] = {};
-  int64_t page_bytes[kMaxPlanes] = {};        // useful: data rows + scale rows
+  int64_t page_bytes[kMaxPlanes] = {};        // useful: data rows and scale rows
   int64_t useful_bytes_per_block = 0;         // over all rows and planes
   int64_t page_padding_bytes_per_block = 0;   // pages rounded up to page_align
   int64_t block_padding_bytes_per_block = 0;  // the rest up to what a block reserves
@@ -43,8 +43,13 @@ struct PoolPages {
 // hold; it has no rows and no format.
 //
 //   page of slot s:      page = base + (s / entries) * block_stride
-//   data row of slot s:  page + (s % entries) * data_bytes
-//   scale row of slot s: page + entries * data_bytes + (s % entries) * scale_bytes
+//   data row of slot s:  page + (s % entries) * data_stride
+//   scale row of slot s: page + scale_offset + (s % entries) * scale_stride
+//
+// Split formats have all data rows first: data_stride is data_bytes, scale_stride is scale_bytes,
+// and scale_offset is entries * data_bytes. In interleaved formats both strides are the bytes of a
+// row, scale_offset is data_bytes, and block_stride is a multiple of the row: slot s lies at
+// base + (s / entries) * block_stride + (s % entries) * data_stride.
 struct PageView {
   void* base = nullptr;
   int64_t block_stride = 0;  // bytes
@@ -54,6 +59,9 @@ struct PageView {
   RowFormat format = RowFormat::kBf16;
   int32_t data_bytes = 0;   // of a row
   int32_t scale_bytes = 0;  // of a row
+  int32_t data_stride = 0;  // bytes between the data rows of neighbouring slots of a page
+  int32_t scale_stride = 0;
+  int64_t scale_offset = 0;  // bytes from a page's start to its first scale row
 };
 
 }  // namespace terrace

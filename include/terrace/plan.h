@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -22,6 +23,8 @@ class PlanBuilder;
 
 using internal::PlanBuilder;
 
+// A plan that was moved from has no bytes: its header is all zeros, its lists are empty, and no
+// store begins it.
 // Thread-safe: const calls are.
 class Plan {
  public:
@@ -35,19 +38,28 @@ class Plan {
   // Cost: O(bytes), and O(n log n) for n copies or n patches that are not in order.
   static absl::StatusOr<Plan> Parse(absl::Span<const std::byte> bytes, const Geometry& geometry);
 
-  Plan(Plan&&) = default;
-  Plan& operator=(Plan&&) = default;
+  Plan(Plan&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  Plan& operator=(Plan&& other) noexcept {
+    bytes_ = std::exchange(other.bytes_, {});
+    return *this;
+  }
   Plan(const Plan&) = default;
   Plan& operator=(const Plan&) = default;
 
   absl::Span<const std::byte> bytes() const { return absl::MakeConstSpan(bytes_); }
 
-  const PlanHeader& header() const { return *reinterpret_cast<const PlanHeader*>(bytes_.data()); }
+  const PlanHeader& header() const {
+    return bytes_.empty() ? kNoHeader : *reinterpret_cast<const PlanHeader*>(bytes_.data());
+  }
   PlanNumber number() const { return PlanNumber(header().number); }
   bool is_snapshot() const { return header().kind == PlanKind::kSnapshot; }
 
   absl::Span<const SequenceStep> sequences() const;
   absl::Span<const CheckpointRecord> checkpoints() const;
+  // Of them, the first ones are of positions that earlier steps reached.
+  int32_t num_settled_checkpoints() const {
+    return sequences().empty() ? header().num_checkpoints : sequences()[0].checkpoint_begin;
+  }
   absl::Span<const RestoreRecord> restores() const;
   absl::Span<const BlockPatch> patches() const;
   absl::Span<const BlockCopy> copies() const;
@@ -55,7 +67,14 @@ class Plan {
  private:
   friend class internal::PlanBuilder;
   explicit Plan(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {}
+  // `count` records from byte `offset` on.
+  template <typename Record>
+  absl::Span<const Record> Records(int64_t offset, int32_t count) const {
+    if (count == 0) return {};
+    return {reinterpret_cast<const Record*>(bytes_.data() + offset), static_cast<size_t>(count)};
+  }
 
+  static constexpr PlanHeader kNoHeader = {};
   std::vector<std::byte> bytes_;
 };
 

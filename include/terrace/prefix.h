@@ -92,15 +92,25 @@ struct PrefixEvent {
 };
 
 // Sums since the ledger was made. Plain counts; the lines that add up say so.
+//
+// A request counts when its first step is made: one that waits for room, however often it is
+// allocated and freed, counts once. One that returns after a preemption (SequenceRequest::returning)
+// finds what it left itself, and is counted apart.
 struct PrefixFigures {
-  int64_t lookups = 0;         // sequences allocated with at least one whole chunk that could match
+  int64_t lookups = 0;         // new requests with at least one whole chunk that could match
   int64_t hits = 0;            // of them, those that matched
-  int64_t prompt_tokens = 0;   // of all sequences allocated
+  int64_t prompt_tokens = 0;   // of all new requests
   int64_t matched_tokens = 0;  // = resumed + skipped + refed
   int64_t resumed_tokens = 0;
   int64_t skipped_tokens = 0;
   int64_t refed_tokens = 0;
   int64_t saved_tokens() const { return matched_tokens - refed_tokens; }
+
+  int64_t returns = 0;  // requests that came back after a preemption
+  int64_t return_hits = 0;
+  int64_t return_prompt_tokens = 0;
+  int64_t return_matched_tokens = 0;
+  int64_t return_refed_tokens = 0;
 
   int64_t stored_chunks = 0;     // = indexed_chunks + evicted + expired + cleared + lost
   int64_t duplicate_chunks = 0;  // settled when an equal one was stored already

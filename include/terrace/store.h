@@ -9,15 +9,17 @@
 //
 // Stream: every call is ordered on the caller's stream; none synchronizes or allocates. One stream
 // at a time.
-// Thread-safe: no.
-// Errors: InvalidArgument for a layer, plane, pitch, alignment or pointer that cannot be; nothing
-// was enqueued then. Bad values on the device are skipped and counted (ReadCounters).
+// Thread-safe: no; one call at a time, over all stores of one backend. A store shares nothing with a
+// ledger, whose calls may run beside its own.
+// Errors: InvalidArgument for a layer, plane, count, pitch, alignment or pointer that cannot be;
+// nothing was enqueued then. Bad values on the device are skipped and counted (ReadCounters).
 
 #ifndef TERRACE_STORE_H_
 #define TERRACE_STORE_H_
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -41,6 +43,8 @@ struct StoreOptions {
   ModelSpec model;
   Geometry geometry;
   LayerRange layers = {};  // count 0 = all
+  // Ledger::epoch() of the ledger to follow; none: that of the first plan that it begins.
+  std::optional<uint64_t> epoch = std::nullopt;
 };
 
 // bf16 rows in the backend's memory, 16-byte aligned. Shape: [rows, channels].
@@ -87,8 +91,8 @@ struct CompressInputs {
   int32_t capacity = 0;
 };
 
-// Which token rows of the step ask. Null and 0: all of them, in order. A row outside the step asks
-// for nothing.
+// Which token rows of the step ask, at most max_step_tokens. Null and 0: all of them, in order. A
+// row outside the step asks for nothing.
 struct Queries {
   const int32_t* token_rows = nullptr;  // [count] in the backend's memory
   int32_t count = 0;
@@ -140,7 +144,8 @@ class Store {
   // Needed before rows are rotated.
   absl::Status SetRopeTables(absl::Span<const RopeTableView> tables);
 
-  // NVFP4's global scale of a layer's latent rows; 1 until set. None in the overlap pool.
+  // The global scale of a layer's latent rows, in formats that have one (HasGlobalScale); 1 until
+  // set. None in the overlap pool.
   // Errors: FailedPrecondition once that layer's pool was written; InvalidArgument unless finite
   // and above 0.
   absl::Status SetGlobalScale(int layer, PoolKind pool, float scale);
@@ -148,13 +153,14 @@ class Store {
   // Makes `plan` the current step: uploads it, patches the block tables, copies blocks, expands the
   // rows. Once a plan, in order of number. padded_token_rows: rows up to it read as "no token", for
   // batches padded to a captured size.
-  // Errors: InvalidArgument for a plan of another geometry or one seen before; FailedPrecondition
-  // for another epoch or where plans are missing in between: ask the ledger for a Snapshot(), begin
-  // that, then the step that it was taken at or the next. FailedPrecondition too for a step of
-  // another generation, and for an older one's snapshot: plans were abandoned (Ledger::Abandon), so
-  // the next to begin is a newer snapshot. Nothing was enqueued then. Any other error is the
-  // backend's, in the middle of the work: from then on every call that would enqueue something is a
-  // FailedPrecondition, until a Snapshot() is begun.
+  // Errors: InvalidArgument for a plan that was moved from, of another geometry, or seen before.
+  // FailedPrecondition for another epoch or where plans are missing in between: ask the ledger for a
+  // Snapshot(), begin that, then the step that it was taken at or the next. FailedPrecondition too
+  // for a step of another generation, and for an older one's snapshot: plans were abandoned
+  // (Ledger::Abandon), so the next to begin is a newer snapshot. And for a step that was begun and
+  // compressed before, also behind a snapshot: Compress folds in place. Nothing was enqueued then.
+  // Any other error is the backend's, in the middle of the work: from then on every call that would
+  // enqueue something is a FailedPrecondition, until a Snapshot() is begun.
   absl::Status Begin(const Plan& plan, Stream stream, int32_t padded_token_rows = 0);
 
   // Rotates, quantizes and scatters the rows of one layer in one launch.
@@ -171,7 +177,8 @@ class Store {
 
   // Makes the entries that close in the step of the model's kv and scores, in one launch: pools,
   // norms, rotates, quantizes and stores them in the layer's full pool. Brings the sequences' state
-  // up to date for the next step. Once a layer and step, for models with state pools
+  // up to date for the next step. Once a layer and step, or the sequences' state is stale and
+  // counted (Counters::stale_states), for models with state pools
   // (docs/formats.md section 5); others write finished entries. Prefill pieces, drafts and
   // rejections never change a bit of the result.
   // Errors: InvalidArgument too for a layer without a state pool; nothing was enqueued then.

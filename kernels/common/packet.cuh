@@ -151,11 +151,15 @@ template <RowFormat F>
 __device__ __forceinline__ void StoreCodes(uint8_t* data, int index, const Packet& codes) {
   using Shape = RowShape<F>;
   uint8_t* to = data + Shape::PacketOffset(index);
-  if constexpr (Shape::kE2m1) {
-    *reinterpret_cast<uint2*>(to) = make_uint2(codes.first.x, codes.first.y);
-  } else {
+  const bool is_bf16 = Shape::PacketBytes(index) == kPacketBf16Bytes;
+  if constexpr (!Shape::kE2m1) {
     StoreVector(to, codes.first);
-    if (Shape::PacketBytes(index) == kPacketBf16Bytes) StoreVector(to + 16, codes.second);
+    if (is_bf16) StoreVector(to + 16, codes.second);
+  } else if (is_bf16) {
+    StoreVector(to, codes.first);
+    StoreVector(to + 16, codes.second);
+  } else {
+    *reinterpret_cast<uint2*>(to) = make_uint2(codes.first.x, codes.first.y);
   }
 }
 

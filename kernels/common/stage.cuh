@@ -29,7 +29,10 @@ struct Stage {
       kScaleBegin + (kLayout.scale_bytes + kPieceBytes - 1) / kPieceBytes * kPieceBytes;
   static constexpr int kBytes =
       kRopeBegin + (kRotates ? kRopeChannels * static_cast<int>(sizeof(float)) : 0);
+  // Scales behind the data come with it, piece by piece.
+  static constexpr bool kContiguous = kLayout.place == ScalePlace::kBehindRow;
   static_assert(kLayout.data_bytes % kPieceBytes == 0);
+  static_assert(!kContiguous || kLayout.scale_bytes % kPieceBytes == 0);
 
   static constexpr int kVectors = kLayout.channels / kVectorChannels;
   static constexpr int kQuantizedVectors = RowShape<F>::kQuantizedChannels / kVectorChannels;
@@ -57,8 +60,8 @@ __device__ __forceinline__ void StartRow(const PlanePages& pages, int32_t slot, 
   for (int piece = 0; piece * kPieceBytes < S::kBytes; piece += kWarpLanes) {
     const int at = (piece + lane) * kPieceBytes;
     if (at >= S::kBytes) break;
-    const uint8_t* from = page + row * S::kLayout.data_bytes + at;
-    if (at >= S::kScaleBegin) {
+    const uint8_t* from = page + row * S::kLayout.data_stride() + at;
+    if (!S::kContiguous && at >= S::kScaleBegin) {
       const int scale_piece = row * S::kLayout.scale_bytes / kPieceBytes * kPieceBytes;
       from = page + pages.scale_offset + scale_piece + (at - S::kScaleBegin);
     }
@@ -88,7 +91,8 @@ __device__ __forceinline__ uint4 DecodeVector(const PlanePages& pages, int32_t s
   }
   alignas(8) uint8_t codes[kBytes];
   std::memcpy(codes, __builtin_assume_aligned(stage + index * kBytes, kBytes), kBytes);
-  const int scale_row = RowInPage(pages, slot) * S::kLayout.scale_bytes % kPieceBytes;
+  const int scale_row =
+      S::kContiguous ? 0 : RowInPage(pages, slot) * S::kLayout.scale_bytes % kPieceBytes;
   const uint32_t scale = LoadScale<F>(stage + S::kScaleBegin + scale_row, index / S::kGroupVectors);
   float values[kVectorChannels];
   alignas(16) uint16_t channels[kVectorChannels];

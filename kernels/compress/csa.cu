@@ -2,9 +2,10 @@
 // a thread for two channels: 8 warps for the latent's, and two, where there is one, for the indexer
 // key's. All 8 rows of the entry are on their way at once.
 //
-// A sequence's threads keep its rings, two warps a token. In a step of at most D + 1 tokens it
-// overwrites nothing that an entry of the step reads. In a longer one their CTA pools those that
-// reach back to the rings itself, before they are written: there are two at most.
+// A sequence's threads keep its rings, two warps a token; one thread its page's header. In a step of
+// at most D + 1 tokens it overwrites nothing that an entry of the step reads. In a longer one their
+// CTA pools those that reach back to the rings itself, before they are written: there are two at
+// most.
 
 #include "kernels/common/config.h"
 #include "kernels/common/launch.cuh"

@@ -25,10 +25,11 @@ struct Share {
   int stride;
 };
 
-// Puts the rows that the rings take over on their way to the L2. Called by all threads that share
-// the sequence, `share` being this one's.
+// Puts the page's header and the rows that the rings take over on their way to the L2. Called by
+// all threads that share the sequence, `share` being this one's.
 template <bool kBf16>
 __device__ __forceinline__ void PrefetchRings(const Tokens<kBf16>& tokens, Share share) {
+  if (share.first == 0 && tokens.state != nullptr) PrefetchL2(tokens.state);
   const int32_t length = tokens.sequence.length();
   const int32_t begin = max(tokens.sequence.first, length - CsaLayoutOf(tokens.params).rows(0));
   const int rows_of_token = 2 * tokens.params.num_planes;  // kv and score of each plane
@@ -100,8 +101,9 @@ struct RowInputs {
   }
 };
 
-// Brings both rings up to the end of the step. Waits for the kernel before this one itself, once
-// its addresses are worked out. Called by groups of threads, each with its share of the tokens.
+// Brings both rings and the header up to the end of the step. Waits for the kernel before this one
+// itself, once its addresses are worked out. Called by groups of threads, each with its share of
+// the tokens.
 template <bool kBf16>
 __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share share) {
   const CompressParams& params = tokens.params;
@@ -110,16 +112,17 @@ __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share s
   const int32_t begin[2] = {max(sequence.first, sequence.length() - layout.rows(0)),
                             max(sequence.first, sequence.length() - layout.rows(1))};
   int32_t position = begin[0] + share.first;
-  int32_t row[2] = {position % layout.rows(0), position % layout.rows(1)};
+  int32_t row[2] = {layout.row(0, position), layout.row(1, position)};
   RowInputs<kBf16> inputs(tokens, position);
   AwaitPrecedingKernel();
   while (position < sequence.length()) {
     RowFours halves[2];
     inputs.Load(0, halves[0]);
-    if (position >= begin[1]) inputs.Load(1, halves[1]);
+    const bool keeps[2] = {true, position >= begin[1] && CsaStateLayout::keeps(1, position)};
+    if (keeps[1]) inputs.Load(1, halves[1]);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      if (position < begin[half]) continue;
+      if (!keeps[half]) continue;
       halves[half].StorePage(
           tokens.state + layout.ring_offset(half) + row[half] * layout.row_floats(),
           params.num_planes);
@@ -127,8 +130,11 @@ __device__ __forceinline__ void UpdateRings(const Tokens<kBf16>& tokens, Share s
     position += share.stride;
     if (position >= sequence.length()) break;
     inputs = RowInputs<kBf16>(tokens, position);
-    for (int half = 0; half < 2; ++half) row[half] = position % layout.rows(half);
+    for (int half = 0; half < 2; ++half) row[half] = layout.row(half, position);
   }
+  if (share.first != 0 || threadIdx.x % kGroupThreads != 0) return;
+  CheckState(params, sequence, RangeOf(tokens.state));
+  RangeOf(tokens.state) = {sequence.length() - sequence.drafts, sequence.length()};
 }
 
 // Takes a sequence's checkpoints, by groups of threads.

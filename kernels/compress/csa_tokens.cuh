@@ -87,7 +87,7 @@ struct Tokens {
         const int32_t position = max(begin + j, 0);
         kept =
             Kept(position, {.plane = kPlane, .is_score = false, .half = half, .channel = channel});
-        left = layout.rows(half) - position % layout.rows(half);
+        left = layout.rows(half) - layout.row(half, position);
       }
       if (j < kCsaRatio && begin < 0) {  // nothing is before the first group
         kv[j] = {0.0f, 0.0f};

@@ -57,6 +57,20 @@ __device__ __forceinline__ float* StateOf(const CompressParams& params,
   return PageOfBlock(params.state, params.state_table[sequence.sequence_index]);
 }
 
+__device__ __forceinline__ FedRange& RangeOf(float* state) {
+  return reinterpret_cast<StateHeader*>(state)->range;
+}
+
+// Counts the sequence's page if the step does not begin where it stood. Called by one thread.
+__device__ __forceinline__ void CheckState(const CompressParams& params,
+                                           const CompressSequence& sequence, FedRange range) {
+  if (!IsStale(range, sequence.first, params.max_drafts)) return;
+  Counters* const counters = params.step.counters;
+  AddToCounter(&counters->stale_states, 1);
+  atomicMax(reinterpret_cast<unsigned long long*>(&counters->first_stale_state),
+            StaleStateOf(params, sequence.sequence_index, sequence.first, range));
+}
+
 // Two neighbouring channels.
 struct Pair {
   float even;
@@ -187,7 +201,9 @@ __device__ __forceinline__ void EncodeEntry(const PlanePages& pages, int32_t slo
                       Shape::PacketBytes(packet) * (first % kPacketChannels) / kPacketChannels;
   if constexpr (F != RowFormat::kBf16) {
     uint32_t largest = LargestMagnitudeBf16<2>(channels);
-    if constexpr (kGroupThreads > kWarpLanes) {
+    if constexpr (!Shape::kHasScales) {
+      largest = 0;
+    } else if constexpr (kGroupThreads > kWarpLanes) {
       static_assert(Shape::kGroups == 1);
       largest = threads.Max(largest);
     } else {
@@ -288,8 +304,9 @@ __device__ __forceinline__ void StoreEntry(const CompressPlane& plane, Pair pool
   CountRare(SanitizeBf16<2>(channels), &counters->nonfinite_values);
   if constexpr (kChannels == kLatentChannels) {
     EncodeAsOneOf<RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
-                  RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41>(plane.pages, place.slot, threads,
-                                                                channels);
+                  RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41, RowFormat::kMxfp8V41Il,
+                  RowFormat::kNvfp4V41Il, RowFormat::kFp8PerTensor, RowFormat::kNvfp4Rope>(
+        plane.pages, place.slot, threads, channels);
   } else {
     EncodeAsOneOf<RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4>(plane.pages, place.slot,
                                                                     threads, channels);

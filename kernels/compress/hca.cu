@@ -85,13 +85,13 @@ struct SequenceWork {
     group = {};
   }
 
-  // Keeps the group as it is before `end`, which is final. `ends_segment`: one has ended since the
-  // state was kept last.
+  // Keeps the group as it is before `end`, which is final; the page then stands behind the step.
+  // `ends_segment`: one has ended since the state was kept last.
   __device__ __forceinline__ void Save(const Group& group, int32_t end, bool ends_segment) const {
     if (ends_segment) StoreSums(group.finished, page().group.finished, channel());
     StoreSums(group.open, page().group.open, channel());
     __syncthreads();  // all threads have read it
-    if (threadIdx.x == 0) page().folded = end;
+    if (threadIdx.x == 0) RangeOf(state) = {end, sequence.length()};
   }
 
   // A draft of this step, which goes to the ring, or of the one before, which comes from there.
@@ -113,16 +113,17 @@ struct SequenceWork {
   __device__ __forceinline__ void Run() const {
     const int32_t length = sequence.length();
     const int32_t final_end = length - sequence.drafts;
-    int32_t folded = page().folded;
+    const FedRange range = RangeOf(state);
     // Loaded whether it goes on from them or not, which is only known when `folded` is there.
     Group group = {.finished = {}, .open = LoadSums(page().group.open, channel())};
     Batch<1> first;
     Inputs<kBf16> inputs(plane(), sequence, sequence.first, channel());
     inputs.Load(first);
-    // Nothing but a state that a missed step left behind is elsewhere.
-    if (folded > sequence.first || folded < max(sequence.first - params.max_drafts, 0)) {
-      folded = sequence.first;
-    }
+    // A stale page is gone on from as if it stood at the step.
+    const bool is_at_step =
+        sequence.first != 0 && !IsStale(range, sequence.first, params.max_drafts);
+    const int32_t folded = is_at_step ? range.folded : sequence.first;
+    if (threadIdx.x == 0) CheckState(params, sequence, range);
     const bool goes_on = folded % kHcaRatio != 0;
     const auto ends_segment = [&](int32_t end) {
       return end / kHcaSegmentTokens != folded / kHcaSegmentTokens;

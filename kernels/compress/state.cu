@@ -39,14 +39,23 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// The page stands where the sequence's next step begins. Called by one thread.
+__device__ __forceinline__ void StandAt(const RestoreRecord& record, const PoolStatePages& pages,
+                                        int32_t row, const int32_t* table) {
+  if (row >= pages.rows) return;
+  float* const state = PageOfBlock(pages, row, table[record.sequence_index]);
+  if (state == nullptr) return;
+  reinterpret_cast<StateHeader*>(state)->range = {record.position, record.position};
+}
+
 __global__ void __launch_bounds__(kThreads)
     RestoreStateKernel(const __grid_constant__ RestoreStateParams params) {
   AwaitPrecedingKernel();
   const RestoreRecord record = params.records[blockIdx.x];
   const int32_t row = blockIdx.y;
-  if (row < params.hca_state.rows && threadIdx.x == 0) {
-    float* state = PageOfBlock(params.hca_state, row, params.hca_table[record.sequence_index]);
-    if (state != nullptr) *reinterpret_cast<int32_t*>(state) = record.position;
+  if (threadIdx.x == 0) {
+    StandAt(record, params.hca_state, row, params.hca_table);
+    StandAt(record, params.csa_state, row, params.csa_table);
   }
   if (row >= params.csa_state.rows || record.position < kCsaRatio) return;
   float* state = PageOfBlock(params.csa_state, row, params.csa_table[record.sequence_index]);

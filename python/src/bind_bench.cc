@@ -53,9 +53,10 @@ void BindBench(nb::module_& module) {
   module.def("bench_decode_ns", &DecodeNs, "ledger"_a, "ids"_a, "count"_a,
              nb::sig("def bench_decode_ns(ledger: Ledger, ids: Ids, count: int) -> float"),
              "Nanoseconds of a decode step in C++: append and a commit for each of `ids`.");
-  module.def("bench_bound_ns", &BoundNs, "call"_a, "count"_a, "stream"_a.none() = nb::none(),
-             nb::sig("def bench_bound_ns(call: BoundCall, count: int, stream: Stream = None) -> float"),
-             "Nanoseconds of a bound call's C++ call.");
+  module.def(
+      "bench_bound_ns", &BoundNs, "call"_a, "count"_a, "stream"_a.none() = nb::none(),
+      nb::sig("def bench_bound_ns(call: BoundCall, count: int, stream: Stream = None) -> float"),
+      "Nanoseconds of a bound call's C++ call.");
 }
 
 }  // namespace terrace::python

@@ -5,6 +5,7 @@
 
 #include "python/src/ledger_calls.h"
 #include "python/src/model_argument.h"
+#include "python/src/numbers.h"
 #include "python/src/store_calls.h"
 #include "terrace/cache.h"
 
@@ -24,19 +25,20 @@ struct PyCache {
 
 void MakeCache(PyCache* self, nb::handle model, nb::handle memory, const Limits& limits,
                nb::handle backend, int32_t device, int32_t host_threads, nb::handle resource,
-               int32_t in_flight_plans, uint64_t epoch, const PrefixOptions& prefix,
+               int32_t in_flight_plans, nb::handle epoch, const PrefixOptions& prefix,
                int32_t prefill_sequences, int32_t checkpoints) {
   auto store = std::make_shared<StoreCore>();
-  const CacheOptions options = {
+  CacheOptions options = {
       .model = ModelOf(model),
       .memory_bytes = BytesOf(memory, "memory"),
       .limits = limits,
       .backend = BackendArguments{backend, device, host_threads, resource}.Options(*store),
       .in_flight_plans = in_flight_plans,
-      .epoch = epoch,
+      .epoch = std::nullopt,
       .prefix = prefix,
       .prefill_sequences = prefill_sequences,
       .checkpoints = checkpoints};
+  if (!epoch.is_none()) options.epoch = WholeNumber<uint64_t>(epoch, "epoch");
   std::shared_ptr<Cache> cache = Take([&] {
     const nb::gil_scoped_release released;
     return Cache::Create(options);
@@ -44,9 +46,11 @@ void MakeCache(PyCache* self, nb::handle model, nb::handle memory, const Limits&
   auto ledger = std::make_shared<LedgerCore>();
   ledger->owner = cache;
   ledger->ledger = &cache->ledger();
+  ledger->cache = cache.get();
   for (const PoolBudget& pool : cache->capacity().pools) ledger->pool_names.push_back(pool.name);
   store->owner = cache;
   store->store = &cache->store();
+  store->cache = cache.get();
   store->model = options.model;
   store->place = PlaceOf(cache->backend(), device);
   new (self) PyCache{std::move(cache), std::move(ledger), std::move(store)};
@@ -62,18 +66,23 @@ void BindCache(nb::module_& module) {
       "a\n"
       "position for each of the model's ropes that a layer uses, over max_context_tokens "
       "positions.\n\n"
+      "With in_flight_plans 0 a step is appended, begun and run before the next is appended: the "
+      "calls\n"
+      "of layers raise FailedPrecondition while the last plan is not the last that was begun.\n\n"
       "The scheduler's calls and the worker's calls may run in two threads. Two threads in calls "
       "of\n"
       "one side: the second gets RuntimeError, and nothing has changed.");
   cache.def(
       "__init__", &MakeCache, "model"_a, "memory"_a, nb::kw_only(), "limits"_a = Limits(),
       "backend"_a = "auto", "device"_a = 0, "host_threads"_a = 0,
-      "memory_resource"_a.none() = nb::none(), "in_flight_plans"_a = 0, "epoch"_a = 1,
-      "prefix"_a = PrefixOptions(), "prefill_sequences"_a = 0, "checkpoints"_a = -1,
+      "memory_resource"_a.none() = nb::none(), "in_flight_plans"_a = 0,
+      "epoch"_a.none() = nb::none(), "prefix"_a = PrefixOptions(), "prefill_sequences"_a = 0,
+      "checkpoints"_a = -1,
       nb::sig("def __init__(self, model: ModelSpec | str, memory: int | str, *, limits: Limits "
               "= ..., backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, "
               "memory_resource: MemoryResource | None = None, in_flight_plans: int = 0, epoch: "
-              "int = 1, prefix: PrefixOptions = ..., prefill_sequences: int = 0, checkpoints: "
+              "int | None = None, prefix: PrefixOptions = ..., prefill_sequences: int = 0, "
+              "checkpoints: "
               "int = -1) -> None"),
       "memory: bytes, or text such as '40GiB'. The rest is as in Store, Ledger and\n"
       "plan_capacity.\n\n"

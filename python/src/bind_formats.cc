@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -115,17 +114,10 @@ nb::object RopeTable(int64_t positions, const RopeSpec& rope) {
     RaiseInvalid("positions is ", positions, ", not in 0..2^24");
   }
   if (!(rope.base > 1)) RaiseInvalid("the rope's base is ", rope.base, ", not above 1");
-  std::optional<YarnScaling> yarn;
-  if (rope.yarn_factor > 1) {
-    yarn = {.factor = rope.yarn_factor,
-            .original_length = rope.yarn_original_length,
-            .beta_fast = rope.yarn_beta_fast,
-            .beta_slow = rope.yarn_beta_slow};
-  }
   nb::object table = NewArray("empty", positions, kRopeChannels, "float32");
   const TensorIn out(table, "table", kHost, true);
   const nb::gil_scoped_release released;
-  const auto frequencies = RopeFrequencies(rope.base, yarn);
+  const auto frequencies = RopeFrequencies(rope);
   float* row = static_cast<float*>(out.data());
   for (int64_t p = 0; p < positions; ++p, row += kRopeChannels) FillRopeRow(frequencies, p, row);
   return table;
@@ -144,7 +136,11 @@ void BindFormats(nb::module_& module) {
       .def_ro("channels", &RowLayout::channels)
       .def_ro("data_bytes", &RowLayout::data_bytes)
       .def_ro("scale_bytes", &RowLayout::scale_bytes)
-      .def_ro("group", &RowLayout::group, "Channels that share one scale; 0 where there is none.");
+      .def_ro("group", &RowLayout::group, "Channels that share one scale; 0 where there is none.")
+      .def_prop_ro("row_bytes", &RowLayout::row_bytes)
+      .def_prop_ro("data_stride", &RowLayout::data_stride, "Bytes between two data rows of a page.")
+      .def_prop_ro("scale_stride", &RowLayout::scale_stride,
+                   "Bytes between two scale rows of a page.");
   module.def("format_names", &Names, "The names of all row formats.");
   module.def(
       "format_layout", [](nb::handle format) { return LayoutOf(RowFormatOf(format)); }, "format"_a,

@@ -12,11 +12,11 @@
 namespace terrace::python {
 namespace {
 
-void MakeLedger(PyLedger* self, nb::handle deployment, uint64_t epoch, int32_t in_flight_plans,
+void MakeLedger(PyLedger* self, nb::handle deployment, nb::handle epoch, int32_t in_flight_plans,
                 const PrefixOptions& prefix) {
   auto core = std::make_shared<LedgerCore>();
   LedgerOptions options;
-  options.epoch = epoch;
+  if (!epoch.is_none()) options.epoch = WholeNumber<uint64_t>(epoch, "epoch");
   options.in_flight_plans = in_flight_plans;
   options.prefix = prefix;
   if (nb::isinstance<CapacityPlan>(deployment)) {
@@ -123,12 +123,13 @@ void BindLedger(nb::module_& module) {
       "One thread at a time: a call that meets another thread inside raises RuntimeError and\n"
       "changes nothing. Only probe calls may overlap each other.");
   ledger.def(
-      "__init__", &MakeLedger, "deployment"_a, nb::kw_only(), "epoch"_a = 1,
+      "__init__", &MakeLedger, "deployment"_a, nb::kw_only(), "epoch"_a.none() = nb::none(),
       "in_flight_plans"_a = 0, "prefix"_a = PrefixOptions(),
-      nb::sig("def __init__(self, deployment: CapacityPlan | Geometry, *, epoch: int = 1, "
-              "in_flight_plans: int = 0, prefix: PrefixOptions = ...) -> None"),
+      nb::sig(
+          "def __init__(self, deployment: CapacityPlan | Geometry, *, epoch: int | None = None, "
+          "in_flight_plans: int = 0, prefix: PrefixOptions = ...) -> None"),
       "deployment: what plan_capacity gave, or its geometry (pools have no names then).\n"
-      "epoch: tells this ledger's plans from those of another run.\n"
+      "epoch: tells this ledger's plans from all others; None: one that differs by itself.\n"
       "in_flight_plans: most plans that may be unretired; 0 where all work is ordered by one\n"
       "stream and retire is not called.\n\n"
       "Raises InvalidArgument, ResourceExhausted without the memory for it.");

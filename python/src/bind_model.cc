@@ -116,14 +116,21 @@ void BindModel(nb::module_& module) {
           "A model in either JSON form of docs/capacity.md. Raises InvalidArgument with the "
           "place in the text.")
       .def("to_json", &ToJsonText, "The full JSON form; from_json reads an equal model back.")
-      .def("window_pool", &WindowPool, "Index of the window pool, or -1.")
-      .def("overlap_pool", &OverlapPool, "Index of the overlap pool, or -1.")
-      .def("state_pool", &StatePool, "ratio"_a, "Index of the state pool of a ratio, or -1.")
+      .def(
+          "window_pool", [](const ModelSpec& model) { return WindowPool(model).value(); },
+          "Index of the window pool, or -1.")
+      .def(
+          "overlap_pool", [](const ModelSpec& model) { return OverlapPool(model).value(); },
+          "Index of the overlap pool, or -1.")
+      .def(
+          "state_pool",
+          [](const ModelSpec& model, int32_t ratio) { return StatePool(model, ratio).value(); },
+          "ratio"_a, "Index of the state pool of a ratio, or -1.")
       .def(
           "full_pool",
           [](const ModelSpec& model, int layer) {
             CheckLayer(model, layer);
-            return FullPool(model, layer);
+            return FullPool(model, layer).value();
           },
           "layer"_a, "Index of the full pool of a layer, or -1. Raises InvalidArgument.")
       .def(
@@ -135,7 +142,7 @@ void BindModel(nb::module_& module) {
             if (first < 0 || range.count < 0 || range.count > all - first) {
               RaiseInvalid("layers ", first, " + ", range.count, " are not in 0..", all - 1);
             }
-            return CountLayers(model, pool, range);
+            return CountLayers(model, PoolIndex(pool), range);
           },
           "pool"_a, "first"_a = 0, "count"_a.none() = nb::none(),
           nb::sig(

@@ -5,6 +5,7 @@
 
 #include "python/src/bind.h"
 #include "python/src/errors.h"
+#include "python/src/key_ranges.h"
 #include "python/src/numbers.h"
 #include "python/src/structured.h"
 #include "python/src/words.h"
@@ -13,25 +14,21 @@
 namespace terrace::python {
 namespace {
 
-std::string BytesOf(nb::handle salt) {
-  if (PyUnicode_Check(salt.ptr())) return nb::cast<std::string>(salt);
-  if (!PyBytes_Check(salt.ptr())) RaiseInvalid("salt is neither bytes nor str");
-  return {PyBytes_AS_STRING(salt.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(salt.ptr()))};
-}
-
-nb::object Digests(nb::handle tokens, nb::handle salt, int32_t chunk_tokens) {
+nb::object Digests(nb::handle tokens, nb::handle salt, int32_t chunk_tokens,
+                   nb::handle key_ranges) {
   const Numbers<int32_t> ids(tokens, "tokens");
-  const std::string bytes = BytesOf(salt);
+  const std::string bytes = KeyBytes(salt, "salt");
+  const KeyRanges ranges(key_ranges);
   if (chunk_tokens < 1) RaiseInvalid("chunk_tokens is ", chunk_tokens, ", not above 0");
   const std::vector<ChunkDigest> digests = [&] {
     const nb::gil_scoped_release released;
-    return ChunkDigests(bytes, ids.span(), chunk_tokens);
+    return ChunkDigests(bytes, ids.span(), chunk_tokens, ranges.span());
   }();
   return NewArray<ChunkDigest>("CHUNK_DIGEST", digests);
 }
 
 nb::object Root(nb::handle salt) {
-  const ChunkDigest root = RootDigest(BytesOf(salt));
+  const ChunkDigest root = RootDigest(KeyBytes(salt, "salt"));
   return NewArray("CHUNK_DIGEST", &root, 1, sizeof(root)).attr("__getitem__")(0);
 }
 
@@ -43,6 +40,7 @@ void BindFigures(nb::module_& module) {
   nb::class_<PrefixFigures> figures(
       module, "PrefixFigures",
       "What prefix reuse brought since the ledger was made: plain counts.\n\n"
+      "Requests that came back after a preemption are counted apart, as returns.\n"
       "matched_tokens = resumed + skipped + refed; stored_chunks = indexed + evicted + expired +\n"
       "cleared + lost; stored_checkpoints = held + evicted + rolled + dropped + cleared + lost.\n"
       "evicted_blocks and copied_blocks have a number a pool, 8 of them.");
@@ -73,6 +71,11 @@ void BindFigures(nb::module_& module) {
   add("held_checkpoints", &PrefixFigures::held_checkpoints);
   add("missed_checkpoints", &PrefixFigures::missed_checkpoints);
   add("peak_checkpoint_blocks", &PrefixFigures::peak_checkpoint_blocks);
+  add("returns", &PrefixFigures::returns);
+  add("return_hits", &PrefixFigures::return_hits);
+  add("return_prompt_tokens", &PrefixFigures::return_prompt_tokens);
+  add("return_matched_tokens", &PrefixFigures::return_matched_tokens);
+  add("return_refed_tokens", &PrefixFigures::return_refed_tokens);
   add("forks", &PrefixFigures::forks);
   figures.def_prop_ro("saved_tokens", &PrefixFigures::saved_tokens)
       .def_prop_ro("evicted_blocks",
@@ -114,9 +117,10 @@ void BindPrefix(nb::module_& module) {
   BindFigures(module);
   module.def(
       "chunk_digests", &Digests, "tokens"_a, nb::kw_only(), "salt"_a = nb::bytes("", 0),
-      "chunk_tokens"_a = 256,
-      nb::sig("def chunk_digests(tokens: Ints, *, salt: bytes | str = b'', chunk_tokens: int "
-              "= 256) -> Records"),
+      "chunk_tokens"_a = 256, "key_ranges"_a = nb::make_tuple(),
+      nb::sig(
+          "def chunk_digests(tokens: Ints, *, salt: bytes | str = b'', chunk_tokens: int = 256, "
+          "key_ranges: KeyRanges = ()) -> Records"),
       "Digests of the whole chunks of `tokens` (int32 ids): dtype CHUNK_DIGEST.\n\n"
       "Pass them to allocate_sequence and probe to hash a prompt once. About 80 ns a chunk.");
   module.def("root_digest", &Root, "salt"_a,

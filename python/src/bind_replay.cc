@@ -83,6 +83,7 @@ tools::ReplayArguments Parse(std::vector<std::string> words) {
   try {
     std::reverse(words.begin(), words.end());  // as CLI11 takes them
     app.parse(words);
+    tools::CheckReplayOptions(app);
   } catch (const CLI::ParseError& error) {
     problem = error.what();
   }

@@ -1,3 +1,4 @@
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
@@ -28,25 +29,18 @@ struct PyStep {
   int32_t padded_rows;
 };
 
-LayerRange LayersOf(nb::handle layers) {
-  if (layers.is_none()) return {};
-  if (!PyRange_Check(layers.ptr()) || nb::cast<int64_t>(layers.attr("step")) != 1) {
-    RaiseInvalid("layers is no range of step 1");
-  }
-  const auto first = WholeNumber<int32_t>(layers.attr("start"), "layers.start");
-  const auto last = WholeNumber<int32_t>(layers.attr("stop"), "layers.stop");
-  if (last <= first) RaiseInvalid("layers ", first, "..", last, " are empty");
-  return {first, last - first};
-}
-
 void MakeStore(PyStore* self, nb::handle model, const Geometry& geometry, nb::handle layers,
-               nb::handle backend, int32_t device, int32_t host_threads, nb::handle memory) {
+               nb::handle backend, int32_t device, int32_t host_threads, nb::handle memory,
+               nb::handle epoch) {
   auto core = std::make_shared<StoreCore>();
   core->model = ModelOf(model);
   const BackendOptions options =
       BackendArguments{backend, device, host_threads, memory}.Options(*core);
-  const StoreOptions store_options = {
-      .model = core->model, .geometry = geometry, .layers = LayersOf(layers)};
+  StoreOptions store_options;
+  store_options.model = core->model;
+  store_options.geometry = geometry;
+  store_options.layers = LayersOf(layers);
+  if (!epoch.is_none()) store_options.epoch = WholeNumber<uint64_t>(epoch, "epoch");
   std::shared_ptr<Backend> place;
   std::shared_ptr<Store> store = Take([&]() -> absl::StatusOr<std::unique_ptr<Store>> {
     const nb::gil_scoped_release released;
@@ -72,9 +66,8 @@ void BindPages(nb::module_& module) {
       "One layer's pages of one plane, for kernels that read in place. Valid as long as it "
       "lives.\n\n"
       "    page of slot s:      page = address + (s // entries_per_block) * block_stride\n"
-      "    data row of slot s:  page + (s % entries_per_block) * data_bytes\n"
-      "    scale row of slot s: page + entries_per_block * data_bytes + (s % entries_per_block) * "
-      "scale_bytes\n\n"
+      "    data row of slot s:  page + (s % entries_per_block) * data_stride\n"
+      "    scale row of slot s: page + scale_offset + (s % entries_per_block) * scale_stride\n\n"
       "`bytes`, `data` and `scales` are views: give them to numpy.asarray, torch.from_dlpack,\n"
       "cupy.from_dlpack. They keep the store alive.")
       .def_prop_ro("address",
@@ -95,6 +88,15 @@ void BindPages(nb::module_& module) {
       .def_prop_ro(
           "scale_bytes", [](const PyPages& p) { return p.view.scale_bytes; }, "Of a row.")
       .def_prop_ro(
+          "data_stride", [](const PyPages& p) { return p.view.data_stride; },
+          "Bytes between the data rows of neighbouring slots of a page.")
+      .def_prop_ro(
+          "scale_stride", [](const PyPages& p) { return p.view.scale_stride; },
+          "Bytes between the scale rows of neighbouring slots of a page.")
+      .def_prop_ro(
+          "scale_offset", [](const PyPages& p) { return p.view.scale_offset; },
+          "Bytes from a page's start to its first scale row.")
+      .def_prop_ro(
           "bytes",
           [](nb::handle self) {
             const PyPages& p = PagesIn(self);
@@ -108,7 +110,7 @@ void BindPages(nb::module_& module) {
             const PyPages& p = PagesIn(self);
             return ViewOf<uint8_t>(
                 p.view.base, {p.view.num_blocks, p.view.entries_per_block, p.view.data_bytes},
-                {p.view.block_stride, p.view.data_bytes, 1}, self, p.core->place);
+                {p.view.block_stride, p.view.data_stride, 1}, self, p.core->place);
           },
           nb::sig("def data(self) -> DLPackView"),
           "uint8 [num_blocks, entries_per_block, data_bytes].")
@@ -117,12 +119,10 @@ void BindPages(nb::module_& module) {
           [](nb::handle self) {
             const PyPages& p = PagesIn(self);
             auto* const base = static_cast<uint8_t*>(p.view.base);
-            uint8_t* const scales =
-                base == nullptr ? nullptr
-                                : base + int64_t{p.view.entries_per_block} * p.view.data_bytes;
+            uint8_t* const scales = base == nullptr ? nullptr : base + p.view.scale_offset;
             return ViewOf<uint8_t>(
                 scales, {p.view.num_blocks, p.view.entries_per_block, p.view.scale_bytes},
-                {p.view.block_stride, p.view.scale_bytes, 1}, self, p.core->place);
+                {p.view.block_stride, p.view.scale_stride, 1}, self, p.core->place);
           },
           nb::sig("def scales(self) -> DLPackView"),
           "uint8 [num_blocks, entries_per_block, scale_bytes].");
@@ -143,7 +143,7 @@ void BindStepView(nb::module_& module) {
     return nb::cast<PyStepView&>(self).view;
   };
   const auto pool_of = [](nb::handle self, nb::handle pool) {
-    return PoolIndex(nb::cast<PyStepView&>(self).core->model, pool);
+    return PoolNumber(nb::cast<PyStepView&>(self).core->model, pool);
   };
   nb::class_<PyStepView>(
       module, "StepView",
@@ -191,7 +191,7 @@ void BindStepView(nb::module_& module) {
           [view, geometry, pool_of](nb::handle self, nb::handle pool) {
             const int p = pool_of(self, pool);
             if (view(self).slots[p] == nullptr) RaiseInvalid("that pool has no slots");
-            return IntView(self, view(self).slots[p], MaxEntryRows(geometry(self), p));
+            return IntView(self, view(self).slots[p], MaxEntryRows(geometry(self), PoolIndex(p)));
           },
           "pool"_a, nb::sig("def slots(self, pool: int | str) -> DLPackView"),
           "Where the step's rows go: window pools [max_step_tokens], full pools\n"
@@ -201,7 +201,8 @@ void BindStepView(nb::module_& module) {
           [view, geometry, pool_of](nb::handle self, nb::handle pool) {
             const int p = pool_of(self, pool);
             if (view(self).entry_position[p] == nullptr) RaiseInvalid("that pool has no entries");
-            return IntView(self, view(self).entry_position[p], MaxEntryRows(geometry(self), p));
+            return IntView(self, view(self).entry_position[p],
+                           MaxEntryRows(geometry(self), PoolIndex(p)));
           },
           "pool"_a, nb::sig("def entry_position(self, pool: int | str) -> DLPackView"),
           "Full pools: first token of each entry that closes.");
@@ -220,6 +221,12 @@ void BindStep(nb::module_& module) {
                                         s.header.num_entry_rows + kMaxPools);
           },
           "Entries that close, a number a pool.");
+  nb::class_<StaleState>(module, "StaleState", "A state page that was not where a step begins.")
+      .def_ro("plan", &StaleState::plan, "The step's number, modulo 2^32.")
+      .def_ro("layer", &StaleState::layer, "Of the model.")
+      .def_ro("sequence_index", &StaleState::sequence_index, "Of the step.")
+      .def_ro("fed_again", &StaleState::fed_again,
+              "The step ran twice, or its graph did; else one before it was not compressed.");
   nb::class_<Counters>(module, "Counters",
                        "What kernels skipped or mended: all zeros is a healthy engine.")
       .def_ro("nonfinite_values", &Counters::nonfinite_values,
@@ -229,6 +236,11 @@ void BindStep(nb::module_& module) {
               "Chosen entries that the query does not see.")
       .def_ro("skipped_positions", &Counters::skipped_positions,
               "Rows whose position lies beyond the RoPE table.")
+      .def_ro("stale_states", &Counters::stale_states,
+              "Sequences of a step, a layer each, whose state was not where the step begins.")
+      .def_prop_ro("first_stale_state", &FirstStaleState,
+                   nb::sig("def first_stale_state(self) -> StaleState | None"),
+                   "Which one, of the earliest step.")
       .def_ro("truncated_queries", &Counters::truncated_queries,
               "Queries that see more entries than the output holds.")
       .def("__repr__", [](const Counters& c) {
@@ -276,14 +288,14 @@ void BindStore(nb::module_& module) {
   store.def(
       "__init__", &MakeStore, "model"_a, "geometry"_a, nb::kw_only(),
       "layers"_a.none() = nb::none(), "backend"_a = "auto", "device"_a = 0, "host_threads"_a = 0,
-      "memory"_a.none() = nb::none(),
+      "memory"_a.none() = nb::none(), "epoch"_a.none() = nb::none(),
       nb::sig("def __init__(self, model: ModelSpec | str, geometry: Geometry, *, layers: range "
               "| None = None, backend: BackendName = 'auto', device: int = 0, host_threads: "
-              "int = 0, memory: MemoryResource | None = None) -> None"),
+              "int = 0, memory: MemoryResource | None = None, epoch: int | None = None) -> None"),
       "Allocates every pool (zero-filled), the block tables and the step buffers.\n\n"
       "layers: of the model, None for all. backend: 'auto' is cuda where a device is usable.\n"
       "host_threads: 0 is one a core. memory: takes pages, tables and buffers out of your own\n"
-      "pool.\n\n"
+      "pool. epoch: of the ledger to follow; None: that of the first plan.\n\n"
       "Raises InvalidArgument, ResourceExhausted, FailedPrecondition for no usable device.");
   AddStoreCalls(store);
   store

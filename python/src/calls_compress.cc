@@ -40,7 +40,7 @@ class CompressCall : public StoreCall {
       inputs.capacity =
           static_cast<int32_t>(std::min<int64_t>(fewest, core.store->geometry().max_step_tokens));
     }
-    return core.store->Compress(layer_, inputs, stream);
+    return core.On([&](auto& store) { return store.Compress(layer_, inputs, stream); });
   }
 
  private:

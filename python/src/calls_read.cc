@@ -133,11 +133,16 @@ class TranslateCall : public ReadCall {
     if (absl::Status status = CheckCounts(core); !status.ok()) return status;
     switch (chosen_) {
       case Chosen::kTopK:
-        return core.store->TranslateTopK(layer_, queries_, top_k_, slots_, stream);
+        return core.On([&](auto& store) {
+          return store.TranslateTopK(layer_, queries_, top_k_, slots_, stream);
+        });
       case Chosen::kVisible:
-        return core.store->TranslateVisible(layer_, queries_, rows_per_query_, slots_, stream);
+        return core.On([&](auto& store) {
+          return store.TranslateVisible(layer_, queries_, rows_per_query_, slots_, stream);
+        });
       case Chosen::kWindow:
-        return core.store->TranslateWindow(layer_, queries_, slots_, stream);
+        return core.On(
+            [&](auto& store) { return store.TranslateWindow(layer_, queries_, slots_, stream); });
     }
     return absl::OkStatus();
   }
@@ -178,11 +183,16 @@ class GatherCall : public ReadCall {
     if (absl::Status status = CheckCounts(core); !status.ok()) return status;
     switch (chosen_) {
       case Chosen::kTopK:
-        return core.store->GatherTopK(layer_, queries_, top_k_, rows_, stream, plane_);
+        return core.On([&](auto& store) {
+          return store.GatherTopK(layer_, queries_, top_k_, rows_, stream, plane_);
+        });
       case Chosen::kVisible:
-        return core.store->GatherVisible(layer_, queries_, rows_per_query_, rows_, stream, plane_);
+        return core.On([&](auto& store) {
+          return store.GatherVisible(layer_, queries_, rows_per_query_, rows_, stream, plane_);
+        });
       case Chosen::kWindow:
-        return core.store->GatherWindow(layer_, queries_, rows_, stream);
+        return core.On(
+            [&](auto& store) { return store.GatherWindow(layer_, queries_, rows_, stream); });
     }
     return absl::OkStatus();
   }

@@ -32,11 +32,11 @@ class WriteCall : public StoreCall {
     if (graph_) {
       const Geometry& geometry = core.store->geometry();
       rows.swa.capacity = Capacity(tensors_[0], geometry.max_step_tokens);
-      const int64_t most = full_pool_ < 0 ? 0 : MaxEntryRows(geometry, full_pool_);
+      const int64_t most = full_pool_ < 0 ? 0 : MaxEntryRows(geometry, PoolIndex(full_pool_));
       rows.entries.capacity = Capacity(tensors_[1], most);
       rows.indexer.capacity = Capacity(tensors_[2], most);
     }
-    return core.store->Write(layer_, rows, stream);
+    return core.On([&](auto& store) { return store.Write(layer_, rows, stream); });
   }
 
  private:

@@ -16,36 +16,48 @@ void AddSequenceCalls(nb::class_<C>& c) {
   const auto empty = nb::make_tuple();
   c.def(
        "allocate_sequence",
-       [](C& self, nb::handle tokens, nb::handle salt, nb::handle digests, nb::handle limit,
-          int32_t approximate, nb::handle priority, int64_t time_to_live_ms) {
+       [](C& self, nb::handle tokens, nb::handle salt, nb::handle key_ranges, nb::handle marks,
+          nb::handle digests, nb::handle limit, int32_t approximate, nb::handle priority,
+          int64_t time_to_live_ms, bool returning, bool ids_ahead) {
          return AllocateSequence(
-             self.ledger(), {tokens, salt, digests, limit, approximate, priority, time_to_live_ms});
+             self.ledger(), {tokens, salt, key_ranges, marks, digests, limit, approximate, priority,
+                             time_to_live_ms, returning, ids_ahead});
        },
-       "tokens"_a = empty, nb::kw_only(), "salt"_a = nb::bytes("", 0),
-       "digests"_a.none() = nb::none(), "max_refeed_tokens"_a.none() = nb::none(),
-       "approximate_tokens"_a = 0, "priority"_a = "normal", "time_to_live_ms"_a = 0,
-       nb::sig(
-           "def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', digests: "
-           "Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: "
-           "int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0) -> Admission"),
+       "tokens"_a = empty, nb::kw_only(), "salt"_a = nb::bytes("", 0), "key_ranges"_a = empty,
+       "marks"_a = empty, "digests"_a.none() = nb::none(),
+       "max_refeed_tokens"_a.none() = nb::none(), "approximate_tokens"_a = 0,
+       "priority"_a = "normal", "time_to_live_ms"_a = 0, "returning"_a = false,
+       "ids_ahead"_a = false,
+       nb::sig("def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', "
+               "key_ranges: KeyRanges = (), marks: Ints = (), digests: Records | None = None, "
+               "max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: "
+               "PriorityName = 'normal', time_to_live_ms: int = 0, returning: bool = False, "
+               "ids_ahead: bool = False) -> Admission"),
        "Takes a sequence for a prompt of `tokens` (int32 ids), and all that it can reuse.\n\n"
-       "Feed tokens from `length` of the answer on. Prefixes are shared only under equal `salt`:\n"
-       "tenant, adapter, model version. `max_refeed_tokens` bounds what is fed again for a match\n"
-       "without a checkpoint (None: no bound); `approximate_tokens` above 0 feeds at most so "
-       "many.\n"
-       "`time_to_live_ms` counts by set_time, after the last use; 0 is no limit.\n\n"
+       "Feed tokens from `length` of the answer on. Prefixes are shared only under equal `salt`\n"
+       "(tenant, adapter, model version) and equal `key_ranges`: (begin, end, key) says what "
+       "tokens\n"
+       "mean beside their ids, a picture behind placeholders; an end of None is none. `marks` are\n"
+       "positions where a checkpoint is to stay: the end of a system prompt. `max_refeed_tokens`\n"
+       "bounds what is fed again for a match without a checkpoint (None: no bound);\n"
+       "`approximate_tokens` above 0 feeds at most so many. `time_to_live_ms` counts by set_time,\n"
+       "after the last use; 0 is no limit. `returning`: it was preempted before, and is counted\n"
+       "apart. `ids_ahead`: commit may give ids of tokens that are fed later.\n\n"
        "Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt "
        "that\n"
        "no pool can ever hold, InvalidArgument. Takes no new block yet. Releases the GIL.")
       .def(
           "probe",
-          [](C& self, nb::handle tokens, nb::handle salt, nb::handle digests, nb::handle limit,
-             int32_t approximate) {
+          [](C& self, nb::handle tokens, nb::handle salt, nb::handle key_ranges, nb::handle digests,
+             nb::handle limit, int32_t approximate) {
             const nb::object normal = nb::str("normal");
-            return Probe(self.ledger(), {tokens, salt, digests, limit, approximate, normal, 0});
+            const nb::object none = nb::make_tuple();
+            return Probe(self.ledger(),
+                         {tokens, salt, key_ranges, none, digests, limit, approximate, normal});
           },
-          "tokens"_a, nb::kw_only(), "salt"_a = nb::bytes("", 0), "digests"_a.none() = nb::none(),
-          "max_refeed_tokens"_a.none() = nb::none(), "approximate_tokens"_a = 0,
+          "tokens"_a, nb::kw_only(), "salt"_a = nb::bytes("", 0), "key_ranges"_a = empty,
+          "digests"_a.none() = nb::none(), "max_refeed_tokens"_a.none() = nb::none(),
+          "approximate_tokens"_a = 0,
           nb::sig(
               "def probe(self, tokens: Ints, *, salt: bytes | str = b'', digests: Records | None "
               "= None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0) -> "
@@ -76,7 +88,8 @@ void AddSequenceCalls(nb::class_<C>& c) {
           "`ids` are handles: one int, a list, or an array of int64 or uint64. `tokens` and "
           "`drafts`\n"
           "are one number for all, or one each. Their order is that of the plan's rows. All or\n"
-          "nothing over all sequences and pools; never waits.\n\n"
+          "nothing over all sequences and pools; never waits. No ids at all are a step of no "
+          "sequence.\n\n"
           "Raises OutOfBlocks (its `retry_later` and `helps` say what to do; ask again after a "
           "free\n"
           "or a retire), NotFound, InvalidArgument for duplicates or counts beyond the limits,\n"
@@ -91,8 +104,12 @@ void AddSequenceCalls(nb::class_<C>& c) {
           "Gives the next token ids (int32), in order.\n\n"
           "One handle: all of `tokens` are its. Several: one token each, or `counts[i]` of them "
           "for\n"
-          "ids[i], one sequence's behind the other's. All or nothing.\n\n"
-          "Raises NotFound, InvalidArgument beyond max_context_tokens.")
+          "ids[i], one sequence's behind the other's.\n\n"
+          "Raises NotFound and InvalidArgument beyond max_context_tokens + 1 ids before anything "
+          "is\n"
+          "given, FailedPrecondition for ids more than one ahead of the rows (see ids_ahead): "
+          "what\n"
+          "stands before that sequence in the batch has been given.")
       .def(
           "truncate",
           [](C& self, nb::handle ids, nb::handle lengths) {
@@ -179,6 +196,13 @@ void AddPlanCalls(nb::class_<C>& c) {
       .def(
           "last_plan", [](C& self) { return LastPlan(self.ledger()); },
           nb::sig("def last_plan(self) -> int"), "The number of the last plan; 0 before the first.")
+      .def(
+          "epoch", [](C& self) { return Epoch(self.ledger()); }, nb::sig("def epoch(self) -> int"),
+          "What tells this ledger's plans from all others.")
+      .def(
+          "generation", [](C& self) { return Generation(self.ledger()); },
+          nb::sig("def generation(self) -> int"),
+          "Of the next plan: 1, and one more for each abandon.")
       .def(
           "check_invariants", [](C& self) { CheckInvariants(self.ledger()); },
           nb::sig("def check_invariants(self) -> None"),

@@ -4,21 +4,13 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "python/src/key_ranges.h"
 #include "python/src/numbers.h"
 #include "python/src/structured.h"
 #include "python/src/words.h"
 
 namespace terrace::python {
 namespace {
-
-// The bytes of a salt: str as UTF-8, or anything with bytes.
-std::string SaltOf(nb::handle salt) {
-  if (PyUnicode_Check(salt.ptr())) return nb::cast<std::string>(salt);
-  if (PyBytes_Check(salt.ptr())) {
-    return {PyBytes_AS_STRING(salt.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(salt.ptr()))};
-  }
-  RaiseInvalid("salt is a ", Py_TYPE(salt.ptr())->tp_name, ", neither bytes nor str");
-}
 
 std::vector<ChunkDigest> DigestsOf(nb::handle digests) {
   if (digests.is_none()) return {};
@@ -40,13 +32,20 @@ template <typename Use>
 auto WithRequest(const RequestArguments& arguments, const Use& use) {
   const Numbers<int32_t> tokens(arguments.tokens, "tokens");
   if (tokens.is_one()) RaiseInvalid("tokens is one number, not a list of ids");
-  const std::string salt = SaltOf(arguments.salt);
+  const std::string salt = KeyBytes(arguments.salt, "salt");
+  const KeyRanges ranges(arguments.key_ranges);
+  const Numbers<int32_t> marks(arguments.marks, "marks");
   const std::vector<ChunkDigest> digests = DigestsOf(arguments.digests);
   SequenceRequest request = {.tokens = tokens.span(),
                              .salt = salt,
+                             .key_ranges = ranges.span(),
+                             .marks = marks.span(),
                              .digests = digests,
+                             .refeed = {},
                              .priority = PriorityOf(arguments.priority),
-                             .time_to_live_ms = arguments.time_to_live_ms};
+                             .time_to_live_ms = arguments.time_to_live_ms,
+                             .returning = arguments.returning,
+                             .ids_ahead = arguments.ids_ahead};
   request.refeed.approximate_tokens = arguments.approximate_tokens;
   if (!arguments.max_refeed_tokens.is_none()) {
     request.refeed.max_tokens =
@@ -112,19 +111,18 @@ std::string LedgerCore::PoolName(int pool) const {
 void LedgerCore::Raise(const absl::Status& status) const {
   const std::optional<Shortage> shortage = ShortageOf(status);
   if (!shortage.has_value()) python::Raise(status);
-  const int pool = shortage->pool;
+  const int pool = shortage->pool.value();
   nb::dict fields;
   fields["pool"] = PoolName(pool);
   fields["pool_index"] = pool;
   fields["missing_blocks"] = shortage->missing_blocks;
   fields["retry_later"] = shortage->retry_later;
-  if (pool >= 0 && pool < ledger->geometry().num_pools) {
-    const PoolUse use = ledger->Use(pool);
-    fields["capacity"] = use.capacity;
-    fields["free"] = use.free;
-    fields["live"] = use.live;
-    fields["cached"] = use.cached;
-    fields["draining"] = use.draining;
+  if (const absl::StatusOr<PoolUse> use = ledger->Use(shortage->pool); use.ok()) {
+    fields["capacity"] = use->capacity;
+    fields["free"] = use->free;
+    fields["live"] = use->live;
+    fields["cached"] = use->cached;
+    fields["draining"] = use->draining;
   }
   RaiseError("OutOfBlocks", nb::make_tuple(std::string(status.message())), fields);
 }
@@ -179,7 +177,7 @@ Plan Append(LedgerCore& core, nb::handle ids, nb::handle tokens, nb::handle draf
   const Entered entered(core.lock);
   return core.Take([&] {
     const nb::gil_scoped_release released;
-    return core.ledger->Append(batch);
+    return core.On([&](auto& ledger) { return ledger.Append(batch); });
   }());
 }
 
@@ -194,17 +192,18 @@ void Commit(LedgerCore& core, nb::handle ids, nb::handle tokens, nb::handle coun
   const nb::object one = nb::int_(1);
   const Numbers<int32_t> each(counts.is_none() ? nb::handle(one) : counts, "counts");
   each.CheckLength(sequences.size(), "sequences");
-  // All or nothing: what could fail is looked at before anything is given.
+  // What could fail is looked at before anything is given, but for ids that run ahead of the rows:
+  // only the ledger knows who may.
   CheckEach(core, sequences);
   int64_t first = 0;
   for (int64_t i = 0; i < sequences.size(); ++i) {
     const int32_t count = each.at(i);
     const SequenceInfo info = core.Take(core.ledger->Info(IdOf(sequences[i])));
     if (count < 0) RaiseInvalid("counts[", i, "] is ", count, ", negative");
-    if (info.known + int64_t{count} > core.ledger->geometry().max_context_tokens) {
+    if (info.known + int64_t{count} > core.ledger->geometry().max_context_tokens + int64_t{1}) {
       RaiseInvalid("sequence ", sequences[i], " knows ", info.known, " ids: ", count,
-                   " more are beyond max_context_tokens, ",
-                   core.ledger->geometry().max_context_tokens);
+                   " more are beyond max_context_tokens + 1, ",
+                   core.ledger->geometry().max_context_tokens, " + 1");
     }
     first += count;
   }
@@ -213,7 +212,13 @@ void Commit(LedgerCore& core, nb::handle ids, nb::handle tokens, nb::handle coun
   }
   first = 0;
   for (int64_t i = 0; i < sequences.size(); ++i) {
-    core.Check(core.ledger->Commit(IdOf(sequences[i]), known.span().subspan(first, each.at(i))));
+    const absl::Status status =
+        core.ledger->Commit(IdOf(sequences[i]), known.span().subspan(first, each.at(i)));
+    if (!status.ok()) {
+      core.Raise(absl::Status(
+          status.code(),
+          absl::StrCat("ids[", i, "], behind ", i, " that have theirs: ", status.message())));
+    }
     first += each.at(i);
   }
 }
@@ -259,7 +264,7 @@ nb::object Abandon(LedgerCore& core, uint64_t first) {
   const Entered entered(core.lock);
   return ToArray(core.Take([&] {
     const nb::gil_scoped_release released;
-    return core.ledger->Abandon(PlanNumber(first));
+    return core.On([&](auto& ledger) { return ledger.Abandon(PlanNumber(first)); });
   }()));
 }
 
@@ -329,9 +334,11 @@ nb::object Use(LedgerCore& core, nb::handle pool) {
   std::vector<PoolUse> uses;
   {
     const Entered entered(core.lock);
-    if (!pool.is_none()) return nb::cast(core.ledger->Use(core.PoolOf(pool)));
+    if (!pool.is_none()) {
+      return nb::cast(core.Take(core.ledger->Use(PoolIndex(core.PoolOf(pool)))));
+    }
     for (int p = 0; p < core.ledger->geometry().num_pools; ++p) {
-      uses.push_back(core.ledger->Use(p));
+      uses.push_back(core.Take(core.ledger->Use(PoolIndex(p))));
     }
   }
   return NewArray<PoolUse>("POOL_USE", uses);
@@ -340,6 +347,16 @@ nb::object Use(LedgerCore& core, nb::handle pool) {
 int32_t NumSequences(LedgerCore& core) {
   const Entered entered(core.lock);
   return core.ledger->num_sequences();
+}
+
+uint64_t Epoch(LedgerCore& core) {
+  const Entered entered(core.lock);
+  return core.ledger->epoch();
+}
+
+uint32_t Generation(LedgerCore& core) {
+  const Entered entered(core.lock);
+  return core.ledger->generation();
 }
 
 uint64_t LastPlan(LedgerCore& core) {

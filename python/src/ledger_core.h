@@ -13,6 +13,7 @@
 
 #include "python/src/entry_lock.h"
 #include "python/src/errors.h"
+#include "terrace/cache.h"
 #include "terrace/ledger.h"
 
 namespace terrace::python {
@@ -32,8 +33,15 @@ constexpr SequenceId IdOf(uint64_t handle) {
 struct LedgerCore {
   std::shared_ptr<void> owner;  // of the ledger
   Ledger* ledger = nullptr;
+  Cache* cache = nullptr;  // of the ledger, if there is one
   std::vector<std::string> pool_names;
   EntryLock lock{"the ledger"};
+
+  // Calls what both have: the cache, which sees to the order of steps, or else the ledger.
+  template <typename Call>
+  auto On(const Call& call) const {
+    return cache != nullptr ? call(*cache) : call(*ledger);
+  }
 
   // Index of a pool that is given by name or index.
   // Errors: InvalidArgument that lists the names.
@@ -69,11 +77,15 @@ struct PyAdmission {
 struct RequestArguments {
   nb::handle tokens;
   nb::handle salt;
+  nb::handle key_ranges;
+  nb::handle marks;
   nb::handle digests;
   nb::handle max_refeed_tokens;
   int32_t approximate_tokens = 0;
   nb::handle priority;
   int64_t time_to_live_ms = 0;
+  bool returning = false;
+  bool ids_ahead = false;
 };
 
 // The calls, as both Ledger and Cache have them.
@@ -96,6 +108,8 @@ Plan TakeSnapshot(LedgerCore& core);
 nb::object Info(LedgerCore& core, nb::handle ids);
 nb::object Use(LedgerCore& core, nb::handle pool);
 int32_t NumSequences(LedgerCore& core);
+uint64_t Epoch(LedgerCore& core);
+uint32_t Generation(LedgerCore& core);
 uint64_t LastPlan(LedgerCore& core);
 void CheckInvariants(LedgerCore& core);
 

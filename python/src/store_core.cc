@@ -55,7 +55,7 @@ void Begin(StoreCore& core, const Plan& plan, nb::handle stream, int32_t padded_
   core.padded_rows = std::max(padded_token_rows, plan.header().num_token_rows);
 }
 
-int PoolIndex(const ModelSpec& model, nb::handle pool) {
+int PoolNumber(const ModelSpec& model, nb::handle pool) {
   if (PyUnicode_Check(pool.ptr())) {
     const std::string name = nb::cast<std::string>(pool);
     std::string known;
@@ -74,7 +74,7 @@ int PoolIndex(const ModelSpec& model, nb::handle pool) {
 
 void CopyBlocks(StoreCore& core, nb::handle pool, nb::handle sources, nb::handle destinations,
                 nb::handle stream) {
-  const int index = PoolIndex(core.model, pool);
+  const int index = PoolNumber(core.model, pool);
   const Numbers<int32_t> from(sources, "sources");
   const Numbers<int32_t> to(destinations, "destinations");
   if (from.size() != to.size()) {

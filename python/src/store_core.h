@@ -13,6 +13,7 @@
 #include "python/src/entry_lock.h"
 #include "python/src/errors.h"
 #include "python/src/tensors.h"
+#include "terrace/cache.h"
 #include "terrace/store.h"
 
 namespace terrace::python {
@@ -23,11 +24,18 @@ struct StoreCore {
   std::shared_ptr<MemoryResource> memory;  // outlives the store; null: the system's
   std::shared_ptr<void> owner;             // of the store
   Store* store = nullptr;
+  Cache* cache = nullptr;  // of the store, if there is one
   ModelSpec model;
   Place place;
   EntryLock lock{"the store"};
   int32_t padded_rows = 0;            // of the current step: what a call asks for by default
   std::vector<TensorIn> rope_tables;  // the caller's, where it gave some
+
+  // Calls what both have: the cache, which sees to the order of steps, or else the store.
+  template <typename Call>
+  absl::Status On(const Call& call) const {
+    return cache != nullptr ? call(*cache) : call(*store);
+  }
 
   // Channels of a row of the layer's plane, and the index of its pool; 0 and -1 where it has none:
   // the store's own call says what is wrong then.
@@ -66,7 +74,7 @@ Counters ReadCounters(StoreCore& core);
 void Synchronize(StoreCore& core, nb::handle stream);
 
 // A pool's index by its name or number.   Errors: InvalidArgument.
-int PoolIndex(const ModelSpec& model, nb::handle pool);
+int PoolNumber(const ModelSpec& model, nb::handle pool);
 
 }  // namespace terrace::python
 

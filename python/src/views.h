@@ -22,9 +22,9 @@ nb::object ViewOf(void* data, std::initializer_list<int64_t> shape,
   size_t sizes[kMaxDimensions] = {};
   size_t ndim = 0;
   for (const int64_t size : shape) sizes[ndim++] = data == nullptr ? 0 : static_cast<size_t>(size);
-  const nb::ndarray<nb::array_api, T> array(data, ndim, sizes, owner, strides.begin(), nb::dtype<T>(),
-                             place.cuda ? nb::device::cuda::value : nb::device::cpu::value,
-                             place.device);
+  const nb::ndarray<nb::array_api, T> array(
+      data, ndim, sizes, owner, strides.begin(), nb::dtype<T>(),
+      place.cuda ? nb::device::cuda::value : nb::device::cpu::value, place.device);
   return nb::cast(array, nb::rv_policy::reference);
 }
 

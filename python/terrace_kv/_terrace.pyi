@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 from typing_extensions import Buffer
 from terrace_kv._types import (
-    BackendName, Bf16Array, ByteArray, DLPackView, FloatArray, Ids, IntArray, Ints, LayoutName,
-    MatchName, MemoryResource, PlaneName, PoolName, PriorityName, Queries, Record, Records,
+    BackendName, Bf16Array, ByteArray, DLPackView, FloatArray, Ids, IntArray, Ints, KeyRanges,
+    LayoutName, MatchName, MemoryResource, PlaneName, PoolName, PriorityName, Queries, Record, Records,
     RuleName, Stream, Tensor,
 )
 
@@ -384,11 +384,16 @@ class CapacityPlan:
     def sequences_that_fit(self, context_tokens: int) -> int:
         """How many sequences of so many tokens each fit."""
 
+    def worker_bytes(self, layers: range) -> int:
+        """
+        Bytes of the store of a worker that holds `layers`. Raises InvalidArgument.
+        """
+
     def to_table(self) -> str:
         """A table for people, as `terrace capacity` prints it."""
 
     def to_json(self) -> str:
-        """The JSON of `terrace capacity --json`."""
+        """The JSON of `terrace capacity --json`. Some milliseconds."""
 
     def __repr__(self) -> str: ...
 
@@ -400,6 +405,50 @@ def plan_capacity(model: ModelSpec | str, memory: int | str, *, limits: Limits =
     that no live sequence uses; -1 is an eighth of the rest.
 
     Raises InvalidArgument, or ResourceExhausted that says how much it would take.
+    """
+
+class FitChoice:
+    """
+    How many sequences fit if max_sequences is that number and one setting takes least.
+    """
+
+    @property
+    def setting(self) -> str:
+        """The field's name; 'all' for all of them at once."""
+
+    @property
+    def sequences(self) -> int: ...
+
+class ContextFit:
+    """How many sequences of one length fit, and what would make them more."""
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    @property
+    def sequences(self) -> int:
+        """With the request as it is."""
+
+    @property
+    def bound(self) -> str:
+        """
+        What ends the number: 'max_context_tokens', 'max_sequences' or 'memory'.
+        """
+
+    @property
+    def choices(self) -> list[FitChoice]:
+        """Of settings that can still take less."""
+
+def fit_context(model: ModelSpec | str, memory: int | str, context_tokens: int, *, limits: Limits = ..., prefill_sequences: int = 0, prefix_reuse: bool = True, checkpoints: int = -1, in_flight_plans: int = 0) -> ContextFit:
+    """
+    How many sequences of `context_tokens` tokens fit, and what would make them more.
+
+    Some hundred times the work of plan_capacity. Raises InvalidArgument. Releases the GIL.
+    """
+
+def most_sequences(model: ModelSpec | str, memory: int | str, context_tokens: int, *, limits: Limits = ..., prefill_sequences: int = 0, prefix_reuse: bool = True, checkpoints: int = -1, in_flight_plans: int = 0) -> int:
+    """
+    The largest max_sequences with which so many sequences of that length fit; 0 if not one.
     """
 
 def parse_bytes(text: str) -> int:
@@ -442,6 +491,7 @@ class PrefixFigures:
     """
     What prefix reuse brought since the ledger was made: plain counts.
 
+    Requests that came back after a preemption are counted apart, as returns.
     matched_tokens = resumed + skipped + refed; stored_chunks = indexed + evicted + expired +
     cleared + lost; stored_checkpoints = held + evicted + rolled + dropped + cleared + lost.
     evicted_blocks and copied_blocks have a number a pool, 8 of them.
@@ -520,6 +570,21 @@ class PrefixFigures:
     def peak_checkpoint_blocks(self) -> int: ...
 
     @property
+    def returns(self) -> int: ...
+
+    @property
+    def return_hits(self) -> int: ...
+
+    @property
+    def return_prompt_tokens(self) -> int: ...
+
+    @property
+    def return_matched_tokens(self) -> int: ...
+
+    @property
+    def return_refed_tokens(self) -> int: ...
+
+    @property
     def forks(self) -> int: ...
 
     @property
@@ -540,7 +605,7 @@ class PrefixFigures:
     def to_prometheus(self) -> str:
         """Prometheus' text format: names begin with terrace_prefix_."""
 
-def chunk_digests(tokens: Ints, *, salt: bytes | str = b'', chunk_tokens: int = 256) -> Records:
+def chunk_digests(tokens: Ints, *, salt: bytes | str = b'', chunk_tokens: int = 256, key_ranges: KeyRanges = ()) -> Records:
     """
     Digests of the whole chunks of `tokens` (int32 ids): dtype CHUNK_DIGEST.
 
@@ -743,24 +808,28 @@ class Ledger:
     changes nothing. Only probe calls may overlap each other.
     """
 
-    def __init__(self, deployment: CapacityPlan | Geometry, *, epoch: int = 1, in_flight_plans: int = 0, prefix: PrefixOptions = ...) -> None:
+    def __init__(self, deployment: CapacityPlan | Geometry, *, epoch: int | None = None, in_flight_plans: int = 0, prefix: PrefixOptions = ...) -> None:
         """
         deployment: what plan_capacity gave, or its geometry (pools have no names then).
-        epoch: tells this ledger's plans from those of another run.
+        epoch: tells this ledger's plans from all others; None: one that differs by itself.
         in_flight_plans: most plans that may be unretired; 0 where all work is ordered by one
         stream and retire is not called.
 
         Raises InvalidArgument, ResourceExhausted without the memory for it.
         """
 
-    def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0) -> Admission:
+    def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', key_ranges: KeyRanges = (), marks: Ints = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0, returning: bool = False, ids_ahead: bool = False) -> Admission:
         """
         Takes a sequence for a prompt of `tokens` (int32 ids), and all that it can reuse.
 
-        Feed tokens from `length` of the answer on. Prefixes are shared only under equal `salt`:
-        tenant, adapter, model version. `max_refeed_tokens` bounds what is fed again for a match
-        without a checkpoint (None: no bound); `approximate_tokens` above 0 feeds at most so many.
-        `time_to_live_ms` counts by set_time, after the last use; 0 is no limit.
+        Feed tokens from `length` of the answer on. Prefixes are shared only under equal `salt`
+        (tenant, adapter, model version) and equal `key_ranges`: (begin, end, key) says what tokens
+        mean beside their ids, a picture behind placeholders; an end of None is none. `marks` are
+        positions where a checkpoint is to stay: the end of a system prompt. `max_refeed_tokens`
+        bounds what is fed again for a match without a checkpoint (None: no bound);
+        `approximate_tokens` above 0 feeds at most so many. `time_to_live_ms` counts by set_time,
+        after the last use; 0 is no limit. `returning`: it was preempted before, and is counted
+        apart. `ids_ahead`: commit may give ids of tokens that are fed later.
 
         Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt that
         no pool can ever hold, InvalidArgument. Takes no new block yet. Releases the GIL.
@@ -795,7 +864,7 @@ class Ledger:
 
         `ids` are handles: one int, a list, or an array of int64 or uint64. `tokens` and `drafts`
         are one number for all, or one each. Their order is that of the plan's rows. All or
-        nothing over all sequences and pools; never waits.
+        nothing over all sequences and pools; never waits. No ids at all are a step of no sequence.
 
         Raises OutOfBlocks (its `retry_later` and `helps` say what to do; ask again after a free
         or a retire), NotFound, InvalidArgument for duplicates or counts beyond the limits,
@@ -807,9 +876,11 @@ class Ledger:
         Gives the next token ids (int32), in order.
 
         One handle: all of `tokens` are its. Several: one token each, or `counts[i]` of them for
-        ids[i], one sequence's behind the other's. All or nothing.
+        ids[i], one sequence's behind the other's.
 
-        Raises NotFound, InvalidArgument beyond max_context_tokens.
+        Raises NotFound and InvalidArgument beyond max_context_tokens + 1 ids before anything is
+        given, FailedPrecondition for ids more than one ahead of the rows (see ids_ahead): what
+        stands before that sequence in the batch has been given.
         """
 
     def truncate(self, ids: Ids, lengths: Ints) -> None:
@@ -902,6 +973,12 @@ class Ledger:
     def last_plan(self) -> int:
         """The number of the last plan; 0 before the first."""
 
+    def epoch(self) -> int:
+        """What tells this ledger's plans from all others."""
+
+    def generation(self) -> int:
+        """Of the next plan: 1, and one more for each abandon."""
+
     def check_invariants(self) -> None:
         """
         Walks everything and aborts the process where an invariant is broken: for tests.
@@ -916,8 +993,8 @@ class Pages:
     One layer's pages of one plane, for kernels that read in place. Valid as long as it lives.
 
         page of slot s:      page = address + (s // entries_per_block) * block_stride
-        data row of slot s:  page + (s % entries_per_block) * data_bytes
-        scale row of slot s: page + entries_per_block * data_bytes + (s % entries_per_block) * scale_bytes
+        data row of slot s:  page + (s % entries_per_block) * data_stride
+        scale row of slot s: page + scale_offset + (s % entries_per_block) * scale_stride
 
     `bytes`, `data` and `scales` are views: give them to numpy.asarray, torch.from_dlpack,
     cupy.from_dlpack. They keep the store alive.
@@ -950,6 +1027,18 @@ class Pages:
     @property
     def scale_bytes(self) -> int:
         """Of a row."""
+
+    @property
+    def data_stride(self) -> int:
+        """Bytes between the data rows of neighbouring slots of a page."""
+
+    @property
+    def scale_stride(self) -> int:
+        """Bytes between the scale rows of neighbouring slots of a page."""
+
+    @property
+    def scale_offset(self) -> int:
+        """Bytes from a page's start to its first scale row."""
 
     @property
     def bytes(self) -> DLPackView:
@@ -1020,6 +1109,27 @@ class Step:
     def num_entry_rows(self) -> list[int]:
         """Entries that close, a number a pool."""
 
+class StaleState:
+    """A state page that was not where a step begins."""
+
+    @property
+    def plan(self) -> int:
+        """The step's number, modulo 2^32."""
+
+    @property
+    def layer(self) -> int:
+        """Of the model."""
+
+    @property
+    def sequence_index(self) -> int:
+        """Of the step."""
+
+    @property
+    def fed_again(self) -> bool:
+        """
+        The step ran twice, or its graph did; else one before it was not compressed.
+        """
+
 class Counters:
     """What kernels skipped or mended: all zeros is a healthy engine."""
 
@@ -1038,6 +1148,16 @@ class Counters:
     @property
     def skipped_positions(self) -> int:
         """Rows whose position lies beyond the RoPE table."""
+
+    @property
+    def stale_states(self) -> int:
+        """
+        Sequences of a step, a layer each, whose state was not where the step begins.
+        """
+
+    @property
+    def first_stale_state(self) -> StaleState | None:
+        """Which one, of the earliest step."""
 
     @property
     def truncated_queries(self) -> int:
@@ -1073,13 +1193,13 @@ class Store:
     inside raises RuntimeError and changes nothing.
     """
 
-    def __init__(self, model: ModelSpec | str, geometry: Geometry, *, layers: range | None = None, backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, memory: MemoryResource | None = None) -> None:
+    def __init__(self, model: ModelSpec | str, geometry: Geometry, *, layers: range | None = None, backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, memory: MemoryResource | None = None, epoch: int | None = None) -> None:
         """
         Allocates every pool (zero-filled), the block tables and the step buffers.
 
         layers: of the model, None for all. backend: 'auto' is cuda where a device is usable.
         host_threads: 0 is one a core. memory: takes pages, tables and buffers out of your own
-        pool.
+        pool. epoch: of the ledger to follow; None: that of the first plan.
 
         Raises InvalidArgument, ResourceExhausted, FailedPrecondition for no usable device.
         """
@@ -1282,11 +1402,14 @@ class Cache:
     memory covers the pools, block tables and step buffers. Rope tables come on top: 256 bytes a
     position for each of the model's ropes that a layer uses, over max_context_tokens positions.
 
+    With in_flight_plans 0 a step is appended, begun and run before the next is appended: the calls
+    of layers raise FailedPrecondition while the last plan is not the last that was begun.
+
     The scheduler's calls and the worker's calls may run in two threads. Two threads in calls of
     one side: the second gets RuntimeError, and nothing has changed.
     """
 
-    def __init__(self, model: ModelSpec | str, memory: int | str, *, limits: Limits = ..., backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, memory_resource: MemoryResource | None = None, in_flight_plans: int = 0, epoch: int = 1, prefix: PrefixOptions = ..., prefill_sequences: int = 0, checkpoints: int = -1) -> None:
+    def __init__(self, model: ModelSpec | str, memory: int | str, *, limits: Limits = ..., backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, memory_resource: MemoryResource | None = None, in_flight_plans: int = 0, epoch: int | None = None, prefix: PrefixOptions = ..., prefill_sequences: int = 0, checkpoints: int = -1) -> None:
         """
         memory: bytes, or text such as '40GiB'. The rest is as in Store, Ledger and
         plan_capacity.
@@ -1294,14 +1417,18 @@ class Cache:
         Raises InvalidArgument, ResourceExhausted, FailedPrecondition for no usable device.
         """
 
-    def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0) -> Admission:
+    def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', key_ranges: KeyRanges = (), marks: Ints = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0, returning: bool = False, ids_ahead: bool = False) -> Admission:
         """
         Takes a sequence for a prompt of `tokens` (int32 ids), and all that it can reuse.
 
-        Feed tokens from `length` of the answer on. Prefixes are shared only under equal `salt`:
-        tenant, adapter, model version. `max_refeed_tokens` bounds what is fed again for a match
-        without a checkpoint (None: no bound); `approximate_tokens` above 0 feeds at most so many.
-        `time_to_live_ms` counts by set_time, after the last use; 0 is no limit.
+        Feed tokens from `length` of the answer on. Prefixes are shared only under equal `salt`
+        (tenant, adapter, model version) and equal `key_ranges`: (begin, end, key) says what tokens
+        mean beside their ids, a picture behind placeholders; an end of None is none. `marks` are
+        positions where a checkpoint is to stay: the end of a system prompt. `max_refeed_tokens`
+        bounds what is fed again for a match without a checkpoint (None: no bound);
+        `approximate_tokens` above 0 feeds at most so many. `time_to_live_ms` counts by set_time,
+        after the last use; 0 is no limit. `returning`: it was preempted before, and is counted
+        apart. `ids_ahead`: commit may give ids of tokens that are fed later.
 
         Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt that
         no pool can ever hold, InvalidArgument. Takes no new block yet. Releases the GIL.
@@ -1336,7 +1463,7 @@ class Cache:
 
         `ids` are handles: one int, a list, or an array of int64 or uint64. `tokens` and `drafts`
         are one number for all, or one each. Their order is that of the plan's rows. All or
-        nothing over all sequences and pools; never waits.
+        nothing over all sequences and pools; never waits. No ids at all are a step of no sequence.
 
         Raises OutOfBlocks (its `retry_later` and `helps` say what to do; ask again after a free
         or a retire), NotFound, InvalidArgument for duplicates or counts beyond the limits,
@@ -1348,9 +1475,11 @@ class Cache:
         Gives the next token ids (int32), in order.
 
         One handle: all of `tokens` are its. Several: one token each, or `counts[i]` of them for
-        ids[i], one sequence's behind the other's. All or nothing.
+        ids[i], one sequence's behind the other's.
 
-        Raises NotFound, InvalidArgument beyond max_context_tokens.
+        Raises NotFound and InvalidArgument beyond max_context_tokens + 1 ids before anything is
+        given, FailedPrecondition for ids more than one ahead of the rows (see ids_ahead): what
+        stands before that sequence in the batch has been given.
         """
 
     def truncate(self, ids: Ids, lengths: Ints) -> None:
@@ -1442,6 +1571,12 @@ class Cache:
 
     def last_plan(self) -> int:
         """The number of the last plan; 0 before the first."""
+
+    def epoch(self) -> int:
+        """What tells this ledger's plans from all others."""
+
+    def generation(self) -> int:
+        """Of the next plan: 1, and one more for each abandon."""
 
     def check_invariants(self) -> None:
         """
@@ -1654,6 +1789,17 @@ class RowLayout:
     @property
     def group(self) -> int:
         """Channels that share one scale; 0 where there is none."""
+
+    @property
+    def row_bytes(self) -> int: ...
+
+    @property
+    def data_stride(self) -> int:
+        """Bytes between two data rows of a page."""
+
+    @property
+    def scale_stride(self) -> int:
+        """Bytes between two scale rows of a page."""
 
 def format_names() -> list[str]:
     """The names of all row formats."""

@@ -70,6 +70,8 @@ Ints: TypeAlias = Union[int, Sequence[int], IntArray]
 Ids: TypeAlias = Union[int, Sequence[int], IntArray]
 #: An array of a structured dtype.
 Records: TypeAlias = npt.NDArray[np.void]
+#: (begin, end, key): what the tokens mean beside their ids; an end of None is none.
+KeyRanges: TypeAlias = Sequence[tuple[int, Union[int, None], Union[bytes, str]]]
 Record: TypeAlias = np.void
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 #: bf16 as its bits.

@@ -97,6 +97,50 @@ def test_batches_are_all_or_nothing(ledger: tk.Ledger) -> None:
         ledger.truncate([a], [0])
 
 
+def test_ids_run_one_ahead_unless_they_may(ledger: tk.Ledger) -> None:
+    a = serve(ledger, PROMPT)
+    with pytest.raises(tk.FailedPrecondition):
+        ledger.commit(a, [1, 2])
+    with pytest.raises(tk.FailedPrecondition, match=r"ids\[0\]"):
+        ledger.commit([a], [1, 2], counts=[2])
+    assert ledger.info(a).known == 1000
+    b = ledger.allocate_sequence([1], ids_ahead=True).id
+    ledger.commit(b, [2, 3, 4])
+    assert ledger.info(b).known == 4
+
+
+def test_pictures_and_marks(ledger: tk.Ledger) -> None:
+    picture = [(300, 400, b"hash of a picture")]
+    first = ledger.allocate_sequence(PROMPT, key_ranges=picture, marks=[512])
+    ledger.append(first.id, 1000)
+    assert ledger.probe(PROMPT, key_ranges=picture).matched == 768
+    assert ledger.probe(PROMPT, key_ranges=[(300, 400, "another")]).matched == 256
+    assert ledger.probe(PROMPT, key_ranges=[(300, None, b"x")]).matched == 256
+    assert ledger.probe(PROMPT).matched == 256
+    digests = tk.chunk_digests(PROMPT, key_ranges=picture)
+    assert ledger.probe(PROMPT, key_ranges=picture, digests=digests).matched == 768
+    for wrong in (7, [(1, 2)], [(1, 2, 3)], [("a", 2, b"")]):
+        with pytest.raises(tk.InvalidArgument):
+            ledger.probe(PROMPT, key_ranges=wrong)  # type: ignore[arg-type]
+
+
+def test_returns_are_counted_apart(ledger: tk.Ledger) -> None:
+    serve(ledger, PROMPT)
+    again = ledger.allocate_sequence(PROMPT, returning=True)
+    ledger.append(again.id, 1000 - again.length)
+    figures = ledger.prefix_figures()
+    assert (figures.returns, figures.return_hits) == (1, 1)
+    assert figures.prompt_tokens == 1000 == figures.return_prompt_tokens
+
+
+def test_epochs_differ_by_themselves(model: tk.ModelSpec, limits: tk.Limits) -> None:
+    capacity = tk.plan_capacity(model, "96MiB", limits=limits)
+    a, b = tk.Ledger(capacity), tk.Ledger(capacity)
+    assert a.epoch() != b.epoch()
+    assert tk.Ledger(capacity, epoch=7).epoch() == 7
+    assert a.generation() == 1
+
+
 def test_drafts_are_decided_before_the_next_step(ledger: tk.Ledger) -> None:
     sequence = serve(ledger, PROMPT)
     ledger.commit(sequence, [1])

@@ -74,6 +74,23 @@ def test_capacity_is_exact(model: tk.ModelSpec, limits: tk.Limits) -> None:
     assert "csa" in plan.to_table()
 
 
+def test_what_would_fit_more(model: tk.ModelSpec, limits: tk.Limits) -> None:
+    fit = tk.fit_context(model, "96MiB", 4096, limits=limits)
+    assert fit.context_tokens == 4096
+    assert fit.bound in ("max_context_tokens", "max_sequences", "memory")
+    assert fit.sequences == tk.plan_capacity(model, "96MiB", limits=limits).sequences_that_fit(4096)
+    assert all(choice.sequences >= 0 and choice.setting for choice in fit.choices)
+    assert tk.most_sequences(model, "96MiB", 4096, limits=limits) >= fit.sequences
+
+
+def test_workers_of_a_pipeline_share_the_memory(model: tk.ModelSpec, limits: tk.Limits) -> None:
+    plan = tk.plan_capacity(model, "96MiB", limits=limits)
+    store = tk.Store(model, plan.geometry, layers=range(1, 3), backend="host", host_threads=1)
+    assert plan.worker_bytes(range(1, 3)) == store.memory_bytes()
+    with pytest.raises(tk.InvalidArgument):
+        plan.worker_bytes(range(1, 9))
+
+
 def test_geometry(model: tk.ModelSpec, limits: tk.Limits) -> None:
     geometry = tk.plan_capacity(model, "96MiB", limits=limits).geometry
     assert geometry.num_pools == len(model.pools) == len(geometry.pools)

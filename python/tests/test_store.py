@@ -83,6 +83,22 @@ def test_queries_may_be_a_number(cache: tk.Cache) -> None:
     assert cache.gather_window(0, queries=none).shape == (0, WINDOW, LATENT)
 
 
+def test_layers_wait_for_the_last_plan(
+    cache: tk.Cache, make_cache: Callable[..., tk.Cache]
+) -> None:
+    sequence = run_step(cache, 10)
+    plan = cache.append(sequence, 1)
+    for late in (cache.gather_window, cache.store.gather_window):
+        with pytest.raises(tk.FailedPrecondition, match="Begin"):
+            late(0)
+    cache.begin(plan)
+    assert len(cache.gather_window(0)) == 1
+    ahead = make_cache(in_flight_plans=2)
+    sequence = run_step(ahead, 10)
+    ahead.append(sequence, 1)
+    assert len(ahead.gather_window(0)) == 10
+
+
 def test_padded_steps(cache: tk.Cache) -> None:
     sequence = cache.allocate_sequence([1] * 5)
     cache.begin(cache.append(sequence.id, 5), padded_token_rows=16)

@@ -82,6 +82,23 @@ def test_a_view_keeps_the_store_alive(cache: tk.Cache) -> None:
     assert positions[:300].tolist() == list(range(300))
 
 
+def test_scales_behind_each_row() -> None:
+    if "mxfp8_v41_il" not in tk.formats.names():
+        pytest.skip("no interleaved format")
+    model = tk.make_model(ratios=[0], latent_format="mxfp8_v41_il", overlap=False)
+    limits = tk.Limits(max_sequences=2, max_step_tokens=256, max_context_tokens=1024)
+    cache = tk.Cache(model, "16MiB", limits=limits, backend="host", host_threads=1)
+    slots = np.arange(5, dtype=np.int32)
+    rows = rows_of(range(5))
+    cache.write_slots(0, rows, slots, pool="window", rotated=True)
+    pages = cache.pages(0, "window")
+    assert pages.data_stride == pages.scale_stride == 528
+    assert pages.scale_offset == 512
+    encoded, _ = tk.formats.encode(rows, "mxfp8_v41_il", page_rows=1)
+    np.testing.assert_array_equal(np.asarray(pages.data)[0, :5], encoded[:, :512])
+    np.testing.assert_array_equal(np.asarray(pages.scales)[0, :5], encoded[:, 512:528])
+
+
 def test_opaque_pages() -> None:
     model = tk.make_model(ratios=[4], latent_format="bf16", state=True)
     limits = tk.Limits(max_sequences=2, max_step_tokens=256, max_context_tokens=1024)

@@ -72,7 +72,8 @@ def test_a_second_thread_in_a_store_is_turned_away(cache: tk.Cache) -> None:
     assert all(type(error) is RuntimeError for error in raised)
 
 
-def test_a_scheduler_and_a_worker_may_share_a_cache(cache: tk.Cache) -> None:
+def test_a_scheduler_and_a_worker_may_share_a_cache(make_cache: Callable[..., tk.Cache]) -> None:
+    cache = make_cache("256MiB", in_flight_plans=2)
     run_step(cache, 1024)
     rows = rows_of(range(1024))
     stop = threading.Event()
@@ -89,7 +90,7 @@ def test_a_scheduler_and_a_worker_may_share_a_cache(cache: tk.Cache) -> None:
     worker.start()
     for _ in range(200):
         sequence = cache.allocate_sequence([1, 2, 3])
-        cache.append(sequence.id, 3)
+        cache.retire(cache.append(sequence.id, 3).number)
         cache.free_sequence(sequence.id)
     stop.set()
     worker.join()

@@ -17,8 +17,13 @@ using Cells = std::vector<std::string>;
 std::string WithCommas(int64_t number);
 
 // Lines of text with columns as wide as their widest cell, two spaces apart. The first `left`
-// columns are flush left, the others flush right.
-std::string Align(const std::vector<Cells>& lines, size_t left);
+// columns are flush left, the others flush right. Where they are wider than `width`, columns that
+// do not fit follow in a table of their own, each beside the first column; 0 = any width.
+std::string Align(const std::vector<Cells>& lines, size_t left, size_t width = 0);
+
+// `line` broken at spaces so that no piece is wider than `width`; all but the first begin with
+// `indent` spaces. A word that is wider stays whole. 0 = any width.
+std::string Wrap(const std::string& line, size_t width, size_t indent);
 
 }  // namespace terrace::internal
 

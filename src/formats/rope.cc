@@ -8,26 +8,26 @@ namespace terrace {
 namespace {
 
 // The (fractional) pair that turns `turns` times in the original length.
-double PairOfTurns(double turns, double base, const YarnScaling& yarn) {
-  return kRopeChannels * std::log(yarn.original_length / (turns * 2 * std::numbers::pi)) /
-         (2 * std::log(base));
+double PairOfTurns(double turns, const RopeSpec& rope) {
+  return kRopeChannels * std::log(rope.yarn_original_length / (turns * 2 * std::numbers::pi)) /
+         (2 * std::log(rope.base));
 }
 
 }  // namespace
 
-std::array<double, kRopePairs> RopeFrequencies(double base,
-                                               const std::optional<YarnScaling>& yarn) {
+std::array<double, kRopePairs> RopeFrequencies(const RopeSpec& rope) {
   std::array<double, kRopePairs> frequencies;
   for (int i = 0; i < kRopePairs; ++i) {
-    frequencies[i] = 1.0 / std::pow(base, 2.0 * i / kRopeChannels);
+    frequencies[i] = 1.0 / std::pow(rope.base, 2.0 * i / kRopeChannels);
   }
-  if (yarn.has_value()) {
-    const double low = std::max(std::floor(PairOfTurns(yarn->beta_fast, base, *yarn)), 0.0);
+  if (rope.yarn_factor > 1) {
+    const double low = std::max(std::floor(PairOfTurns(rope.yarn_beta_fast, rope)), 0.0);
     const double high =
-        std::min(std::ceil(PairOfTurns(yarn->beta_slow, base, *yarn)), kRopeChannels - 1.0);
+        std::min(std::ceil(PairOfTurns(rope.yarn_beta_slow, rope)), kRopeChannels - 1.0);
     for (int i = 0; i < kRopePairs; ++i) {
       const double stretched = std::clamp((i - low) / std::max(high - low, 1e-3), 0.0, 1.0);
-      frequencies[i] = frequencies[i] / yarn->factor * stretched + frequencies[i] * (1 - stretched);
+      frequencies[i] =
+          frequencies[i] / rope.yarn_factor * stretched + frequencies[i] * (1 - stretched);
     }
   }
   return frequencies;
@@ -41,9 +41,8 @@ void FillRopeRow(const std::array<double, kRopePairs>& frequencies, int64_t posi
   }
 }
 
-std::vector<float> MakeRopeTable(int64_t max_position, double base,
-                                 const std::optional<YarnScaling>& yarn) {
-  const std::array<double, kRopePairs> frequencies = RopeFrequencies(base, yarn);
+std::vector<float> MakeRopeTable(int64_t max_position, const RopeSpec& rope) {
+  const std::array<double, kRopePairs> frequencies = RopeFrequencies(rope);
   const int64_t rows = std::max<int64_t>(max_position, 0);
   std::vector<float> table(static_cast<size_t>(rows * kRopeChannels));
   for (int64_t position = 0; position < rows; ++position) {

@@ -20,6 +20,14 @@ absl::string_view RowFormatName(RowFormat format) {
       return "indexer_fp8";
     case RowFormat::kIndexerMxfp4:
       return "indexer_mxfp4";
+    case RowFormat::kMxfp8V41Il:
+      return "mxfp8_v41_il";
+    case RowFormat::kNvfp4V41Il:
+      return "nvfp4_v41_il";
+    case RowFormat::kFp8PerTensor:
+      return "fp8_per_tensor";
+    case RowFormat::kNvfp4Rope:
+      return "nvfp4_rope";
   }
   return "unknown";
 }

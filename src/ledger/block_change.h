@@ -23,7 +23,7 @@ struct BlockChange {
   BlockRange window_released;
   WindowRange window;  // after the step
 
-  // Its first step takes a block of every state pool.
+  // Its first step: it takes a block of every state pool.
   bool state_taken = false;
 
   // Its first row of the step goes into a block that another sequence has too (Fork): index, or -1.

@@ -6,7 +6,7 @@
 
 namespace terrace::internal {
 
-void EvictionOrder::PushBack(int32_t id, Priority priority, uint64_t stamp) {
+void EvictionOrder::PushBack(int32_t id, Priority priority, uint64_t stamp, bool dispensable) {
   TERRACE_CHECK_GE(stamp, last_stamp_);
   last_stamp_ = stamp;
   if (id >= static_cast<int32_t>(entries_.size())) {
@@ -16,28 +16,27 @@ void EvictionOrder::PushBack(int32_t id, Priority priority, uint64_t stamp) {
   Entry& entry = entries_[id];
   TERRACE_CHECK_EQ(entry.is_linked(), false);
   entry.stamp = stamp;
-  entry.priority = priority;
-  lists_[static_cast<int>(priority)].push_back(entry);
+  entry.rank = RankOf(priority, dispensable);
+  lists_[entry.rank].push_back(entry);
   ++size_;
 }
 
 void EvictionOrder::Erase(int32_t id) {
   TERRACE_CHECK_EQ(Contains(id), true);
   Entry& entry = entries_[id];
-  lists_[static_cast<int>(entry.priority)].erase(List::s_iterator_to(entry));
+  lists_[entry.rank].erase(List::s_iterator_to(entry));
   --size_;
 }
 
 std::optional<int32_t> EvictionOrder::Next(int32_t id) const {
   const Entry& entry = entries_[id];
-  const int priority = static_cast<int>(entry.priority);
   const List::const_iterator next = std::next(List::s_iterator_to(entry));
-  return next != lists_[priority].end() ? IdOf(*next) : FrontFrom(priority + 1);
+  return next != lists_[entry.rank].end() ? IdOf(*next) : FrontFrom(entry.rank + 1);
 }
 
-std::optional<int32_t> EvictionOrder::FrontFrom(int priority) const {
-  for (; priority < kNumPriorities; ++priority) {
-    if (!lists_[priority].empty()) return IdOf(lists_[priority].front());
+std::optional<int32_t> EvictionOrder::FrontFrom(int rank) const {
+  for (; rank < kNumRanks; ++rank) {
+    if (!lists_[rank].empty()) return IdOf(lists_[rank].front());
   }
   return std::nullopt;
 }
@@ -68,9 +67,9 @@ void EvictionOrder::CheckInvariants() const {
     uint64_t stamp = 0;
     for (const Entry& entry : list) {
       ++listed;
-      TERRACE_CHECK_LT(IdOf(entry), entries_.size());                      // (1)
-      TERRACE_CHECK_EQ(entry.priority, static_cast<int>(&list - lists_));  // (2)
-      TERRACE_CHECK_LE(stamp, entry.stamp);                                // (3)
+      TERRACE_CHECK_LT(IdOf(entry), entries_.size());  // (1)
+      TERRACE_CHECK_EQ(entry.rank, &list - lists_);    // (2)
+      TERRACE_CHECK_LE(stamp, entry.stamp);            // (3)
       stamp = entry.stamp;
     }
   }

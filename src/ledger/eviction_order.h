@@ -1,9 +1,9 @@
-// EvictionOrder lines up ids for eviction: the lowest priority first, and within a priority the one
-// that was put in first. It has one list for each priority, linked through an array by id, so that
-// an id leaves from anywhere.
+// EvictionOrder lines up ids for eviction: the lowest priority first, within a priority those that
+// are dispensable, and then the one that was put in first. It has one list for each of these ranks,
+// linked through an array by id, so that an id leaves from anywhere.
 //
 // Each id carries a stamp, the last plan that may name its blocks. What waits first has the lowest
-// stamp of its priority, so counting what an eviction would free at once stops at the first that it
+// stamp of its rank, so counting what an eviction would free at once stops at the first that it
 // would not.
 //
 // Thread-safe: no, but const calls may run together.
@@ -12,7 +12,7 @@
 //
 // Invariants:
 //  (1) an id is linked iff it is in one list;
-//  (2) an id in a list has the list's priority;
+//  (2) an id in a list has the list's rank;
 //  (3) stamps do not fall along a list.
 
 #ifndef TERRACE_SRC_LEDGER_EVICTION_ORDER_H_
@@ -34,7 +34,7 @@ class EvictionOrder {
   EvictionOrder(EvictionOrder&&) = default;
 
   // REQUIRES: !Contains(id); no stamp put in before was higher.
-  void PushBack(int32_t id, Priority priority, uint64_t stamp);
+  void PushBack(int32_t id, Priority priority, uint64_t stamp, bool dispensable = false);
   // REQUIRES: Contains(id).
   void Erase(int32_t id);
 
@@ -42,8 +42,8 @@ class EvictionOrder {
   bool Contains(int32_t id) const {
     return id < static_cast<int32_t>(entries_.size()) && entries_[id].is_linked();
   }
-  uint64_t stamp(int32_t id) const { return entries_[id].stamp; }        // REQUIRES: Contains(id)
-  Priority priority(int32_t id) const { return entries_[id].priority; }  // REQUIRES: Contains(id)
+  uint64_t stamp(int32_t id) const { return entries_[id].stamp; }  // REQUIRES: Contains(id)
+  Priority priority(int32_t id) const { return Priority(entries_[id].rank / 2); }  // the same
 
   // The one to go next.
   std::optional<int32_t> Front() const { return FrontFrom(0); }
@@ -62,16 +62,21 @@ class EvictionOrder {
   struct Entry
       : boost::intrusive::list_base_hook<boost::intrusive::link_mode<boost::intrusive::safe_link>> {
     uint64_t stamp = 0;
-    Priority priority = Priority::kLow;
+    int rank = 0;
   };
   using List = boost::intrusive::list<Entry>;
 
   int32_t IdOf(const Entry& entry) const { return static_cast<int32_t>(&entry - entries_.data()); }
-  std::optional<int32_t> FrontFrom(int priority) const;
+  // Two for each priority, the dispensable first.
+  static int RankOf(Priority priority, bool dispensable) {
+    return 2 * static_cast<int>(priority) + (dispensable ? 0 : 1);
+  }
+  static constexpr int kNumRanks = 2 * kNumPriorities;
+  std::optional<int32_t> FrontFrom(int rank) const;
 
   // By id. It grows with the highest that was put in, in place, so that links stay valid.
   std::vector<Entry> entries_;
-  List lists_[kNumPriorities];
+  List lists_[kNumRanks];
   int32_t size_ = 0;
   uint64_t last_stamp_ = 0;
 };

@@ -60,6 +60,7 @@ absl::StatusOr<Admission> Ledger::AllocateSequence(const SequenceRequest& reques
   TERRACE_ASSIGN_OR_RETURN(const SequenceId id, impl_->sequences.Add());
   Sequence& sequence = *impl_->sequences.Find(id);
   sequence.known = known;
+  sequence.ids_ahead = request.ids_ahead;
   const PrefixMatch match = impl_->prefixes.Admit(sequence, request);
   return Admission{.id = id, .length = sequence.length, .match = match};
 }
@@ -107,13 +108,23 @@ absl::StatusOr<Plan> Ledger::Append(absl::Span<const StepRequest> batch) {
 absl::Status Ledger::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
   Sequence* const sequence = impl_->sequences.Find(id);
   if (sequence == nullptr) return SequenceTable::NotFound(id);
-  const size_t room = geometry().max_context_tokens - sequence->known;
+  // One id more than rows: it is sampled after the last row.
+  const size_t room = geometry().max_context_tokens + 1 - sequence->known;
   if (tokens.size() > room) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%d tokens after %d are beyond max_context_tokens, %d", tokens.size(),
-                        sequence->known, geometry().max_context_tokens));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%d tokens after %d are beyond max_context_tokens, %d, and the one sampled after them",
+        tokens.size(), sequence->known, geometry().max_context_tokens));
   }
-  sequence->known += static_cast<int32_t>(tokens.size());
+  const int32_t count = static_cast<int32_t>(tokens.size());
+  const int32_t due = std::max(0, sequence->most_rows() + 1 - sequence->known);
+  if (count > due && !sequence->ids_ahead) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("sequence %d has %d rows and %d token ids: %d more are not in 0..%d, the "
+                        "ids that may be one "
+                        "ahead of the rows; feed them first, or set SequenceRequest::ids_ahead",
+                        sequence->index, sequence->length, sequence->known, count, due));
+  }
+  sequence->known += count;
   impl_->prefixes.PublishCommitted(*sequence, tokens);
   return absl::OkStatus();
 }
@@ -185,7 +196,7 @@ absl::StatusOr<Plan> Ledger::Snapshot() const {
   }
   PlanBuilder plan(geometry(), PlanKind::kSnapshot, {.patches = patches});
   for_each_block([&](const BlockPatch& patch) { plan.AddPatch(patch); });
-  return std::move(plan).Build(impl_->options.epoch, last_plan(), pools.generation());
+  return std::move(plan).Build(epoch(), last_plan(), pools.generation());
 }
 
 absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {
@@ -201,9 +212,19 @@ absl::StatusOr<SequenceInfo> Ledger::Info(SequenceId id) const {
                       .approximate = sequence->approximate};
 }
 
-PoolUse Ledger::Use(int pool) const { return impl_->pools.UseOf(pool); }
+absl::StatusOr<PoolUse> Ledger::Use(PoolIndex pool) const {
+  const int num_pools = geometry().num_pools;
+  if (pool < PoolIndex(0) || pool >= PoolIndex(num_pools)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("pool %d is not one of the ledger's %d pools", pool.value(), num_pools));
+  }
+  return impl_->pools.UseOf(pool.value());
+}
+
 int32_t Ledger::num_sequences() const { return impl_->sequences.num_live(); }
 PlanNumber Ledger::last_plan() const { return PlanNumber(impl_->pools.last_plan()); }
+uint64_t Ledger::epoch() const { return *impl_->options.epoch; }
+uint32_t Ledger::generation() const { return impl_->pools.generation(); }
 const Geometry& Ledger::geometry() const { return impl_->options.geometry; }
 
 }  // namespace terrace

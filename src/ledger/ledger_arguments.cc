@@ -72,6 +72,18 @@ absl::Status CheckRequest(const Geometry& geometry, const SequenceRequest& reque
     return absl::InvalidArgumentError(absl::StrFormat("%d digests for a prompt of %d whole chunks",
                                                       request.digests.size(), whole_chunks));
   }
+  for (const KeyRange& range : request.key_ranges) {
+    if (range.begin >= 0 && range.begin < range.end) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a key range of the tokens %d..%d: it must begin at 0 or later and end "
+                        "behind its begin",
+                        range.begin, range.end));
+  }
+  for (const int32_t mark : request.marks) {
+    if (mark >= 0 && static_cast<size_t>(mark) <= limit) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a mark at %d is not in 0..max_context_tokens, %d", mark, limit));
+  }
   if (request.refeed.max_tokens < 0 || request.refeed.approximate_tokens < 0) {
     return absl::InvalidArgumentError(
         absl::StrFormat("refeed limits of %d and %d tokens: neither may be negative",

@@ -21,6 +21,7 @@
 #include "src/ledger/prefix_cache.h"
 #include "src/ledger/sequence_table.h"
 #include "src/ledger/step_planner.h"
+#include "src/plan/epoch.h"
 #include "terrace/ledger.h"
 
 namespace terrace {
@@ -28,7 +29,7 @@ namespace terrace {
 class Ledger::Impl {
  public:
   explicit Impl(const LedgerOptions& options)
-      : options(options),
+      : options(WithEpoch(options)),
         sequences(options.geometry.max_sequences),
         pools(this->options),
         prefixes(this->options, sequences, pools),
@@ -41,11 +42,17 @@ class Ledger::Impl {
 
   void CheckSequence(const internal::Sequence& sequence) const;
 
-  const LedgerOptions options;
+  const LedgerOptions options;  // with an epoch
   internal::SequenceTable sequences;
   internal::PoolSet pools;
   internal::PrefixCache prefixes;
   internal::StepMemory step_memory;
+
+ private:
+  static LedgerOptions WithEpoch(LedgerOptions options) {
+    if (!options.epoch.has_value()) options.epoch = internal::NewEpoch();
+    return options;
+  }
 };
 
 }  // namespace terrace

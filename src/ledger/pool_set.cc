@@ -10,7 +10,7 @@ namespace terrace::internal {
 PoolSet::PoolSet(const LedgerOptions& options)
     : options_(options),
       geometry_(options.geometry),
-      csa_state_pool_(CsaStatePool(options.geometry)) {
+      csa_state_pool_(CsaStatePool(options.geometry).value()) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const PoolGeometry& pool = geometry_.pools[p];
     pools_.emplace_back(pool.capacity_blocks);
@@ -34,8 +34,8 @@ PoolUse PoolSet::UseOf(int p) const {
 }
 
 void PoolSet::CountPlan() {
-  ++last_plan_;
-  if (options_.in_flight_plans == 0) retired_ = last_plan_;
+  last_plan_.store(last_plan() + 1, std::memory_order_relaxed);
+  if (options_.in_flight_plans == 0) retired_ = last_plan();
 }
 
 absl::Status PoolSet::Retire(PlanNumber plan) {
@@ -43,10 +43,10 @@ absl::Status PoolSet::Retire(PlanNumber plan) {
     return absl::FailedPreconditionError(
         "in_flight_plans is 0: nothing waits for a plan to retire");
   }
-  if (plan.value() <= named_retired_ || plan.value() > last_plan_) {
+  if (plan.value() <= named_retired_ || plan.value() > last_plan()) {
     return absl::InvalidArgumentError(
         absl::StrFormat("plan %d is not in flight: %d were made and %d of them are retired",
-                        plan.value(), last_plan_, named_retired_));
+                        plan.value(), last_plan(), named_retired_));
   }
   named_retired_ = plan.value();
   if (options_.in_flight_plans == 0) return absl::OkStatus();

@@ -20,6 +20,7 @@
 #define TERRACE_SRC_LEDGER_POOL_SET_H_
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -64,26 +65,29 @@ class PoolSet {
   const BlockTable& table(int p) const { return tables_[p]; }
   PoolUse UseOf(int p) const;
   // For tests: the caller asked that this pool be short now.
-  bool ActsShort(int p) const { return options_.inject_shortage && options_.inject_shortage(p); }
+  bool ActsShort(int p) const {
+    return options_.inject_shortage && options_.inject_shortage(PoolIndex(p));
+  }
 
   // ---- Plans.
 
-  uint64_t last_plan() const { return last_plan_; }
+  // It and generation() from any thread.
+  uint64_t last_plan() const { return last_plan_.load(std::memory_order_relaxed); }
   uint64_t retired() const { return retired_; }
   // The last plan that Retire named: what plans up to it computed is there.
   uint64_t named_retired() const { return named_retired_; }
   // Whether every plan made so far has run to its end, as far as blocks must care.
-  bool idle() const { return retired_ == last_plan_; }
+  bool idle() const { return retired_ == last_plan(); }
   // Of plans: one more for each time that plans were abandoned.
-  uint32_t generation() const { return generation_; }
-  void BeginGeneration() { ++generation_; }
+  uint32_t generation() const { return generation_.load(std::memory_order_relaxed); }
+  void BeginGeneration() { generation_.store(generation() + 1, std::memory_order_relaxed); }
   // One more plan is made: what is freed from now on may be named by it.
   void CountPlan();
   // Whether one more plan may be made before any is retired.
   bool has_room_in_flight() const {
     return idle() || num_in_flight() < static_cast<uint64_t>(options_.in_flight_plans);
   }
-  uint64_t num_in_flight() const { return last_plan_ - retired_; }
+  uint64_t num_in_flight() const { return last_plan() - retired_; }
   // Errors: as Ledger::Retire.
   absl::Status Retire(PlanNumber plan);
 
@@ -155,7 +159,7 @@ class PoolSet {
  private:
   // The plan until which a block that is freed now drains.
   std::optional<PlanNumber> DrainUntil() const {
-    return idle() ? std::nullopt : std::optional(PlanNumber(last_plan_));
+    return idle() ? std::nullopt : std::optional(PlanNumber(last_plan()));
   }
   void FreeAll(int p, absl::Span<const BlockId> blocks);
   void FreeHeldStates(int32_t count);
@@ -170,10 +174,10 @@ class PoolSet {
   std::vector<int> full_pools_;
   std::vector<int> state_pools_;
   const int csa_state_pool_;
-  uint64_t last_plan_ = 0;
+  std::atomic<uint64_t> last_plan_ = 0;  // a worker's thread looks whether it has begun (Cache)
   uint64_t retired_ = 0;  // the last plan known to have run; last_plan_ if in_flight_plans is 0
   uint64_t named_retired_ = 0;
-  uint32_t generation_ = 1;
+  std::atomic<uint32_t> generation_ = 1;
   std::vector<CheckpointRecord> captures_;  // one reference to each overlap block
   std::vector<BlockId> held_states_;        // of no sequence any more
 };

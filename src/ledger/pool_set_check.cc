@@ -36,7 +36,7 @@ void PoolSet::CheckInvariants(const SequenceTable& sequences) const {
     }
     if (idle()) TERRACE_CHECK_EQ(pools_[p].num_draining(), 0);  // (3)
   }
-  TERRACE_CHECK_LE(last_plan_ - retired_, static_cast<uint64_t>(options_.in_flight_plans));  // (3)
+  TERRACE_CHECK_LE(num_in_flight(), static_cast<uint64_t>(options_.in_flight_plans));  // (3)
 }
 
 }  // namespace terrace::internal

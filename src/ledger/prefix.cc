@@ -54,10 +54,9 @@ using F = PrefixFigures;
 constexpr Type kCounter = Type::kCounter;
 constexpr Type kGauge = Type::kGauge;
 constexpr Figure kFigures[] = {
-    Of<&F::lookups>("lookups", kCounter, "sequences allocated with a whole chunk that could match"),
+    Of<&F::lookups>("lookups", kCounter, "new requests with a whole chunk that could match"),
     Of<&F::hits>("hits", kCounter, "lookups that matched"),
-    Of<&F::prompt_tokens>("prompt_tokens", kCounter,
-                          "tokens of the prompts of all sequences allocated"),
+    Of<&F::prompt_tokens>("prompt_tokens", kCounter, "tokens of the prompts of new requests"),
     Of<&F::matched_tokens>("matched_tokens", kCounter,
                            "prompt tokens whose chunks were shared: resumed + skipped + replayed"),
     Of<&F::resumed_tokens>("resumed_tokens", kCounter,
@@ -68,6 +67,14 @@ constexpr Figure kFigures[] = {
                          "matched tokens fed again for their window rows"),
     Of<&F::saved_tokens>("saved_tokens", kCounter,
                          "matched tokens not fed again: matched - replayed"),
+    Of<&F::returns>("returns", kCounter, "requests that came back after a preemption"),
+    Of<&F::return_hits>("return_hits", kCounter, "returns that matched"),
+    Of<&F::return_prompt_tokens>("return_prompt_tokens", kCounter,
+                                 "tokens that returning requests knew"),
+    Of<&F::return_matched_tokens>("return_matched_tokens", kCounter,
+                                  "of them, those whose chunks were shared"),
+    Of<&F::return_refed_tokens>("return_replayed_tokens", kCounter,
+                                "matched tokens of returns fed again for their window rows"),
     Of<&F::stored_chunks>("stored_chunks", kCounter,
                           "chunks published: indexed + evicted + expired + cleared + lost"),
     Of<&F::duplicate_chunks>("duplicate_chunks", kCounter,

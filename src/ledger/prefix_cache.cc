@@ -42,6 +42,7 @@ PrefixCache::PrefixCache(const LedgerOptions& options, SequenceTable& sequences,
 
 void PrefixCache::Fork(Sequence& child) {
   child.prefix.rolling.reset();
+  child.prefix.counted = true;  // it is no request of its own
   if (child.prefix.in_index) index_.AcquirePath(child.prefix.tip, child.prefix.priority);
   ++figures_.forks;
 }
@@ -51,7 +52,9 @@ void PrefixCache::Leave(Sequence& sequence) {
   if (!prefix.in_index) return;
   if (prefix.rolling.has_value()) index_.Keep(*prefix.rolling);
   SetRolling(sequence, std::nullopt, /*keep=*/false);
-  const bool expires = prefix.time_to_live_ms > 0;
+  // What would outlive the clock never expires.
+  const bool expires =
+      prefix.time_to_live_ms > 0 && prefix.time_to_live_ms < PrefixIndex::kNever - now_ms_;
   index_.Release(prefix.tip, pools_.last_plan(),
                  expires ? now_ms_ + prefix.time_to_live_ms : PrefixIndex::kNever);
   prefix.in_index = false;

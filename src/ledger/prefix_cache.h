@@ -26,6 +26,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -75,6 +76,8 @@ class PrefixCache {
   PrefixMatch Admit(Sequence& sequence, const SequenceRequest& request);
   // The same for what others published since.   REQUIRES: no undecided drafts.
   PrefixMatch Extend(Sequence& sequence);
+  // The sequence's first step is made: counts its request, once.
+  void CountRequest(Sequence& sequence);
   // `child`, a copy of another sequence, uses the same path.
   void Fork(Sequence& child);
   // The sequence is no part of any prefix from here on. Its last checkpoint stays for who goes on.
@@ -166,8 +169,10 @@ class PrefixCache {
   }
 
   // prefix_cache_match.cc
-  Path FindPath(ChunkId from, absl::Span<const int32_t> tokens,
-                absl::Span<const ChunkDigest> digests) const;
+  Path FindPath(ChunkId from, int32_t chunks_before, absl::Span<const int32_t> tokens,
+                absl::Span<const ChunkDigest> digests, absl::Span<const KeyRange> ranges) const;
+  Path FindPath(const SequencePrefix& prefix) const;
+  std::string KeysOfChunk(absl::Span<const KeyRange> ranges, int32_t chunk) const;
   uint64_t last_matched_plan() const;
   std::optional<CheckpointId> MatchedCheckpoint(ChunkId chunk) const;
   Resume FindPrompt(const SequenceRequest& request) const;
@@ -177,7 +182,7 @@ class PrefixCache {
   void Attach(Sequence& sequence, const Resume& resume);
   void AttachChunks(Sequence& sequence, const Path& path);
   void AttachWindow(Sequence& sequence, const Resume& resume);
-  void CountMatch(const PrefixMatch& match);
+  void CountMatch(const PrefixMatch& match, bool returning);
 
   // prefix_cache_publish.cc
   void PublishUpTo(Sequence& sequence, int32_t length);

@@ -29,18 +29,26 @@ void PrefixCache::AddWantedCheckpoints(const SequenceStep& step, const BlockChan
     planned->push_back({change.sequence, position, ExtraWindowBlocks(geometry_, position, change)});
     last = position;
   };
+  absl::Span<const int32_t> marks;
+  if (prefix.marks != nullptr) marks = prefix.marks->ends();
+  // Ascending, for `add` passes over what lies before the last one.
+  const auto add_with_marks = [&](int64_t position) {
+    for (; !marks.empty() && marks.front() < position; marks.remove_prefix(1)) add(marks.front());
+    add(static_cast<int32_t>(position));
+  };
   if (policy_.kind == CheckpointPolicy::Kind::kEveryTokens) {
     const int64_t from = std::max(step.first + 1, step.write_from);
     for (int64_t at = (from + policy_.tokens - 1) / policy_.tokens * policy_.tokens;
          at <= step.settled; at += policy_.tokens) {
-      add(static_cast<int32_t>(at));
+      add_with_marks(at);
     }
+    for (const int32_t mark : marks) add(mark);
     return;
   }
   const int32_t chunk_tokens = geometry_.chunk_tokens;
-  add(step.write_from);  // where a match ended without one
-  add((prefix.prompt_tokens - 1) / chunk_tokens * chunk_tokens);
-  add(step.settled / chunk_tokens * chunk_tokens);  // the rolling one
+  add_with_marks(step.write_from);  // where a match ended without one
+  add_with_marks((prefix.prompt_tokens - 1) / chunk_tokens * chunk_tokens);
+  add_with_marks(step.settled / chunk_tokens * chunk_tokens);  // the rolling one
 }
 
 // ---- After it
@@ -140,9 +148,10 @@ std::optional<CheckpointId> PrefixCache::StoreCheckpoint(const Sequence& sequenc
 // ---- Rolling on
 
 // Whether a checkpoint stays when the sequence rolls on: where the policy put it for good, at the
-// end of the prompt, and of a match.
+// end of the prompt, and of a match, and where the caller marked it.
 bool PrefixCache::IsKept(const Sequence& sequence, int32_t position) const {
   if (policy_.kind == CheckpointPolicy::Kind::kEveryTokens) return true;
+  if (sequence.prefix.marks != nullptr && sequence.prefix.marks->Contains(position)) return true;
   const int32_t chunk_tokens = geometry_.chunk_tokens;
   const int32_t prompt_end = (sequence.prefix.prompt_tokens - 1) / chunk_tokens * chunk_tokens;
   return position == prompt_end || position == sequence.write_from;

@@ -85,10 +85,12 @@ void PrefixCache::Detach(Sequence& sequence) {
 
 PrefixMatch PrefixCache::Readmit(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
+  prefix.uncounted = {};
   if (!prefix.publishes) return {};
-  const Path path = FindPath(prefix.tip, prefix.tail.Part(0, prefix.tail.size()), {});
+  const Path path = FindPath(prefix);
   const Resume resume = ResumeAt(0, 0, path, prefix.refeed);
   if (resume.path.chunks > 0) Attach(sequence, resume);
+  prefix.uncounted = resume.match;  // where no step was made yet
   sequence.approximate = resume.match.approximate;
   prefix.publishes = !sequence.approximate;
   if (prefix.publishes) {

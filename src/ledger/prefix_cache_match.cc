@@ -3,26 +3,40 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "src/base/check.h"
 #include "src/ledger/prefix_cache.h"
 #include "src/model/state_pages.h"
 
 namespace terrace::internal {
+namespace {
+
+void Add(const PrefixMatch& more, PrefixMatch* match) {
+  match->matched += more.matched;
+  match->resumed += more.resumed;
+  match->skipped += more.skipped;
+  match->refed += more.refed;
+}
+
+}  // namespace
 
 PrefixMatch PrefixCache::Probe(const SequenceRequest& request) const {
   return enabled_ ? FindPrompt(request).match : PrefixMatch{};
 }
 
 PrefixMatch PrefixCache::Admit(Sequence& sequence, const SequenceRequest& request) {
-  figures_.prompt_tokens += sequence.known;
-  if (!enabled_) return {};
   SequencePrefix& prefix = sequence.prefix;
+  prefix.prompt_tokens = sequence.known;
+  prefix.returning = request.returning;
+  if (!enabled_) return {};
   prefix.in_index = true;
   prefix.priority = request.priority;
   prefix.time_to_live_ms = request.time_to_live_ms;
   prefix.refeed = request.refeed;
-  prefix.prompt_tokens = sequence.known;
+  prefix.keys = RangeKeys::Make(request.key_ranges);
+  prefix.marks =
+      request.marks.empty() ? nullptr : Marks::Make(request.marks, geometry_.chunk_tokens);
   const Resume resume = FindPrompt(request);
   prefix.tip = index_.AcquireRoot(request.salt);
   if (resume.path.chunks > 0) Attach(sequence, resume);
@@ -31,21 +45,23 @@ PrefixMatch PrefixCache::Admit(Sequence& sequence, const SequenceRequest& reques
   if (prefix.publishes) {
     prefix.tail.Append(request.tokens.subspan(prefix.chunks * geometry_.chunk_tokens));
   }
-  figures_.lookups += sequence.known > geometry_.chunk_tokens;
-  figures_.hits += resume.match.matched > 0;
-  CountMatch(resume.match);
+  prefix.uncounted = resume.match;
   return resume.match;
 }
 
 PrefixMatch PrefixCache::Extend(Sequence& sequence) {
   SequencePrefix& prefix = sequence.prefix;
   if (!prefix.publishes) return {};
-  const Path path = FindPath(prefix.tip, prefix.tail.Part(0, prefix.tail.size()), {});
+  const Path path = FindPath(prefix);
   const Resume resume = ResumeAt(sequence.length, prefix.chunks, path, {});
   if (resume.path.chunks == 0) return {};
   prefix.tail.DropFront(int64_t{resume.path.chunks} * geometry_.chunk_tokens);
   Attach(sequence, resume);
-  CountMatch(resume.match);
+  if (prefix.counted) {
+    CountMatch(resume.match, prefix.returning);
+  } else {
+    Add(resume.match, &prefix.uncounted);  // part of its look-up
+  }
   return resume.match;
 }
 
@@ -63,17 +79,20 @@ std::optional<CheckpointId> PrefixCache::MatchedCheckpoint(ChunkId chunk) const 
   return checkpoint;
 }
 
-// The chunks from `from` on down that `tokens` spell.
-PrefixCache::Path PrefixCache::FindPath(ChunkId from, absl::Span<const int32_t> tokens,
-                                        absl::Span<const ChunkDigest> digests) const {
+// The chunks from `from` on down that `tokens` spell, of a path that has `chunks_before` already.
+PrefixCache::Path PrefixCache::FindPath(ChunkId from, int32_t chunks_before,
+                                        absl::Span<const int32_t> tokens,
+                                        absl::Span<const ChunkDigest> digests,
+                                        absl::Span<const KeyRange> ranges) const {
   Path path{.tip = from};
   const size_t chunk_tokens = geometry_.chunk_tokens;
   // At least one token is left to feed.
   const size_t most = tokens.empty() ? 0 : (tokens.size() - 1) / chunk_tokens;
   for (size_t i = 0; i < most; ++i) {
     const absl::Span<const int32_t> chunk = tokens.subspan(i * chunk_tokens, chunk_tokens);
-    const ChunkDigest digest = digests.empty() ? index_.Hash(path.tip, chunk) : digests[i];
-    const std::optional<ChunkId> child = index_.FindChild(path.tip, digest, chunk);
+    const std::string keys = KeysOfChunk(ranges, chunks_before + path.chunks);
+    const ChunkDigest digest = digests.empty() ? index_.Hash(path.tip, chunk, keys) : digests[i];
+    const std::optional<ChunkId> child = index_.FindChild(path.tip, digest, chunk, keys);
     if (!child.has_value() || index_.plan(*child) > last_matched_plan()) break;
     path.tip = *child;
     ++path.chunks;
@@ -81,10 +100,23 @@ PrefixCache::Path PrefixCache::FindPath(ChunkId from, absl::Span<const int32_t> 
   return path;
 }
 
+// What the sequence's own tail finds below its path.
+PrefixCache::Path PrefixCache::FindPath(const SequencePrefix& prefix) const {
+  return FindPath(prefix.tip, prefix.chunks, prefix.tail.Part(0, prefix.tail.size()), {},
+                  RangesOf(prefix.keys));
+}
+
+std::string PrefixCache::KeysOfChunk(absl::Span<const KeyRange> ranges, int32_t chunk) const {
+  if (ranges.empty()) return {};
+  const int32_t begin = chunk * geometry_.chunk_tokens;
+  return ChunkKeys(ranges, begin, begin + geometry_.chunk_tokens);
+}
+
 PrefixCache::Resume PrefixCache::FindPrompt(const SequenceRequest& request) const {
   const std::optional<ChunkId> root = index_.FindRoot(request.salt);
   if (!root.has_value()) return {};
-  return ResumeAt(0, 0, FindPath(*root, request.tokens, request.digests), request.refeed);
+  const Path path = FindPath(*root, 0, request.tokens, request.digests, request.key_ranges);
+  return ResumeAt(0, 0, path, request.refeed);
 }
 
 // Where a sequence of `length` rows goes on, whose first `chunks_before` chunks come before `path`.
@@ -207,7 +239,30 @@ void PrefixCache::AttachWindow(Sequence& sequence, const Resume& resume) {
   SetRolling(sequence, resume.checkpoint, /*keep=*/true);
 }
 
-void PrefixCache::CountMatch(const PrefixMatch& match) {
+// ---- Counting
+
+void PrefixCache::CountRequest(Sequence& sequence) {
+  SequencePrefix& prefix = sequence.prefix;
+  if (std::exchange(prefix.counted, true)) return;
+  const bool hits = prefix.uncounted.matched > 0;
+  if (prefix.returning) {
+    ++figures_.returns;
+    figures_.return_hits += hits;
+    figures_.return_prompt_tokens += prefix.prompt_tokens;
+  } else {
+    figures_.lookups += enabled_ && prefix.prompt_tokens > geometry_.chunk_tokens;
+    figures_.hits += hits;
+    figures_.prompt_tokens += prefix.prompt_tokens;
+  }
+  CountMatch(prefix.uncounted, prefix.returning);
+}
+
+void PrefixCache::CountMatch(const PrefixMatch& match, bool returning) {
+  if (returning) {
+    figures_.return_matched_tokens += match.matched;
+    figures_.return_refed_tokens += match.refed;
+    return;
+  }
   figures_.matched_tokens += match.matched;
   figures_.resumed_tokens += match.resumed;
   figures_.skipped_tokens += match.skipped;

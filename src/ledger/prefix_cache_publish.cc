@@ -37,9 +37,10 @@ void PrefixCache::PublishCommitted(Sequence& sequence, absl::Span<const int32_t>
   while (prefix.chunks * chunk_tokens < last) {
     const int32_t end = (prefix.chunks + 1) * chunk_tokens;
     PublishUpTo(sequence, end);
-    const bool wanted = policy_.kind == CheckpointPolicy::Kind::kEveryTokens
-                            ? end % policy_.tokens == 0
-                            : end == last;
+    const bool of_policy = policy_.kind == CheckpointPolicy::Kind::kEveryTokens
+                               ? end % policy_.tokens == 0
+                               : end == last;
+    const bool wanted = of_policy || (prefix.marks != nullptr && prefix.marks->Contains(end));
     if (wanted && has_checkpoints()) LeaveSettledCheckpoint(sequence, end);
   }
 }
@@ -54,9 +55,10 @@ void PrefixCache::PublishUpTo(Sequence& sequence, int32_t length) {
     for (size_t i = 0; i < full_pools.size(); ++i) {
       blocks[i] = pools_.table(full_pools[i]).Of(sequence.index)[prefix.chunks];
     }
-    const PrefixIndex::Published published = index_.Publish(
-        prefix.tip, prefix.tail.Part(0, chunk_tokens),
-        absl::MakeConstSpan(blocks, full_pools.size()), prefix.priority, sequence.plan);
+    const PrefixIndex::Published published =
+        index_.Publish(prefix.tip, prefix.tail.Part(0, chunk_tokens),
+                       absl::MakeConstSpan(blocks, full_pools.size()), prefix.priority,
+                       sequence.plan, KeysOfChunk(RangesOf(prefix.keys), prefix.chunks));
     prefix.tip = published.chunk;
     ++prefix.chunks;
     prefix.tail.DropFront(chunk_tokens);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "src/base/check.h"
 
@@ -49,13 +50,15 @@ std::optional<ChunkId> PrefixIndex::FindRoot(absl::string_view salt) const {
 }
 
 std::optional<ChunkId> PrefixIndex::FindChild(ChunkId parent, const ChunkDigest& digest,
-                                              absl::Span<const int32_t> tokens) const {
+                                              absl::Span<const int32_t> tokens,
+                                              absl::string_view keys) const {
   if (tokens.size() != static_cast<size_t>(options_.chunk_tokens)) return std::nullopt;
   int32_t id = buckets_[digest.low & (buckets_.size() - 1)];
   for (; id != kNone; id = keys_[id].next) {
     const Key& key = keys_[id];
     if (key.digest == digest && key.parent == parent.value() &&
-        std::memcmp(TokensOf(id), tokens.data(), tokens.size() * sizeof(int32_t)) == 0) {
+        std::memcmp(TokensOf(id), tokens.data(), tokens.size() * sizeof(int32_t)) == 0 &&
+        range_keys(ChunkId(id)) == keys) {
       return ChunkId(id);
     }
   }
@@ -141,9 +144,9 @@ void PrefixIndex::RemoveRootIfDone(ChunkId id) {
 
 PrefixIndex::Published PrefixIndex::Publish(ChunkId parent, absl::Span<const int32_t> tokens,
                                             absl::Span<const BlockId> blocks, Priority priority,
-                                            uint64_t plan) {
-  const ChunkDigest digest = Hash(parent, tokens);
-  if (const std::optional<ChunkId> found = FindChild(parent, digest, tokens)) {
+                                            uint64_t plan, absl::string_view keys) {
+  const ChunkDigest digest = Hash(parent, tokens, keys);
+  if (const std::optional<ChunkId> found = FindChild(parent, digest, tokens, keys)) {
     Acquire(*found, priority);
     return {*found, false};
   }
@@ -156,9 +159,20 @@ PrefixIndex::Published PrefixIndex::Publish(ChunkId parent, absl::Span<const int
   chunks_[id] = {.use = {.users = 1}, .priority = priority, .plan = plan};
   std::copy(tokens.begin(), tokens.end(), tokens_.begin() + id * tokens.size());
   std::copy(blocks.begin(), blocks.end(), blocks_.begin() + id * blocks.size());
-  ++use(parent).children;
+  if (!keys.empty()) range_keys_.emplace(id, keys);
+  AddChild(parent, id, 1);
   CheckParent(parent, id);
   return {ChunkId(id), true};
+}
+
+// A second child is a branch, and is one no more when it goes.
+void PrefixIndex::AddChild(ChunkId parent, int32_t child, int count) {
+  int32_t& children = use(parent).children;
+  const bool branches = children + (count < 0 ? count : 0) == 1;
+  children += count;
+  if (IsRoot(parent)) return;
+  chunks_[parent.value()].only_child ^= child;
+  if (branches) JudgeCheckpointAbove(parent);
 }
 
 int32_t PrefixIndex::NewChunk() {
@@ -208,8 +222,9 @@ void PrefixIndex::Remove(ChunkId chunk) {
   const ChunkId above = parent(chunk);
   keys_[id] = {};
   chunks_[id] = {};
+  if (!range_keys_.empty()) range_keys_.erase(id);
   free_chunks_.push_back(id);
-  --use(above).children;
+  AddChild(above, id, -1);
   if (IsRoot(above)) RemoveRootIfDone(above);
 }
 
@@ -221,6 +236,32 @@ void PrefixIndex::SetBlocks(ChunkId chunk, absl::Span<const BlockId> blocks, uin
 }
 
 // ---- Checkpoints
+
+bool PrefixIndex::HasCheckpointBelow(int32_t chunk) const {
+  while (chunks_[chunk].use.children == 1) {
+    chunk = chunks_[chunk].only_child;
+    if (chunks_[chunk].checkpoint != kNone) return true;
+  }
+  return false;
+}
+
+// Something changed below `chunk`, or its own checkpoint came or went: whether the next checkpoint at
+// or above it is dispensable.
+void PrefixIndex::JudgeCheckpointAbove(ChunkId chunk) {
+  while (!IsRoot(chunk) && chunks_[chunk.value()].checkpoint == kNone) {
+    chunk = parent(chunk);
+    if (children(chunk) > 1) return;
+  }
+  if (IsRoot(chunk)) return;
+  const int32_t id = chunks_[chunk.value()].checkpoint;
+  Checkpoint& checkpoint = checkpoints_[id];
+  const bool dispensable = HasCheckpointBelow(chunk.value());
+  if (dispensable == std::exchange(checkpoint.dispensable, dispensable)) return;
+  if (checkpoint.pins > 0) return;
+  const Priority priority = unpinned_.priority(id);
+  unpinned_.Erase(id);
+  unpinned_.PushBack(id, priority, /*stamp=*/0, dispensable);
+}
 
 CheckpointId PrefixIndex::AddCheckpoint(ChunkId chunk, absl::Span<const BlockId> window,
                                         BlockId overlap, uint64_t plan) {
@@ -242,6 +283,8 @@ CheckpointId PrefixIndex::AddCheckpoint(ChunkId chunk, absl::Span<const BlockId>
   std::copy(window.begin(), window.end(),
             window_blocks_.begin() + int64_t{id} * options_.blocks_per_checkpoint);
   chunks_[chunk.value()].checkpoint = id;
+  checkpoints_[id].dispensable = HasCheckpointBelow(chunk.value());
+  if (children(parent(chunk)) == 1) JudgeCheckpointAbove(parent(chunk));
   return CheckpointId(id);
 }
 
@@ -253,16 +296,19 @@ bool PrefixIndex::Unpin(CheckpointId checkpoint) {
   Checkpoint& record = checkpoints_[checkpoint.value()];
   TERRACE_CHECK_GT(record.pins, 0);
   if (--record.pins > 0) return true;
-  unpinned_.PushBack(checkpoint.value(), chunks_[record.chunk].priority, /*stamp=*/0);
+  unpinned_.PushBack(checkpoint.value(), chunks_[record.chunk].priority, /*stamp=*/0,
+                     record.dispensable);
   return record.keep;
 }
 
 void PrefixIndex::RemoveCheckpoint(CheckpointId checkpoint) {
   const int32_t id = checkpoint.value();
   unpinned_.Erase(id);
-  chunks_[checkpoints_[id].chunk].checkpoint = kNone;
+  const ChunkId chunk(checkpoints_[id].chunk);
+  chunks_[chunk.value()].checkpoint = kNone;
   checkpoints_[id] = {};
   free_checkpoints_.push_back(id);
+  JudgeCheckpointAbove(chunk);
 }
 
 }  // namespace terrace::internal

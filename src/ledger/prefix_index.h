@@ -28,14 +28,19 @@
 //   unpinned -> pinned  Pin
 //   unpinned -> absent  RemoveCheckpoint
 //
+// A checkpoint is dispensable where a later one has all that it has: it lies above that one with no
+// branch between. Who follows the path goes on from the later one. Of one priority the dispensable
+// go first, so that a long conversation gives up its own early ones before the only one of another.
+//
 // Thread-safe: no, but const calls may run together.
-// Cost: O(1) a chunk, O(log n) for one that expires. All memory but the salts is taken at
+// Cost: O(1) a chunk, O(log n) for one that expires. All memory but salts and keys is taken at
 // construction: 1.2 KB for a chunk of 256 tokens, most of it their ids. The pages of the first
 // chunks, up to kTouchedBytes of ids, are touched then (0.1 s), so that storing a chunk faults no
 // page in; what lies beyond costs memory and faults only as chunks are stored there.
 //
 // Invariants:
-//  (1) every chunk is found under its parent by its digest and token ids, once; a root by its salt;
+//  (1) every chunk is found under its parent by its digest, token ids and keys, once; a root by its
+//      salt;
 //  (2) a chunk's users are at least the sum of its children's, and a chunk without users is in the
 //      order of unused chunks, at its priority; one with users is not;
 //  (3) in that order every chunk comes before its parent; a parent's priority is not below its
@@ -43,7 +48,9 @@
 //  (4) a root lives as long as it has users or children;
 //  (5) a checkpoint belongs to one chunk, which names it; pinned ones are in no order, the others
 //      in that of unpinned checkpoints;
-//  (6) an unused chunk that expires has one entry that counts among the expiring, and expires no
+//  (6) a checkpoint is dispensable iff the chunks from its own on down have one child each until one
+//      has a checkpoint;
+//  (7) an unused chunk that expires has one entry that counts among the expiring, and expires no
 //      later than its parent.
 
 #ifndef TERRACE_SRC_LEDGER_PREFIX_INDEX_H_
@@ -87,12 +94,14 @@ class PrefixIndex {
 
   // The root of `salt`, if any chunk or sequence has it.
   std::optional<ChunkId> FindRoot(absl::string_view salt) const;
-  // The child of `parent` with these token ids, compared one by one. `digest` is theirs under the
-  // parent's; a wrong one finds nothing.   Shape: tokens [chunk_tokens].
+  // The child of `parent` with these token ids and keys (ChunkKeys), compared one by one. `digest` is
+  // theirs under the parent's; a wrong one finds nothing.   Shape: tokens [chunk_tokens].
   std::optional<ChunkId> FindChild(ChunkId parent, const ChunkDigest& digest,
-                                   absl::Span<const int32_t> tokens) const;
-  ChunkDigest Hash(ChunkId parent, absl::Span<const int32_t> tokens) const {
-    return options_.hash(digest(parent), tokens);
+                                   absl::Span<const int32_t> tokens,
+                                   absl::string_view keys = {}) const;
+  ChunkDigest Hash(ChunkId parent, absl::Span<const int32_t> tokens,
+                   absl::string_view keys = {}) const {
+    return options_.hash(KeyedDigest(digest(parent), keys), tokens);
   }
 
   static bool IsRoot(ChunkId id) { return id.value() < 0; }
@@ -103,6 +112,11 @@ class PrefixIndex {
   }
   absl::Span<const int32_t> tokens(ChunkId chunk) const {
     return {TokensOf(chunk.value()), static_cast<size_t>(options_.chunk_tokens)};
+  }
+  absl::string_view range_keys(ChunkId chunk) const {
+    if (range_keys_.empty()) return {};
+    const auto found = range_keys_.find(chunk.value());
+    return found == range_keys_.end() ? absl::string_view() : found->second;
   }
   absl::Span<const BlockId> blocks(ChunkId chunk) const {  // [blocks_per_chunk]
     const size_t count = options_.blocks_per_chunk;
@@ -149,13 +163,14 @@ class PrefixIndex {
     ChunkId chunk;
     bool created;  // false: an equal chunk was there, and its blocks stay as they are
   };
-  // The child of `parent` with these tokens, stored now if there is none, with one more user. `plan`
-  // computed it.
+  // The child of `parent` with these tokens and keys, stored now if there is none, with one more
+  // user. `plan` computed it.
   // Shape: tokens [chunk_tokens], blocks [blocks_per_chunk].
   // REQUIRES: the caller uses `parent`, which was acquired with no lower priority; num_chunks() <
   // max_chunks or the chunk exists.
   Published Publish(ChunkId parent, absl::Span<const int32_t> tokens,
-                    absl::Span<const BlockId> blocks, Priority priority, uint64_t plan = 0);
+                    absl::Span<const BlockId> blocks, Priority priority, uint64_t plan = 0,
+                    absl::string_view keys = {});
 
   // ---- Eviction of chunks.
 
@@ -204,7 +219,8 @@ class PrefixIndex {
     return checkpoints_[checkpoint.value()].overlap;
   }
   int32_t pins(CheckpointId checkpoint) const { return checkpoints_[checkpoint.value()].pins; }
-  // Of the lowest priority, the one unpinned first; or the one that would go after `before`.
+  // Of the lowest priority, the dispensable first, the one that has been so or unpinned for longest;
+  // or the one that would go after `before`.
   std::optional<CheckpointId> NextCheckpointVictim(
       std::optional<CheckpointId> before = std::nullopt) const {
     const std::optional<int32_t> next =
@@ -245,6 +261,7 @@ class PrefixIndex {
   };
   struct Chunk {
     Use use;
+    int32_t only_child = 0;  // the exclusive or of all its children's ids
     int32_t checkpoint = kNone;
     Priority priority = Priority::kLow;
     int64_t expires = INT64_MIN;  // latest of its releases; INT64_MIN: none was yet
@@ -263,6 +280,7 @@ class PrefixIndex {
     int32_t num_window_blocks = 0;
     BlockId overlap;
     bool keep = false;
+    bool dispensable = false;
     uint64_t plan = 0;  // the later of those that stored its rows and captured its overlap
   };
   // An entry counts as long as its chunk has its number. The others go when they come up, or all at
@@ -298,6 +316,9 @@ class PrefixIndex {
   void AddExpiring(int32_t chunk);
   bool Counts(const Expiring& entry) const { return chunks_[entry.chunk].expiring == entry.number; }
   void RemoveRootIfDone(ChunkId root);
+  void AddChild(ChunkId parent, int32_t child, int count);  // 1, or -1: takes it away
+  bool HasCheckpointBelow(int32_t chunk) const;             // with no branch between
+  void JudgeCheckpointAbove(ChunkId chunk);
   void CheckChunk(int32_t chunk) const;
   void CheckUnused() const;
   void CheckRoots() const;
@@ -307,8 +328,9 @@ class PrefixIndex {
   // By chunk. Their memory is reserved at construction, so that they grow in place.
   std::vector<Key> keys_;
   std::vector<Chunk> chunks_;
-  std::vector<int32_t> tokens_;   // [chunks][chunk_tokens]
-  std::vector<BlockId> blocks_;   // [chunks][blocks_per_chunk]
+  std::vector<int32_t> tokens_;                           // [chunks][chunk_tokens]
+  std::vector<BlockId> blocks_;                           // [chunks][blocks_per_chunk]
+  absl::flat_hash_map<int32_t, std::string> range_keys_;  // of the chunks that have some
   std::vector<int32_t> buckets_;  // by digest: the first chunk, or kNone; a power of two
   std::vector<int32_t> free_chunks_;
   EvictionOrder unused_;

@@ -30,6 +30,7 @@ void PrefixIndex::CheckInvariants() const {
     TERRACE_CHECK_GE(roots_[i].use.users, below_roots[i].users);  // (2)
     TERRACE_CHECK_EQ(roots_[i].use.children, below_roots[i].children);
   }
+  for (const auto& [id, keys] : range_keys_) TERRACE_CHECK_NE(keys_[id].parent, kFree);
   CheckUnused();
   CheckRoots();
   CheckCheckpoints();
@@ -38,8 +39,10 @@ void PrefixIndex::CheckInvariants() const {
 void PrefixIndex::CheckChunk(int32_t id) const {
   const Chunk& chunk = chunks_[id];
   const ChunkId above(keys_[id].parent);
-  TERRACE_CHECK_EQ(keys_[id].digest == Hash(above, tokens(ChunkId(id))), true);  // (1)
-  const auto found = FindChild(above, keys_[id].digest, tokens(ChunkId(id)));
+  const absl::Span<const int32_t> ids = tokens(ChunkId(id));
+  const absl::string_view keys = range_keys(ChunkId(id));
+  TERRACE_CHECK_EQ(keys_[id].digest == Hash(above, ids, keys), true);  // (1)
+  const auto found = FindChild(above, keys_[id].digest, ids, keys);
   TERRACE_CHECK_EQ(found.value_or(ChunkId(kNone)).value(), id);  // (1)
   const bool waits = chunk.use.users == 0;
   TERRACE_CHECK_EQ(unused_.Contains(id), waits);                                        // (2)
@@ -51,7 +54,7 @@ void PrefixIndex::CheckChunk(int32_t id) const {
   const Chunk& parent = chunks_[above.value()];
   TERRACE_CHECK_NE(keys_[above.value()].parent, kFree);
   TERRACE_CHECK_GE(parent.priority, chunk.priority);  // (3)
-  TERRACE_CHECK_GE(parent.expires, chunk.expires);    // (6)
+  TERRACE_CHECK_GE(parent.expires, chunk.expires);    // (7)
 }
 
 void PrefixIndex::CheckUnused() const {
@@ -64,18 +67,18 @@ void PrefixIndex::CheckUnused() const {
     const int32_t above = keys_[id].parent;
     if (above >= 0) TERRACE_CHECK_EQ(passed[above], false);  // (3)
     passed[id] = true;
-    TERRACE_CHECK_EQ(chunks_[id].expiring > 0, chunks_[id].expires != kNever);  // (6)
+    TERRACE_CHECK_EQ(chunks_[id].expiring > 0, chunks_[id].expires != kNever);  // (7)
     expiring += chunks_[id].expiring > 0;
   }
   TERRACE_CHECK_EQ(std::is_heap(expiring_.begin(), expiring_.end()), true);
   TERRACE_CHECK_LE(expiring_.size(), size_t{2} * options_.max_chunks + kMaxStale + 1);
   for (const Expiring& entry : expiring_) {
     if (!Counts(entry)) continue;
-    TERRACE_CHECK_EQ(passed[entry.chunk], true);  // (6)
+    TERRACE_CHECK_EQ(passed[entry.chunk], true);  // (7)
     TERRACE_CHECK_EQ(entry.expires, chunks_[entry.chunk].expires);
     --expiring;
   }
-  TERRACE_CHECK_EQ(expiring, 0);  // (6): numbers are unique, so each has one
+  TERRACE_CHECK_EQ(expiring, 0);  // (7): numbers are unique, so each has one
 }
 
 void PrefixIndex::CheckRoots() const {
@@ -100,7 +103,9 @@ void PrefixIndex::CheckCheckpoints() const {
     const bool exists = checkpoint.chunk != kNone;
     live += exists;
     TERRACE_CHECK_EQ(unpinned_.Contains(id), exists && checkpoint.pins == 0);  // (5)
-    if (exists) TERRACE_CHECK_EQ(chunks_[checkpoint.chunk].checkpoint, id);    // (5)
+    if (!exists) continue;
+    TERRACE_CHECK_EQ(chunks_[checkpoint.chunk].checkpoint, id);                      // (5)
+    TERRACE_CHECK_EQ(checkpoint.dispensable, HasCheckpointBelow(checkpoint.chunk));  // (6)
   }
   TERRACE_CHECK_EQ(live, num_checkpoints());
   int32_t named = 0;

@@ -6,11 +6,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "src/ledger/block_range.h"
+#include "src/ledger/marks.h"
 #include "src/ledger/prefix_ids.h"
+#include "src/ledger/range_keys.h"
 #include "src/ledger/token_tail.h"
 #include "terrace/ids.h"
 #include "terrace/prefix.h"
@@ -27,6 +30,11 @@ struct SequencePrefix {
   int64_t time_to_live_ms = 0;
   RefeedLimits refeed;
   int32_t prompt_tokens = 0;
+  bool returning = false;                 // it was served before, and preempted
+  bool counted = false;                   // its first step was made: the figures have it
+  PrefixMatch uncounted = {};             // what it found until then
+  std::shared_ptr<const RangeKeys> keys;  // null: none
+  std::shared_ptr<const Marks> marks;     // null: none
   ChunkId tip;
   int32_t chunks = 0;                   // of the path
   TokenTail tail;                       // known ids from there on, while it publishes
@@ -39,6 +47,8 @@ struct Sequence {
   bool live = false;
   int32_t length = 0;       // rows
   int32_t known = 0;        // token ids
+  bool ids_ahead = false;   // they may be any number ahead of the rows
+  int32_t lost_rows = 0;    // it had as many when it started over: their ids may still come
   int32_t draft_begin = 0;  // rows from here on are the last step's drafts
   int32_t chunks = 0;       // one block of every full pool each: indices 0 .. chunks - 1
   int32_t write_from = 0;   // entries before it lie in attached chunks and are never written
@@ -71,6 +81,8 @@ struct Sequence {
     fresh.generation = generation;
     fresh.live = live;
     fresh.known = known;
+    fresh.ids_ahead = ids_ahead;
+    fresh.lost_rows = most_rows();
     fresh.last_batch = last_batch;
     fresh.tables_sent = false;
     fresh.restores = true;
@@ -79,6 +91,8 @@ struct Sequence {
   }
 
   int32_t settled() const { return std::min(length, known); }
+  // That it has, or had when it started over.
+  int32_t most_rows() const { return std::max(length, lost_rows); }
   int32_t undecided_drafts() const { return std::max(0, length - std::max(known, draft_begin)); }
 };
 

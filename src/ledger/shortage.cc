@@ -12,9 +12,9 @@ namespace {
 constexpr char kPayloadUrl[] = "terrace/Shortage";
 
 absl::Status WithShortage(absl::Status status, const Shortage& shortage) {
-  status.SetPayload(kPayloadUrl,
-                    absl::Cord(absl::StrFormat("%d %d %d", shortage.pool, shortage.missing_blocks,
-                                               shortage.retry_later ? 1 : 0)));
+  status.SetPayload(kPayloadUrl, absl::Cord(absl::StrFormat("%d %d %d", shortage.pool.value(),
+                                                            shortage.missing_blocks,
+                                                            shortage.retry_later ? 1 : 0)));
   return status;
 }
 
@@ -24,11 +24,13 @@ std::optional<Shortage> ShortageOf(const absl::Status& status) {
   const absl::optional<absl::Cord> payload = status.GetPayload(kPayloadUrl);
   if (!payload.has_value()) return std::nullopt;
   Shortage shortage;
+  int32_t pool = 0;
   int retry_later = 0;
-  if (std::sscanf(std::string(*payload).c_str(), "%d %d %d", &shortage.pool,
-                  &shortage.missing_blocks, &retry_later) != 3) {
+  if (std::sscanf(std::string(*payload).c_str(), "%d %d %d", &pool, &shortage.missing_blocks,
+                  &retry_later) != 3) {
     return std::nullopt;
   }
+  shortage.pool = PoolIndex(pool);
   shortage.retry_later = retry_later != 0;
   return shortage;
 }
@@ -58,7 +60,7 @@ absl::Status RetryLater(const Geometry& geometry, const Shortfall& shortfall, in
                                           "retry when sequences have finished",
                                           PoolLabel(geometry, pool), missing, needed, use.free,
                                           use.cached, use.draining, use.capacity)),
-                      {.pool = pool, .missing_blocks = missing, .retry_later = true});
+                      {.pool = PoolIndex(pool), .missing_blocks = missing, .retry_later = true});
 }
 
 absl::Status LargerThanPool(const Geometry& geometry, int pool, int64_t held) {
@@ -69,7 +71,7 @@ absl::Status LargerThanPool(const Geometry& geometry, int pool, int64_t held) {
                                             "would hold %d blocks of %s, which has "
                                             "%d; step fewer sequences or plan more memory",
                                             held, PoolLabel(geometry, pool), capacity)),
-      {.pool = pool, .missing_blocks = missing, .retry_later = false});
+      {.pool = PoolIndex(pool), .missing_blocks = missing, .retry_later = false});
 }
 
 }  // namespace internal

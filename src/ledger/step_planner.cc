@@ -22,7 +22,6 @@ int32_t IdOrNone(const std::optional<BlockId>& block) {
 // ---- Measure
 
 absl::Status StepPlanner::Measure() {
-  if (batch_.empty()) return absl::InvalidArgumentError("a step needs at least one sequence");
   if (!pools_.has_room_in_flight()) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "%d plans are in flight, the most allowed; retire one first", pools_.num_in_flight()));
@@ -237,7 +236,8 @@ Plan StepPlanner::Apply() {
   for (const BlockPool::Reservation& reserved : reserved_) {
     TERRACE_CHECK_EQ(reserved.count(), 0);  // (4)
   }
-  return std::move(plan).Build(options_.epoch, PlanNumber(pools_.last_plan()), pools_.generation());
+  return std::move(plan).Build(*options_.epoch, PlanNumber(pools_.last_plan()),
+                               pools_.generation());
 }
 
 inline void StepPlanner::ReleaseWindows() {
@@ -318,6 +318,7 @@ inline void StepPlanner::TakeBlocks(PlanBuilder& plan) {
     }
     if (change.state_taken) {
       for (const int p : pools_.state_pools()) Take(p, sequence, {0, 1}, plan);
+      prefixes_.CountRequest(sequence);
     }
     sequence.has_state = true;
     sequence.chunks = change.chunks.end;

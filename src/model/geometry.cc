@@ -25,17 +25,19 @@ int64_t MostBoundaries(const Geometry& geometry, int64_t period) {
 
 uint64_t Fingerprint(const Geometry& geometry) { return XXH3_64bits(&geometry, sizeof(geometry)); }
 
-int64_t MaxEntryRows(const Geometry& geometry, int pool) {
+int64_t MaxEntryRows(const Geometry& geometry, PoolIndex pool) {
+  const int32_t p = pool.value();
+  if (p < 0 || p >= geometry.num_pools || !HoldsRows(geometry.pools[p].kind)) return 0;
   // An entry closes with the token before a boundary (pooled) or on it (strided): one a boundary.
-  return MostBoundaries(geometry, geometry.pools[pool].ratio);
+  return MostBoundaries(geometry, geometry.pools[p].ratio);
 }
 
-int CsaStatePool(const Geometry& geometry) {
+PoolIndex CsaStatePool(const Geometry& geometry) {
   for (int p = 0; p < geometry.num_pools; ++p) {
     const PoolGeometry& pool = geometry.pools[p];
-    if (pool.kind == PoolKind::kState && pool.ratio == kCsaRatio) return p;
+    if (pool.kind == PoolKind::kState && pool.ratio == kCsaRatio) return PoolIndex(p);
   }
-  return -1;
+  return kNoPool;
 }
 
 int32_t CheckpointWindowBlocks(const Geometry& geometry) {

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "terrace/units.h"
 
 namespace terrace::internal {
@@ -39,16 +40,16 @@ absl::Status ValidateLimits(const ModelSpec& model, const Limits& limits) {
 
 absl::StatusOr<Geometry> MakeGeometry(const ModelSpec& model, const Limits& limits,
                                       absl::Span<const int32_t> capacity_blocks) {
-  if (absl::Status status = ValidateModel(model); !status.ok()) return status;
-  if (absl::Status status = ValidateLimits(model, limits); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(ValidateModel(model));
+  TERRACE_RETURN_IF_ERROR(ValidateLimits(model, limits));
   if (capacity_blocks.size() != model.pools.size()) {
     return Invalid(capacity_blocks.size(), " capacities for ", model.pools.size(), " pools");
   }
 
   Geometry geometry{};
   geometry.num_pools = static_cast<int32_t>(model.pools.size());
-  geometry.window_pool = WindowPool(model);
-  geometry.overlap_pool = OverlapPool(model);
+  geometry.window_pool = WindowPool(model).value();
+  geometry.overlap_pool = OverlapPool(model).value();
   geometry.window_tokens = model.window_tokens;
   geometry.chunk_tokens = model.chunk_tokens;
   geometry.max_sequences = limits.max_sequences;

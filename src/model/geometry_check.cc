@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "absl/strings/str_format.h"
+#include "src/base/status_macros.h"
 #include "src/model/state_pages.h"
 #include "terrace/units.h"
 
@@ -90,9 +91,9 @@ absl::Status ValidateGeometry(const Geometry& geometry) {
   if (geometry.num_layers < 1) return Wrong("num_layers", geometry.num_layers);
   if (geometry.reserved != 0) return Wrong("reserved", geometry.reserved);
   for (int p = 0; p < geometry.num_pools; ++p) {
-    if (absl::Status status = ValidatePool(geometry, p); !status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(ValidatePool(geometry, p));
   }
-  if (CsaStatePool(geometry) >= 0 && geometry.overlap_pool < 0) {
+  if (CsaStatePool(geometry) != kNoPool && geometry.overlap_pool < 0) {
     return Wrong("overlap_pool", geometry.overlap_pool);
   }
   return absl::OkStatus();

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "src/base/check.h"
+#include "src/base/status_macros.h"
 #include "src/model/state_pages.h"
 #include "terrace/formats/row_format.h"
 #include "terrace/model.h"
@@ -87,8 +88,21 @@ void AddStatePools(const LayeredModelOptions& options, const PoolSpec& base, Mod
   }
 }
 
-// What FlashMLA asks of the distance between two blocks.
-int64_t DefaultBlockAlign(RowFormat latent) { return latent == RowFormat::kMxfp8V41 ? 512 : 576; }
+// What the readers of a format ask of the distance between two blocks (docs/formats.md section 1).
+int64_t DefaultBlockAlign(RowFormat latent) {
+  const RowLayout layout = LayoutOf(latent);
+  if (layout.place == ScalePlace::kBehindRow) return layout.row_bytes();
+  switch (latent) {
+    case RowFormat::kNvfp4:
+    case RowFormat::kMxfp8V41:
+    case RowFormat::kFp8PerTensor:
+      return 512;
+    case RowFormat::kNvfp4Rope:
+      return 16;
+    default:
+      return 576;
+  }
+}
 
 // 4 and 128 in turn, ending on 4, after `first` twice.
 std::vector<int32_t> AlternatingRatios(int32_t first, int num_layers) {
@@ -133,7 +147,7 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
   model.chunk_tokens = options.chunk_tokens;
   model.max_context_tokens = options.max_context_tokens;
   model.top_k = options.top_k;
-  model.ropes = {RopeSpec{}, RopeSpec{.base = 160000, .yarn_factor = 16}};
+  model.ropes = {kWindowRope, kCompressedRope};
 
   PoolSpec base;
   base.layout = options.layout;
@@ -187,12 +201,12 @@ absl::StatusOr<ModelSpec> MakeModel(const LayeredModelOptions& options) {
     if (ratio == kCsaRatio && overlap >= 0) {
       layer.pools.push_back({overlap, next_row[overlap]++, true});
     }
-    if (const int state = StatePool(model, ratio); state >= 0) {
+    if (const int state = StatePool(model, ratio).value(); state >= 0) {
       layer.pools.push_back({state, next_row[state]++, true});
     }
     model.layers.push_back(std::move(layer));
   }
-  if (absl::Status status = ValidateModel(model); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(ValidateModel(model));
   return model;
 }
 
@@ -209,9 +223,8 @@ absl::StatusOr<LayeredModelOptions> ModelOptionsByName(absl::string_view name) {
 }
 
 absl::StatusOr<ModelSpec> ModelByName(absl::string_view name) {
-  const absl::StatusOr<LayeredModelOptions> options = ModelOptionsByName(name);
-  if (!options.ok()) return options.status();
-  return MakeModel(*options);
+  TERRACE_ASSIGN_OR_RETURN(const LayeredModelOptions options, ModelOptionsByName(name));
+  return MakeModel(options);
 }
 
 }  // namespace terrace

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "src/model/state_pages.h"
 #include "terrace/formats/row_format.h"
 
@@ -92,6 +93,13 @@ absl::Status ValidatePlanes(const PoolSpec& pool) {
                      " of ", LayoutOf(format).channels, " channels, not ", channels,
                      plane == 0 ? " (the latent)" : " (the indexer key)");
     }
+    // What reads rows with their scales behind their data steps over blocks row by row.
+    const RowLayout layout = LayoutOf(format);
+    if (layout.place == ScalePlace::kBehindRow && pool.block_align % layout.row_bytes() != 0) {
+      return Invalid("pool ", pool.name, ": block_align ", pool.block_align,
+                     " is not a multiple of ", layout.row_bytes(), ", a row of ",
+                     RowFormatName(format));
+    }
   }
   return absl::OkStatus();
 }
@@ -129,7 +137,7 @@ absl::Status ValidatePool(const ModelSpec& model, const PoolSpec& pool) {
     return Invalid("pool ", pool.name, ": ratio ", pool.ratio, " x entries_per_block ",
                    pool.entries_per_block, " is not chunk_tokens ", model.chunk_tokens);
   }
-  if (absl::Status status = ValidatePlanes(pool); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(ValidatePlanes(pool));
   return ValidateAlignment(pool);
 }
 
@@ -201,11 +209,11 @@ absl::Status ValidateLayers(const ModelSpec& model) {
   return absl::OkStatus();
 }
 
-int FirstOfKind(const ModelSpec& model, PoolKind kind) {
+PoolIndex FirstOfKind(const ModelSpec& model, PoolKind kind) {
   for (size_t p = 0; p < model.pools.size(); ++p) {
-    if (model.pools[p].kind == kind) return static_cast<int>(p);
+    if (model.pools[p].kind == kind) return PoolIndex(static_cast<int32_t>(p));
   }
-  return -1;
+  return kNoPool;
 }
 
 }  // namespace
@@ -226,16 +234,14 @@ absl::Status ValidateModel(const ModelSpec& model) {
   if (model.layers.empty()) return Invalid("the model has no layers");
   if (model.ropes.empty()) return Invalid("ropes is empty, not at least 1");
   for (size_t i = 0; i < model.ropes.size(); ++i) {
-    if (absl::Status status = ValidateRope(static_cast<int>(i), model.ropes[i]); !status.ok()) {
-      return status;
-    }
+    TERRACE_RETURN_IF_ERROR(ValidateRope(static_cast<int>(i), model.ropes[i]));
   }
   if (model.pools.empty() || model.pools.size() > kMaxPools) {
     return Invalid("pools has ", model.pools.size(), " members, not 1..", kMaxPools);
   }
   std::set<std::string> names;
   for (const PoolSpec& pool : model.pools) {
-    if (absl::Status status = ValidatePool(model, pool); !status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(ValidatePool(model, pool));
     if (!names.insert(pool.name).second) return Invalid("two pools are named ", pool.name);
   }
   for (const PoolKind kind : {PoolKind::kWindow, PoolKind::kOverlap}) {
@@ -244,7 +250,7 @@ absl::Status ValidateModel(const ModelSpec& model) {
       return Invalid("pools has more than one ", PoolKindName(kind), " pool, at most 1");
     }
   }
-  if (StatePool(model, kCsaRatio) >= 0 && OverlapPool(model) < 0) {
+  if (StatePool(model, kCsaRatio) != kNoPool && OverlapPool(model) == kNoPool) {
     return Invalid("pools has a state pool of ratio ", kCsaRatio,
                    " but no overlap pool: what resumes from a checkpoint would lack rows");
   }
@@ -258,22 +264,23 @@ absl::Status ValidateModel(const ModelSpec& model) {
   return ValidateLayers(model);
 }
 
-int WindowPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kWindow); }
-int OverlapPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kOverlap); }
-int StatePool(const ModelSpec& model, int32_t ratio) {
+PoolIndex WindowPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kWindow); }
+PoolIndex OverlapPool(const ModelSpec& model) { return FirstOfKind(model, PoolKind::kOverlap); }
+PoolIndex StatePool(const ModelSpec& model, int32_t ratio) {
   for (size_t p = 0; p < model.pools.size(); ++p) {
     if (model.pools[p].kind == PoolKind::kState && model.pools[p].ratio == ratio) {
-      return static_cast<int>(p);
+      return PoolIndex(static_cast<int32_t>(p));
     }
   }
-  return -1;
+  return kNoPool;
 }
 
-int FullPool(const ModelSpec& model, int layer) {
+PoolIndex FullPool(const ModelSpec& model, int layer) {
+  if (layer < 0 || static_cast<size_t>(layer) >= model.layers.size()) return kNoPool;
   for (const LayerPool& at : model.layers[layer].pools) {
-    if (model.pools[at.pool].kind == PoolKind::kFull) return at.pool;
+    if (model.pools[at.pool].kind == PoolKind::kFull) return PoolIndex(at.pool);
   }
-  return -1;
+  return kNoPool;
 }
 
 absl::string_view PoolKindName(PoolKind kind) {
@@ -290,11 +297,12 @@ absl::string_view PoolKindName(PoolKind kind) {
   return "unknown";
 }
 
-int CountLayers(const ModelSpec& model, int pool, LayerRange layers) {
+int CountLayers(const ModelSpec& model, PoolIndex pool, LayerRange layers) {
   int rows = 0;
   const auto end = std::min<int64_t>(int64_t{layers.first} + layers.count, model.layers.size());
   for (int64_t l = std::max(layers.first, 0); l < end; ++l) {
-    for (const LayerPool& use : model.layers[l].pools) rows += use.pool == pool && use.writes;
+    for (const LayerPool& use : model.layers[l].pools)
+      rows += PoolIndex(use.pool) == pool && use.writes;
   }
   return rows;
 }

@@ -35,6 +35,7 @@ struct CompressPlane {
 struct CompressParams {
   CompressPlane planes[kMaxPlanes];
   int32_t num_planes;
+  int32_t layer;       // of the model
   int32_t pool_index;  // the layer's full pool: entry_row of the sequences
   PoolGeometry pool;   // its ratio says which of the two it is
   int32_t max_drafts;
@@ -46,12 +47,21 @@ struct CompressParams {
   const int32_t* positions;  // [max_entry_rows] of the entries' rotation
   // [max_sequences] the sequence's block; -1: the sequence is skipped, counted
   const int32_t* state_table;
-  StatePages state;
+  StatePages state;    // a page that is not where the step begins is counted (IsStale)
   StatePages overlap;  // CSA: where checkpoints inside the step go
 };
 
 TERRACE_HOST_DEVICE CsaStateLayout CsaLayoutOf(const CompressParams& params) {
   return {params.num_planes > 1 ? kIndexerChannels : 0, params.max_drafts};
+}
+
+// What is counted of a sequence's page that is not where the step begins, at `first`.
+TERRACE_HOST_DEVICE uint64_t StaleStateOf(const CompressParams& params, int32_t sequence_index,
+                                          int32_t first, FedRange range) {
+  return PackStaleState({.plan = static_cast<uint32_t>(params.step.header->number),
+                         .layer = params.layer,
+                         .sequence_index = sequence_index,
+                         .fed_again = range.folded > first});
 }
 
 }  // namespace terrace::internal

@@ -15,18 +15,20 @@ namespace terrace::internal {
 // One layer and plane of a pool that holds rows.
 //
 //   page of block b:      page = base + b * block_stride
-//   data row t of it:     page + t * data_bytes
-//   scale row t of it:    page + scale_offset + t * scale_bytes
+//   data row t of it:     page + t * data_stride()
+//   scale row t of it:    page + scale_offset + t * scale_stride()
+//
+// The strides are those of the format's RowLayout.
 struct PlanePages {
   uint8_t* base;         // page of block 0
   int64_t block_stride;  // bytes
-  // Bytes from a page's start to its scale rows: entries_per_block * data_bytes.
+  // Bytes from a page's start to its first scale row: RowLayout::scale_offset(entries_per_block).
   int64_t scale_offset;
   int32_t log2_entries_per_block;
   // capacity_blocks * entries_per_block; a slot is valid iff 0 <= slot < num_slots.
   int32_t num_slots;
   RowFormat format;
-  float global_scale;  // nvfp4 only
+  float global_scale;  // read by formats with HasGlobalScale
 };
 
 // The page of a slot, and which row of it the slot is. REQUIRES: 0 <= slot < num_slots.
@@ -48,7 +50,8 @@ TERRACE_HOST_DEVICE RowAddress AddressOfRow(const PlanePages& pages, int32_t slo
   constexpr RowLayout kLayout = LayoutOf(F);
   uint8_t* const page = PageOfSlot(pages, slot);
   const int32_t row = RowInPage(pages, slot);
-  return {page + row * kLayout.data_bytes, page + pages.scale_offset + row * kLayout.scale_bytes};
+  return {page + row * kLayout.data_stride(),
+          page + pages.scale_offset + row * kLayout.scale_stride()};
 }
 
 // One layer's pages of a state or overlap pool: block b is at base + b * block_stride.

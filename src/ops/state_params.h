@@ -22,7 +22,8 @@ struct CaptureOverlapParams {
   int32_t count;
 };
 
-// Makes the state of sequences what it was at a checkpoint, or empty.
+// Makes the state of sequences what it was at a checkpoint, or empty, and says in every page that
+// their next step begins there.
 struct RestoreStateParams {
   CsaStateLayout csa_layout;
   PoolStatePages csa_state;

@@ -17,6 +17,9 @@ namespace {
 using internal::MakeGeometry;
 using internal::PlacePages;
 
+// Sums of a few of these stay within int64.
+constexpr double kMostBytes = 1LL << 60;
+
 // What the parts of a plan take, in the order in which they are served.
 struct Parts {
   int64_t tables = 0;
@@ -103,7 +106,8 @@ int64_t TableBytes(const Geometry& geometry) {
   for (int p = 0; p < geometry.num_pools; ++p) {
     const PoolGeometry& pool = geometry.pools[p];
     bytes += int64_t{geometry.max_sequences} * pool.blocks_per_sequence * int64_t{sizeof(int32_t)};
-    if (pool.kind == PoolKind::kFull) bytes += MaxEntryRows(geometry, p) * kEntryRowBytes;
+    if (pool.kind == PoolKind::kFull)
+      bytes += MaxEntryRows(geometry, PoolIndex(p)) * kEntryRowBytes;
   }
   return RoundUp(bytes, kAlign);
 }
@@ -135,8 +139,8 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   Parts parts = {.tables = plan.table_bytes};
   int64_t useful_chunk_bytes = 0;
   for (int p = 0; p < num_pools; ++p) {
-    block_place[p] =
-        PlacePages(model.pools[p], CountLayers(model, p, all_layers), 1, limits.max_drafts);
+    block_place[p] = PlacePages(model.pools[p], CountLayers(model, PoolIndex(p), all_layers), 1,
+                                limits.max_drafts);
     fixed[p] = FixedBlocksOf(geometry, p, request, plan.prefix_reuse);
     const int64_t reserved = block_place[p].reserved_bytes_per_block();
     const int64_t useful = block_place[p].useful_bytes_per_block;
@@ -144,6 +148,15 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
       parts.chunk += reserved;
       useful_chunk_bytes += useful;
       continue;
+    }
+    const double blocks =
+        static_cast<double>(limits.max_sequences) * static_cast<double>(fixed[p].sequence) +
+        static_cast<double>(prefills) * static_cast<double>(fixed[p].prefill);
+    if (blocks * static_cast<double>(reserved) > kMostBytes) {
+      return absl::OutOfRangeError(
+          absl::StrCat("pool ", model.pools[p].name,
+                       " takes more than 2^60 bytes for all sequences; allow "
+                       "fewer sequences, plans in flight or drafts"));
     }
     parts.sequences +=
         (limits.max_sequences * fixed[p].sequence + prefills * fixed[p].prefill) * reserved;
@@ -164,6 +177,10 @@ absl::StatusOr<CapacityPlan> PlanCapacity(const CapacityRequest& request) {
   int64_t left = request.memory_bytes - parts.tables - parts.sequences;
   if (plan.prefix_reuse) {
     const int64_t fewest = request.checkpoints >= 0 ? request.checkpoints : limits.max_sequences;
+    if (static_cast<double>(fewest) * static_cast<double>(plan.checkpoint_bytes) > kMostBytes) {
+      return absl::OutOfRangeError(
+          absl::StrCat(fewest, " checkpoints take more than 2^60 bytes; ask for fewer"));
+    }
     parts.checkpoints = fewest * plan.checkpoint_bytes;
     plan.checkpoints = fewest;
     if (request.checkpoints < 0) {

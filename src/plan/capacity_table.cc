@@ -16,8 +16,9 @@ namespace {
 using internal::Align;
 using internal::Cells;
 using internal::WithCommas;
+using internal::Wrap;
 
-std::string PoolTable(const CapacityPlan& plan) {
+std::string PoolTable(const CapacityPlan& plan, int columns) {
   std::vector<Cells> rows = {{"pool", "kind", "rows of", "layers", "tokens/row", "rows/block",
                               "bytes/block", "blocks", "size"}};
   for (size_t p = 0; p < plan.pools.size(); ++p) {
@@ -35,10 +36,10 @@ std::string PoolTable(const CapacityPlan& plan) {
                     WithCommas(budget.place.reserved_bytes_per_block()), WithCommas(budget.blocks),
                     FormatBytes(budget.place.total_bytes)});
   }
-  return Align(rows, 3);
+  return Align(rows, 3, columns);
 }
 
-std::string MemoryTable(const CapacityPlan& plan) {
+std::string MemoryTable(const CapacityPlan& plan, int columns) {
   int64_t useful = 0;
   int64_t page_padding = 0;
   int64_t block_padding = 0;
@@ -59,10 +60,10 @@ std::string MemoryTable(const CapacityPlan& plan) {
   add("tables and step buffers", plan.table_bytes);
   add("unused", plan.unused_bytes);
   add("total", useful + page_padding + block_padding + plan.table_bytes + plan.unused_bytes);
-  return Align(rows, 1);
+  return Align(rows, 1, columns);
 }
 
-std::string CostTable(const CapacityPlan& plan) {
+std::string CostTable(const CapacityPlan& plan, int columns) {
   const auto per_token = [](double bytes) { return absl::StrFormat("%.2f B", bytes); };
   std::vector<Cells> rows = {
       {"cost", "useful", "reserved"},
@@ -78,42 +79,53 @@ std::string CostTable(const CapacityPlan& plan) {
   }
   rows.push_back({"one more token (full pools)", per_token(plan.useful_bytes_per_token),
                   per_token(plan.marginal_bytes_per_token)});
-  return Align(rows, 1);
+  return Align(rows, 1, columns);
 }
 
-std::string FitTable(const CapacityPlan& plan) {
+std::string FitTable(const CapacityPlan& plan, int columns) {
   std::vector<Cells> rows = {{"context", "sequences", "held back by"}};
   for (const int64_t context : kQuotedContexts) {
     const int64_t sequences = SequencesThatFit(plan, context);
     rows.push_back(
         {context >= 1 << 20 ? absl::StrCat(context >> 20, "M") : absl::StrCat(context >> 10, "K"),
          WithCommas(sequences),
-         context > plan.geometry.max_context_tokens ? "max_context_tokens"
-         : sequences == plan.geometry.max_sequences ? "max_sequences"
-                                                    : "memory"});
+         std::string(FitBoundName(context > plan.geometry.max_context_tokens ? FitBound::kMaxContext
+                                  : sequences == plan.geometry.max_sequences
+                                      ? FitBound::kMaxSequences
+                                      : FitBound::kMemory))});
   }
-  return Align(rows, 1);
+  return Align(rows, 1, columns);
 }
 
 }  // namespace
 
-std::string ToTable(const CapacityPlan& plan) {
+std::string ToTable(const CapacityPlan& plan, int columns, bool with_fits) {
   const Geometry& geometry = plan.geometry;
-  return absl::StrCat(
-      plan.model.name, ": ", plan.model.layers.size(), " layers, window of ",
-      WithCommas(geometry.window_tokens), " tokens, chunks of ", WithCommas(geometry.chunk_tokens),
-      "\n", FormatBytes(plan.memory_bytes), " for ", WithCommas(geometry.max_sequences),
-      " sequences of up to ", WithCommas(geometry.max_context_tokens), " tokens; steps of up to ",
-      WithCommas(geometry.max_step_tokens), " tokens, ", WithCommas(geometry.max_drafts),
-      " drafts each", geometry.store_whole_chunk != 0 ? ", whole chunks stored" : "",
-      plan.in_flight_plans != 0
-          ? absl::StrCat(", ", WithCommas(plan.in_flight_plans), " plans in flight")
-          : "",
-      "\n\n", PoolTable(plan), "\n", MemoryTable(plan), "\n", CostTable(plan), "\n",
-      plan.prefix_reuse ? absl::StrCat("room for ", WithCommas(plan.checkpoints),
-                                       " checkpoints of prefixes that no sequence uses\n")
-                        : "",
-      "room for ", WithCommas(plan.max_tokens), " tokens in all\n", FitTable(plan));
+  const auto line = [columns](const auto&... parts) {
+    return absl::StrCat(Wrap(absl::StrCat(parts...), columns, 0), "\n");
+  };
+  std::string text = line(plan.model.name, ": ", plan.model.layers.size(), " layers, window of ",
+                          WithCommas(geometry.window_tokens), " tokens, chunks of ",
+                          WithCommas(geometry.chunk_tokens));
+  absl::StrAppend(
+      &text,
+      line(FormatBytes(plan.memory_bytes), " for ", WithCommas(geometry.max_sequences),
+           " sequences of up to ", WithCommas(geometry.max_context_tokens),
+           " tokens; steps of up to ", WithCommas(geometry.max_step_tokens), " tokens, ",
+           WithCommas(geometry.max_drafts), " drafts each",
+           geometry.store_whole_chunk != 0 ? ", whole chunks stored" : "",
+           plan.in_flight_plans != 0
+               ? absl::StrCat(", ", WithCommas(plan.in_flight_plans), " plans in flight")
+               : ""),
+      "\n", PoolTable(plan, columns), "\n", MemoryTable(plan, columns), "\n",
+      CostTable(plan, columns), "\n");
+  if (plan.prefix_reuse) {
+    absl::StrAppend(&text, line("room for ", WithCommas(plan.checkpoints),
+                                " checkpoints of prefixes that no sequence uses"));
+  }
+  absl::StrAppend(&text, line("room for ", WithCommas(plan.max_tokens), " tokens in all"),
+                  with_fits ? FitTable(plan, columns) : "");
+  return text;
 }
 
 }  // namespace terrace

@@ -253,7 +253,7 @@ class PlanChecker {
 
   // A block of the CSA state pool where there is one and it is needed, or else none.
   bool IsStateBlock(int32_t block, bool needed) const {
-    const int pool = CsaStatePool(geometry_);
+    const int pool = CsaStatePool(geometry_).value();
     if (pool < 0 || !needed) return block == kNoBlock;
     return block >= 0 && block < geometry_.pools[pool].capacity_blocks;
   }
@@ -297,28 +297,23 @@ absl::StatusOr<Plan> Plan::Parse(absl::Span<const std::byte> bytes, const Geomet
 }
 
 absl::Span<const SequenceStep> Plan::sequences() const {
-  return {reinterpret_cast<const SequenceStep*>(bytes_.data() + sizeof(PlanHeader)),
-          static_cast<size_t>(header().num_sequences)};
+  return Records<SequenceStep>(sizeof(PlanHeader), header().num_sequences);
 }
 
 absl::Span<const CheckpointRecord> Plan::checkpoints() const {
-  return {reinterpret_cast<const CheckpointRecord*>(bytes_.data() + header().checkpoints_offset),
-          static_cast<size_t>(header().num_checkpoints)};
+  return Records<CheckpointRecord>(header().checkpoints_offset, header().num_checkpoints);
 }
 
 absl::Span<const RestoreRecord> Plan::restores() const {
-  return {reinterpret_cast<const RestoreRecord*>(bytes_.data() + header().restores_offset),
-          static_cast<size_t>(header().num_restores)};
+  return Records<RestoreRecord>(header().restores_offset, header().num_restores);
 }
 
 absl::Span<const BlockPatch> Plan::patches() const {
-  return {reinterpret_cast<const BlockPatch*>(bytes_.data() + header().patches_offset),
-          static_cast<size_t>(header().num_patches)};
+  return Records<BlockPatch>(header().patches_offset, header().num_patches);
 }
 
 absl::Span<const BlockCopy> Plan::copies() const {
-  return {reinterpret_cast<const BlockCopy*>(bytes_.data() + header().copies_offset),
-          static_cast<size_t>(header().num_copies)};
+  return Records<BlockCopy>(header().copies_offset, header().num_copies);
 }
 
 int64_t MaxStepPlanBytes(const Geometry& geometry) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -15,16 +14,8 @@ namespace {
 constexpr int64_t kSlabPositions = 1 << 15;  // 8 MiB of table at a time on its way to the backend
 constexpr int64_t kPiecePositions = 1 << 10;
 
-std::array<double, kRopePairs> Frequencies(const RopeSpec& rope) {
-  if (rope.yarn_factor <= 1) return RopeFrequencies(rope.base);
-  return RopeFrequencies(rope.base, YarnScaling{.factor = rope.yarn_factor,
-                                                .original_length = rope.yarn_original_length,
-                                                .beta_fast = rope.yarn_beta_fast,
-                                                .beta_slow = rope.yarn_beta_slow});
-}
-
 absl::Status Fill(const RopeSpec& rope, ThreadPool& pool, BackendBuffer<float>& table) {
-  const std::array<double, kRopePairs> frequencies = Frequencies(rope);
+  const std::array<double, kRopePairs> frequencies = RopeFrequencies(rope);
   const int64_t positions = table.size() / kRopeChannels;
   std::vector<float> slab(std::min(positions, kSlabPositions) * kRopeChannels);
   for (int64_t first = 0; first < positions; first += kSlabPositions) {

@@ -4,15 +4,15 @@
 
 #include <utility>
 
+#include "src/base/status_macros.h"
 #include "src/store/store_impl.h"
 
 namespace terrace {
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Create(const StoreOptions& options,
                                                      std::shared_ptr<Backend> backend) {
-  auto impl = internal::StoreImpl::Create(options, std::move(backend));
-  if (!impl.ok()) return impl.status();
-  return std::unique_ptr<Store>(new Store(*std::move(impl)));
+  TERRACE_ASSIGN_OR_RETURN(auto impl, internal::StoreImpl::Create(options, std::move(backend)));
+  return std::unique_ptr<Store>(new Store(std::move(impl)));
 }
 
 Store::Store(std::unique_ptr<internal::StoreImpl> impl) : impl_(std::move(impl)) {}

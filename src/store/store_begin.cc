@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/base/status_macros.h"
 #include "src/ops/begin_params.h"
 #include "src/ops/copy_params.h"
 #include "src/plan/block_copies.h"
@@ -17,9 +18,8 @@ absl::Status StoreImpl::ResetTables(Stream stream) {
   const std::vector<int32_t> none(std::min(kPiece, block_tables_entries_), kNoSlot);
   for (int64_t at = 0; at < block_tables_entries_; at += kPiece) {
     const int64_t entries = std::min(kPiece, block_tables_entries_ - at);
-    absl::Status status = On(stream).Upload(block_tables_ + at, none.data(),
-                                            entries * int64_t{sizeof(int32_t)}, stream);
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(On(stream).Upload(block_tables_ + at, none.data(),
+                                              entries * int64_t{sizeof(int32_t)}, stream));
   }
   return absl::OkStatus();
 }
@@ -31,11 +31,9 @@ absl::Status StoreImpl::UploadInPieces(int64_t offset, const Record* records, in
   Record* const room = reinterpret_cast<Record*>(tables_ + offset);
   for (int64_t at = 0; at < count; at += piece) {
     const int64_t size = std::min(piece, count - at);
-    absl::Status status =
-        On(stream).Upload(room, records + at, size * int64_t{sizeof(Record)}, stream);
-    if (!status.ok()) return status;
-    status = enqueue(room, static_cast<int32_t>(size));
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(
+        On(stream).Upload(room, records + at, size * int64_t{sizeof(Record)}, stream));
+    TERRACE_RETURN_IF_ERROR(enqueue(room, static_cast<int32_t>(size)));
   }
   return absl::OkStatus();
 }
@@ -66,16 +64,16 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
   if (header.fingerprint != fingerprint_) {
     return Invalid("plan ", header.number, " was made for another geometry");
   }
+  if (epoch_.value_or(header.epoch) != header.epoch) {
+    return absl::FailedPreconditionError(absl::StrCat("plan ", header.number, " is of epoch ",
+                                                      header.epoch, ", this store follows epoch ",
+                                                      *epoch_, ": another ledger made it"));
+  }
   if (!torn_.ok() && !plan.is_snapshot()) return torn_;
   if (!begun_) {
     if (plan.is_snapshot() || header.number == 1) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat(
         "plan ", header.number, " is the first this store sees: begin with plan 1 or a snapshot"));
-  }
-  if (header.epoch != epoch_) {
-    return absl::FailedPreconditionError(absl::StrCat("plan ", header.number, " is of epoch ",
-                                                      header.epoch, ", this store follows epoch ",
-                                                      epoch_));
   }
   // Steps of another generation were abandoned, or follow ones that this store began and that were.
   const uint32_t generation = step_.generation;
@@ -91,6 +89,11 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
     return Invalid("plan ", header.number, " comes after plan ", last_number_,
                    ": it was seen before");
   }
+  if (header.number == folded_number_ && !plan.is_snapshot()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "plan ", header.number, " was begun and compressed before: its state is folded in place, ",
+        "so go on with the next plan, or abandon this one (Ledger::Abandon)"));
+  }
   if (header.number > last_number_ + 1 && !plan.is_snapshot()) {
     return absl::FailedPreconditionError(
         absl::StrCat("plan ", header.number, " comes after plan ", last_number_,
@@ -100,8 +103,10 @@ absl::Status StoreImpl::CheckOrder(const Plan& plan) const {
 }
 
 absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_token_rows) {
+  if (plan.bytes().empty())
+    return Invalid("the plan has 0 bytes, not ", sizeof(PlanHeader), " or more: it was moved from");
   const PlanHeader& header = plan.header();
-  if (absl::Status status = CheckOrder(plan); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckOrder(plan));
   if (padded_token_rows < 0 || padded_token_rows > geometry_.max_step_tokens ||
       (padded_token_rows > 0 && padded_token_rows < header.num_token_rows)) {
     return Invalid("padded_token_rows is ", padded_token_rows, ", not in ", header.num_token_rows,
@@ -116,7 +121,7 @@ absl::Status StoreImpl::Begin(const Plan& plan, Stream stream, int32_t padded_to
   }
   const bool in_pieces = plan.is_snapshot() || header.total_bytes > plan_bytes_;
 
-  if (absl::Status status = kernels_->CheckCanBegin(stream); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(kernels_->CheckCanBegin(stream));
 
   // All that can be refused is checked by now. What fails from here on has changed the tables in
   // part, and a snapshot alone says what they are to be.
@@ -156,7 +161,7 @@ absl::Status StoreImpl::EnqueueBegin(const Plan& plan, bool in_pieces, int32_t p
   if (status.ok() && header.num_checkpoints > 0 && captured_number_ != header.number) {
     status = EnqueueCaptureOverlap(
         reinterpret_cast<const CheckpointRecord*>(tables_ + header.checkpoints_offset),
-        plan.sequences()[0].checkpoint_begin, stream);
+        plan.num_settled_checkpoints(), stream);
     if (status.ok()) captured_number_ = header.number;
   }
   // Copies come last, but before any kernel of the step: rows are expanded from the tables alone.
@@ -175,8 +180,8 @@ absl::Status StoreImpl::EnqueueBegin(const Plan& plan, bool in_pieces, int32_t p
 }
 
 absl::Status StoreImpl::CopyBlocks(absl::Span<const BlockCopy> copies, Stream stream) {
-  if (!torn_.ok()) return torn_;
-  if (absl::Status status = ValidateCopies(copies, geometry_); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(torn_);
+  TERRACE_RETURN_IF_ERROR(ValidateCopies(copies, geometry_));
   // Behind what kernels read of the current step; nobody reads its patches after Begin.
   const int64_t offset = std::max<int64_t>(step_.patches_offset, sizeof(PlanHeader));
   return CopyInPieces(offset, copies, stream);

@@ -13,6 +13,9 @@ namespace terrace::internal {
 // Most elements between two rows or queries: times any number of rows it is still an int64.
 inline constexpr int64_t kMaxPitch = int64_t{1} << 31;
 
+// Most raw slots of one call: their rows alone are more than any device's memory.
+inline constexpr int32_t kMaxSlots = 1 << 28;
+
 // Status with parts joined into one line.
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/base/status_macros.h"
 #include "src/plan/step_expand.h"
 #include "src/store/store_checks.h"
 #include "src/store/store_impl.h"
@@ -62,9 +63,8 @@ absl::Status StoreImpl::AddCompressPlane(int layer_index, const LayerPages& row,
                    ", not a multiple of ", packet, " in ", width, "..", kMaxPitch);
   }
   if (plane_spec(row, plane).rope_before_store) {
-    absl::StatusOr<RopeTableView> rope = RopeOf(layer_index);
-    if (!rope.ok()) return rope.status();
-    out.rope = *rope;
+    TERRACE_ASSIGN_OR_RETURN(const RopeTableView rope, RopeOf(layer_index));
+    out.rope = rope;
   }
   out.kv = in.kv;
   out.score = in.score;
@@ -94,40 +94,36 @@ absl::Status CheckFormats(const CompressInputs& inputs) {
 }  // namespace
 
 absl::Status StoreImpl::Compress(int layer, const CompressInputs& inputs, Stream stream) {
-  if (absl::Status status = CheckStepBegun(); !status.ok()) return status;
-  const absl::StatusOr<LayerPages> state = FindRow(layer, PoolKind::kState);
-  if (!state.ok()) return state.status();
-  const absl::StatusOr<LayerPages> row = FindRow(layer, PoolKind::kFull);
-  if (!row.ok()) return row.status();
-  if (absl::Status status = CheckFormats(inputs); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckStepBegun());
+  TERRACE_ASSIGN_OR_RETURN(const LayerPages state, FindRow(layer, PoolKind::kState));
+  TERRACE_ASSIGN_OR_RETURN(const LayerPages row, FindRow(layer, PoolKind::kFull));
+  TERRACE_RETURN_IF_ERROR(CheckFormats(inputs));
 
-  const PoolSpec& pool = model_.pools[row->pool];
-  if (!row->writes || !state->writes) {
+  const PoolSpec& pool = model_.pools[row.pool];
+  if (!row.writes || !state.writes) {
     return Invalid("layer ", layer, " only reads pool ", pool.name,
                    ": another layer writes its rows");
   }
   const int num_planes = static_cast<int>(pool.planes.size());
   const LayerPages& overlap = LayerOf(layer).of(PoolKind::kOverlap);
   CompressParams params{};
-  params.pool_index = row->pool;
-  params.pool = geometry_.pools[row->pool];
+  params.layer = layer;
+  params.pool_index = row.pool;
+  params.pool = geometry_.pools[row.pool];
   params.max_drafts = geometry_.max_drafts;
-  params.state = StatePagesOf(*state);
+  params.state = StatePagesOf(state);
   if (overlap.pool >= 0 && overlap.writes) params.overlap = StatePagesOf(overlap);
-  if (absl::Status status = CheckState(layer, *row, *state, overlap); !status.ok()) {
-    return status;
-  }
+  TERRACE_RETURN_IF_ERROR(CheckState(layer, row, state, overlap));
   if (num_planes == 1 && inputs.indexer.kv != nullptr) {
     return Invalid("pool ", pool.name, " has no indexer plane");
   }
   for (int plane = 0; plane < num_planes; ++plane) {
-    absl::Status status = AddCompressPlane(layer, *row, plane, inputs, &params);
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(AddCompressPlane(layer, row, plane, inputs, &params));
   }
 
   const int32_t step_rows = step_.num_token_rows;
   params.max_token_rows = step_rows;
-  params.max_entry_rows = step_.num_entry_rows[row->pool];
+  params.max_entry_rows = step_.num_entry_rows[row.pool];
   params.max_sequences = step_.num_sequences;
   if (inputs.capacity != 0) {
     if (inputs.capacity < step_rows || inputs.capacity > geometry_.max_step_tokens) {
@@ -137,15 +133,17 @@ absl::Status StoreImpl::Compress(int layer, const CompressInputs& inputs, Stream
     params.max_token_rows = inputs.capacity;
     params.max_sequences = std::min(inputs.capacity, geometry_.max_sequences);
     params.max_entry_rows = static_cast<int32_t>(
-        std::min<int64_t>(inputs.capacity, MaxEntryRows(geometry_, row->pool)));
+        std::min<int64_t>(inputs.capacity, MaxEntryRows(geometry_, PoolIndex(row.pool))));
   }
   if (params.max_token_rows == 0) return absl::OkStatus();
   params.step = view_;
-  params.slots = view_.slots[row->pool];
-  params.positions = view_.entry_position[row->pool];
-  params.state_table = view_.block_table[state->pool];
+  params.slots = view_.slots[row.pool];
+  params.positions = view_.entry_position[row.pool];
+  params.state_table = view_.block_table[state.pool];
   absl::Status status = On(stream).Compress(params, stream);
-  if (status.ok()) MarkWritten(*row);
+  if (status.ok()) MarkWritten(row);
+  // Also where it failed: a part may have been enqueued. Behind a snapshot nothing is folded.
+  if (step_.kind == PlanKind::kStep) folded_number_ = step_.number;
   return status;
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "src/base/check.h"
+#include "src/base/status_macros.h"
 #include "src/model/geometry_builder.h"
 #include "src/model/page_layout.h"
 #include "src/store/store_checks.h"
@@ -28,9 +29,8 @@ absl::Status CheckGeometry(const ModelSpec& model, const Geometry& geometry) {
                          .store_whole_chunk = geometry.store_whole_chunk != 0};
   std::vector<int32_t> capacity(geometry.num_pools);
   for (int p = 0; p < geometry.num_pools; ++p) capacity[p] = geometry.pools[p].capacity_blocks;
-  absl::StatusOr<Geometry> expected = MakeGeometry(model, limits, capacity);
-  if (!expected.ok()) return expected.status();
-  if (std::memcmp(&*expected, &geometry, sizeof(geometry)) != 0) {
+  TERRACE_ASSIGN_OR_RETURN(const Geometry expected, MakeGeometry(model, limits, capacity));
+  if (std::memcmp(&expected, &geometry, sizeof(geometry)) != 0) {
     return Invalid("the geometry was not made from model ", model.name);
   }
   return absl::OkStatus();
@@ -44,9 +44,7 @@ absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Create(const StoreOptions&
   if (KernelBackend::Of(*backend) == nullptr) {
     return Invalid("backend ", backend->name(), " is none that MakeBackend made");
   }
-  if (absl::Status status = CheckGeometry(options.model, options.geometry); !status.ok()) {
-    return status;
-  }
+  TERRACE_RETURN_IF_ERROR(CheckGeometry(options.model, options.geometry));
   const int64_t num_layers = static_cast<int64_t>(options.model.layers.size());
   LayerRange layers = options.layers;
   if (layers.first < 0 || layers.count < 0 || int64_t{layers.first} + layers.count > num_layers) {
@@ -57,8 +55,8 @@ absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Create(const StoreOptions&
     layers.count = static_cast<int32_t>(num_layers);
   }
   auto impl = std::unique_ptr<StoreImpl>(new StoreImpl(options, layers, std::move(backend)));
-  if (absl::Status status = impl->ResolveLayers(); !status.ok()) return status;
-  if (absl::Status status = impl->Allocate(); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(impl->ResolveLayers());
+  TERRACE_RETURN_IF_ERROR(impl->Allocate());
   return impl;
 }
 
@@ -69,7 +67,8 @@ StoreImpl::StoreImpl(const StoreOptions& options, LayerRange layers,
       fingerprint_(Fingerprint(options.geometry)),
       layers_(layers),
       backend_(std::move(backend)),
-      kernels_(KernelBackend::Of(*backend_)) {}
+      kernels_(KernelBackend::Of(*backend_)),
+      epoch_(options.epoch) {}
 
 // The memory goes back behind the last call.
 StoreImpl::~StoreImpl() {
@@ -116,14 +115,10 @@ absl::Status StoreImpl::Allocate() {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     PoolMemory& pool = pools_[p];
     if (pool.place.total_bytes == 0) continue;
-    auto bytes = BackendBuffer<uint8_t>::Make(*backend_, pool.place.total_bytes, stream_);
-    if (!bytes.ok()) return bytes.status();
-    pool.bytes = *std::move(bytes);
+    TERRACE_RETURN_IF_ERROR(pool.bytes.Allocate(*backend_, pool.place.total_bytes, stream_));
     pool.base = pool.bytes.data();
   }
-  auto tables = BackendBuffer<uint8_t>::Make(*backend_, TableBytes(geometry_), stream_);
-  if (!tables.ok()) return tables.status();
-  tables_bytes_ = *std::move(tables);
+  TERRACE_RETURN_IF_ERROR(tables_bytes_.Allocate(*backend_, TableBytes(geometry_), stream_));
   tables_ = tables_bytes_.data();
 
   plan_bytes_ = MaxStepPlanBytes(geometry_);
@@ -139,8 +134,8 @@ absl::Status StoreImpl::Allocate() {
     if (p == geometry_.window_pool) {
       view_.slots[p] = take(geometry_.max_step_tokens);
     } else if (geometry_.pools[p].kind == PoolKind::kFull) {
-      view_.slots[p] = take(MaxEntryRows(geometry_, p));
-      view_.entry_position[p] = take(MaxEntryRows(geometry_, p));
+      view_.slots[p] = take(MaxEntryRows(geometry_, PoolIndex(p)));
+      view_.entry_position[p] = take(MaxEntryRows(geometry_, PoolIndex(p)));
     }
   }
   block_tables_ = next;
@@ -150,7 +145,7 @@ absl::Status StoreImpl::Allocate() {
   }
   block_tables_entries_ = next - block_tables_;
   TERRACE_CHECK_LE(reinterpret_cast<uint8_t*>(next) - tables_, tables_bytes_.size());
-  if (absl::Status status = ResetTables(Stream{}); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(ResetTables(Stream{}));
   return backend_->Synchronize(Stream{});
 }
 

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -120,6 +121,8 @@ class StoreImpl {
   // Errors: InvalidArgument for a layer outside the range, or one without such a pool.
   absl::StatusOr<LayerPages> FindRow(int layer, PoolKind pool) const;
   absl::Status CheckPlane(const LayerPages& row, int plane) const;
+  static absl::Status CheckSlots(const SlotList& slots);
+  int32_t MaxRowsPerQuery() const;
   // Errors: FailedPrecondition before SetRopeTables.
   absl::StatusOr<RopeTableView> RopeOf(int layer) const;
   absl::Status CheckStepBegun() const;
@@ -186,9 +189,10 @@ class StoreImpl {
   PlanHeader step_{};
   int32_t padded_token_rows_ = 0;  // at least the step's rows
   bool begun_ = false;
-  uint64_t epoch_ = 0;
+  std::optional<uint64_t> epoch_;
   uint64_t last_number_ = 0;
   uint64_t captured_number_ = 0;  // of the last plan whose captures were enqueued
+  uint64_t folded_number_ = 0;    // of the last step that Compress was called in
   absl::Status torn_;  // not ok from a Begin that failed half way until a snapshot is begun
 };
 

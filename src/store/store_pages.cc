@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "src/base/status_macros.h"
 #include "src/store/store_checks.h"
 #include "src/store/store_impl.h"
 
@@ -14,7 +15,7 @@ absl::Status StoreImpl::CheckLayer(int layer_index) const {
 }
 
 absl::StatusOr<LayerPages> StoreImpl::FindRow(int layer_index, PoolKind kind) const {
-  if (absl::Status status = CheckLayer(layer_index); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckLayer(layer_index));
   if (static_cast<int>(kind) < 0 || static_cast<int>(kind) >= kNumPoolKinds) {
     return Invalid("unknown kind of pool ", static_cast<int>(kind));
   }
@@ -32,6 +33,19 @@ absl::Status StoreImpl::CheckPlane(const LayerPages& row, int plane) const {
   return absl::OkStatus();
 }
 
+absl::Status StoreImpl::CheckSlots(const SlotList& slots) {
+  if (slots.count < 0 || slots.count > kMaxSlots) {
+    return Invalid("count is ", slots.count, ", not in 0..", kMaxSlots);
+  }
+  if (slots.count > 0 && slots.slots == nullptr) {
+    return Invalid("the slots are null, and count is ", slots.count, ", not 0");
+  }
+  if (!IsAligned(slots.slots, 4) || !IsAligned(slots.positions, 4)) {
+    return Invalid("the slots or positions are not 4-byte aligned");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RopeTableView> StoreImpl::RopeOf(int layer_index) const {
   if (ropes_.empty()) {
     return absl::FailedPreconditionError("rows rotate here: call SetRopeTables first");
@@ -40,7 +54,7 @@ absl::StatusOr<RopeTableView> StoreImpl::RopeOf(int layer_index) const {
 }
 
 absl::Status StoreImpl::CheckStepBegun() const {
-  if (!torn_.ok()) return torn_;
+  TERRACE_RETURN_IF_ERROR(torn_);
   if (begun_) return absl::OkStatus();
   return absl::FailedPreconditionError("no step has begun: call Begin with a plan first");
 }
@@ -52,7 +66,7 @@ PlanePages StoreImpl::PagesOf(const LayerPages& row, int plane) const {
   return {.base = memory.base + row.index * memory.place.layer_stride +
                   memory.place.plane_offset[plane],
           .block_stride = memory.place.block_stride,
-          .scale_offset = int64_t{pool.entries_per_block} * LayoutOf(format).data_bytes,
+          .scale_offset = LayoutOf(format).scale_offset(pool.entries_per_block),
           .log2_entries_per_block = pool.log2_entries_per_block,
           .num_slots = pool.capacity_blocks * pool.entries_per_block,
           .format = format,
@@ -66,8 +80,11 @@ absl::Status StoreImpl::SetRopeTables(absl::Span<const RopeTableView> tables) {
     return Invalid(tables.size(), " rope tables for ", model_.ropes.size(), " ropes");
   }
   for (size_t i = 0; i < tables.size(); ++i) {
-    if (tables[i].data == nullptr || tables[i].positions < 1 || !IsAligned(tables[i].data, 16)) {
-      return Invalid("rope table ", i, " is null, empty or not 16-byte aligned");
+    if (tables[i].positions < 1) {
+      return Invalid("rope table ", i, ": positions is ", tables[i].positions, ", not 1 or more");
+    }
+    if (tables[i].data == nullptr || !IsAligned(tables[i].data, 16)) {
+      return Invalid("rope table ", i, " is null or not 16-byte aligned");
     }
   }
   ropes_.assign(tables.begin(), tables.end());
@@ -75,52 +92,53 @@ absl::Status StoreImpl::SetRopeTables(absl::Span<const RopeTableView> tables) {
 }
 
 absl::Status StoreImpl::SetGlobalScale(int layer, PoolKind pool, float scale) {
-  absl::StatusOr<LayerPages> row = FindRow(layer, pool);
-  if (!row.ok()) return row.status();
-  if (absl::Status status = CheckPlane(*row, 0); !status.ok()) return status;
+  TERRACE_ASSIGN_OR_RETURN(const LayerPages row, FindRow(layer, pool));
+  TERRACE_RETURN_IF_ERROR(CheckPlane(row, 0));
   if (!std::isfinite(scale) || scale <= 0) {
     return Invalid("the global scale is ", scale, ", not finite and above 0");
   }
-  PoolMemory& memory = pools_[row->pool];
-  if (memory.written[row->index]) {
+  PoolMemory& memory = pools_[row.pool];
+  if (memory.written[row.index]) {
     return absl::FailedPreconditionError(
-        absl::StrCat("layer ", layer, " of pool ", model_.pools[row->pool].name,
+        absl::StrCat("layer ", layer, " of pool ", model_.pools[row.pool].name,
                      " was written already: its global scale is fixed"));
   }
-  memory.global_scale[row->index] = scale;
+  memory.global_scale[row.index] = scale;
   return absl::OkStatus();
 }
 
 absl::StatusOr<PageView> StoreImpl::Pages(int layer, PoolKind pool, PlaneKind plane) const {
-  absl::StatusOr<LayerPages> row = FindRow(layer, pool);
-  if (!row.ok()) return row.status();
+  TERRACE_ASSIGN_OR_RETURN(const LayerPages row, FindRow(layer, pool));
   const int plane_index = static_cast<int>(plane);
-  const PoolGeometry& geometry = geometry_.pools[row->pool];
+  const PoolGeometry& geometry = geometry_.pools[row.pool];
   if (!HoldsRows(geometry.kind)) {
     if (plane != PlaneKind::kLatent) {
-      return Invalid("pages of pool ", model_.pools[row->pool].name, " have no planes");
+      return Invalid("pages of pool ", model_.pools[row.pool].name, " have no planes");
     }
-    const PoolMemory& memory = pools_[row->pool];
+    const PoolMemory& memory = pools_[row.pool];
     // The overlap pool may have no blocks, and then no memory.
     uint8_t* const base =
-        memory.base == nullptr ? nullptr : memory.base + row->index * memory.place.layer_stride;
+        memory.base == nullptr ? nullptr : memory.base + row.index * memory.place.layer_stride;
     return PageView{.base = base,
                     .block_stride = memory.place.block_stride,
                     .page_bytes = memory.place.page_bytes[0],
                     .num_blocks = geometry.capacity_blocks,
                     .entries_per_block = 1};
   }
-  if (absl::Status status = CheckPlane(*row, plane_index); !status.ok()) return status;
-  const PlanePages pages = PagesOf(*row, plane_index);
+  TERRACE_RETURN_IF_ERROR(CheckPlane(row, plane_index));
+  const PlanePages pages = PagesOf(row, plane_index);
   const RowLayout layout = LayoutOf(pages.format);
   return PageView{.base = pages.base,
                   .block_stride = pages.block_stride,
-                  .page_bytes = pools_[row->pool].place.page_bytes[plane_index],
+                  .page_bytes = pools_[row.pool].place.page_bytes[plane_index],
                   .num_blocks = geometry.capacity_blocks,
                   .entries_per_block = geometry.entries_per_block,
                   .format = pages.format,
                   .data_bytes = layout.data_bytes,
-                  .scale_bytes = layout.scale_bytes};
+                  .scale_bytes = layout.scale_bytes,
+                  .data_stride = layout.data_stride(),
+                  .scale_stride = layout.scale_stride(),
+                  .scale_offset = pages.scale_offset};
 }
 
 int64_t StoreImpl::memory_bytes() const {

@@ -35,7 +35,7 @@ CsaStateLayout StoreImpl::CsaLayout() const {
 absl::Status StoreImpl::EnqueueCaptureOverlap(const CheckpointRecord* records, int32_t count,
                                               Stream stream) {
   CaptureOverlapParams params{};
-  params.state = LayerPagesOf(CsaStatePool(geometry_));
+  params.state = LayerPagesOf(CsaStatePool(geometry_).value());
   params.overlap = LayerPagesOf(geometry_.overlap_pool);
   if (count == 0 || params.state.rows == 0 || params.overlap.rows == 0) return absl::OkStatus();
   params.layout = CsaLayout();
@@ -46,8 +46,8 @@ absl::Status StoreImpl::EnqueueCaptureOverlap(const CheckpointRecord* records, i
 
 absl::Status StoreImpl::EnqueueRestoreState(const RestoreRecord* records, int32_t count,
                                             Stream stream) {
-  const int csa_pool = StatePool(model_, kCsaRatio);
-  const int hca_pool = StatePool(model_, kHcaRatio);
+  const int csa_pool = StatePool(model_, kCsaRatio).value();
+  const int hca_pool = StatePool(model_, kHcaRatio).value();
   RestoreStateParams params{};
   params.csa_state = LayerPagesOf(csa_pool);
   params.hca_state = LayerPagesOf(hca_pool);

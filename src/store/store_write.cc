@@ -1,5 +1,6 @@
 // Write and WriteSlots: one launch for what a layer stores.
 
+#include "src/base/status_macros.h"
 #include "src/store/store_checks.h"
 #include "src/store/store_impl.h"
 
@@ -9,7 +10,7 @@ absl::Status StoreImpl::AddSegment(int layer_index, const LayerPages& row, int p
                                    const RowsIn& rows, const RowTargets& source,
                                    WriteParams* params) const {
   const PoolSpec& pool = model_.pools[row.pool];
-  if (absl::Status status = CheckPlane(row, plane); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckPlane(row, plane));
   if (!row.writes) {
     return Invalid("layer ", layer_index, " only reads pool ", pool.name,
                    ": another layer writes its rows");
@@ -25,12 +26,11 @@ absl::Status StoreImpl::AddSegment(int layer_index, const LayerPages& row, int p
   }
   WriteSegment segment{};
   if (plane_spec(row, plane).rope_before_store && !rows.rotated) {
-    absl::StatusOr<RopeTableView> rope = RopeOf(layer_index);
-    if (!rope.ok()) return rope.status();
+    TERRACE_ASSIGN_OR_RETURN(const RopeTableView rope, RopeOf(layer_index));
     if (source.positions == nullptr) {
       return Invalid("pool ", pool.name, ": rows rotate here, but their positions are null");
     }
-    segment.rope = *rope;
+    segment.rope = rope;
     segment.positions = source.positions;
   }
   if (source.max_rows == 0) return absl::OkStatus();
@@ -61,15 +61,13 @@ absl::StatusOr<int32_t> LaunchRows(int32_t capacity, int32_t step_rows, int64_t 
 
 absl::Status StoreImpl::AddTokenRows(int layer_index, const RowsIn& rows,
                                      WriteParams* params) const {
-  absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kWindow);
-  if (!row.ok()) return row.status();
-  absl::StatusOr<int32_t> max_rows =
-      LaunchRows(rows.capacity, step_.num_token_rows, geometry_.max_step_tokens);
-  if (!max_rows.ok()) return max_rows.status();
-  return AddSegment(layer_index, *row, 0, rows,
+  TERRACE_ASSIGN_OR_RETURN(const LayerPages row, FindRow(layer_index, PoolKind::kWindow));
+  TERRACE_ASSIGN_OR_RETURN(const int32_t max_rows, LaunchRows(rows.capacity, step_.num_token_rows,
+                                                              geometry_.max_step_tokens));
+  return AddSegment(layer_index, row, 0, rows,
                     {.count = &view_.header->num_token_rows,
-                     .max_rows = *max_rows,
-                     .slots = view_.slots[row->pool],
+                     .max_rows = max_rows,
+                     .slots = view_.slots[row.pool],
                      .positions = view_.token_position,
                      .of_step = true},
                     params);
@@ -77,16 +75,15 @@ absl::Status StoreImpl::AddTokenRows(int layer_index, const RowsIn& rows,
 
 absl::Status StoreImpl::AddEntryRows(int layer_index, int plane, const RowsIn& rows,
                                      WriteParams* params) const {
-  absl::StatusOr<LayerPages> row = FindRow(layer_index, PoolKind::kFull);
-  if (!row.ok()) return row.status();
-  absl::StatusOr<int32_t> max_rows = LaunchRows(rows.capacity, step_.num_entry_rows[row->pool],
-                                                MaxEntryRows(geometry_, row->pool));
-  if (!max_rows.ok()) return max_rows.status();
-  return AddSegment(layer_index, *row, plane, rows,
-                    {.count = &view_.header->num_entry_rows[row->pool],
-                     .max_rows = *max_rows,
-                     .slots = view_.slots[row->pool],
-                     .positions = view_.entry_position[row->pool],
+  TERRACE_ASSIGN_OR_RETURN(const LayerPages row, FindRow(layer_index, PoolKind::kFull));
+  TERRACE_ASSIGN_OR_RETURN(const int32_t max_rows,
+                           LaunchRows(rows.capacity, step_.num_entry_rows[row.pool],
+                                      MaxEntryRows(geometry_, PoolIndex(row.pool))));
+  return AddSegment(layer_index, row, plane, rows,
+                    {.count = &view_.header->num_entry_rows[row.pool],
+                     .max_rows = max_rows,
+                     .slots = view_.slots[row.pool],
+                     .positions = view_.entry_position[row.pool],
                      .of_step = true},
                     params);
 }
@@ -97,21 +94,19 @@ absl::Status StoreImpl::EnqueueWrite(const WriteParams& params, Stream stream) {
 }
 
 absl::Status StoreImpl::Write(int layer, const LayerRows& rows, Stream stream) {
-  if (absl::Status status = CheckStepBegun(); !status.ok()) return status;
-  if (absl::Status status = CheckLayer(layer); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckStepBegun());
+  TERRACE_RETURN_IF_ERROR(CheckLayer(layer));
   WriteParams params{};
   params.counters = view_.counters;
   if (rows.swa.data != nullptr) {
-    absl::Status status = AddTokenRows(layer, rows.swa, &params);
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(AddTokenRows(layer, rows.swa, &params));
   }
   for (const PlaneKind plane : {PlaneKind::kLatent, PlaneKind::kIndexer}) {
     const RowsIn& plane_rows = plane == PlaneKind::kLatent ? rows.entries : rows.indexer;
     if (plane_rows.data == nullptr) continue;
-    absl::Status status = AddEntryRows(layer, static_cast<int>(plane), plane_rows, &params);
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(AddEntryRows(layer, static_cast<int>(plane), plane_rows, &params));
   }
-  if (absl::Status status = EnqueueWrite(params, stream); !status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(EnqueueWrite(params, stream));
   const Layer& place = LayerOf(layer);
   if (rows.swa.data != nullptr) MarkWritten(place.of(PoolKind::kWindow));
   if (rows.entries.data != nullptr) MarkWritten(place.of(PoolKind::kFull));
@@ -120,25 +115,18 @@ absl::Status StoreImpl::Write(int layer, const LayerRows& rows, Stream stream) {
 
 absl::Status StoreImpl::WriteSlots(int layer, PoolKind pool, PlaneKind plane, const RowsIn& rows,
                                    const SlotList& slots, Stream stream) {
-  if (!torn_.ok()) return torn_;
-  absl::StatusOr<LayerPages> row = FindRow(layer, pool);
-  if (!row.ok()) return row.status();
-  if (slots.count < 0) return Invalid("count is ", slots.count, ", negative");
-  if (slots.count > 0 && (rows.data == nullptr || slots.slots == nullptr)) {
-    return Invalid("the rows or their slots are null");
-  }
-  if (!IsAligned(slots.slots, 4) || !IsAligned(slots.positions, 4)) {
-    return Invalid("the slots or positions are not 4-byte aligned");
-  }
+  TERRACE_RETURN_IF_ERROR(torn_);
+  TERRACE_ASSIGN_OR_RETURN(const LayerPages row, FindRow(layer, pool));
+  TERRACE_RETURN_IF_ERROR(CheckSlots(slots));
+  if (slots.count > 0 && rows.data == nullptr) return Invalid("the rows are null");
   WriteParams params{};
   params.counters = view_.counters;
-  absl::Status status = AddSegment(
-      layer, *row, static_cast<int>(plane), rows,
-      {.max_rows = slots.count, .slots = slots.slots, .positions = slots.positions}, &params);
-  if (!status.ok()) return status;
-  status = EnqueueWrite(params, stream);
-  if (status.ok() && plane == PlaneKind::kLatent && slots.count > 0) MarkWritten(*row);
-  return status;
+  TERRACE_RETURN_IF_ERROR(AddSegment(
+      layer, row, static_cast<int>(plane), rows,
+      {.max_rows = slots.count, .slots = slots.slots, .positions = slots.positions}, &params));
+  TERRACE_RETURN_IF_ERROR(EnqueueWrite(params, stream));
+  if (plane == PlaneKind::kLatent && slots.count > 0) MarkWritten(row);
+  return absl::OkStatus();
 }
 
 }  // namespace terrace::internal

@@ -11,6 +11,7 @@
 #include "terrace/units.h"
 #include "tests/support/compress_fixture.h"
 #include "tests/support/compress_traffic.h"
+#include "tests/support/small_cache.h"
 
 namespace terrace::testing {
 namespace {
@@ -40,7 +41,12 @@ TEST_P(CompressTest, TrafficThatLosesStepsMakesTheBytesOfOnePass) {
     sum.started_over += traffic.figures().started_over;
     sum.recovered += traffic.figures().recovered;
     sum.checks += traffic.figures().checks;
+    sum.window_rows += traffic.figures().window_rows;
+    sum.lost_stores += traffic.figures().lost_stores;
+    EXPECT_EQ(traffic.counters().nonfinite_values, 0);
   }
+  EXPECT_GT(sum.window_rows, 50'000 * kSeeds);
+  EXPECT_GT(sum.lost_stores, kSeeds / 2);
   EXPECT_GT(sum.lost_steps, 5 * kSeeds);
   EXPECT_GT(sum.recovered, kSeeds);
   EXPECT_GT(sum.started_over, sum.recovered);
@@ -49,84 +55,7 @@ TEST_P(CompressTest, TrafficThatLosesStepsMakesTheBytesOfOnePass) {
 
 INSTANTIATE_TEST_SUITE_P(Backends, CompressTest, kEveryBackend, NameOfBackend);
 
-// bf16 of powers of two.
-constexpr uint16_t kOne = 0x3F80;
-constexpr uint16_t kTwo = 0x4000;
-constexpr uint16_t k256 = 0x4380;
-
-class AbandonTest : public ::testing::Test {
- protected:
-  void Make(MatchPolicy match = MatchPolicy::kAppended) {
-    absl::StatusOr<ModelSpec> model =
-        MakeModel({.ratios = {0, 4, 128}, .latent_format = RowFormat::kBf16});
-    ASSERT_TRUE(model.ok()) << model.status();
-    auto cache = Cache::Create(
-        {.model = *std::move(model),
-         .memory_bytes = 60 * kMiB,
-         .limits = {.max_sequences = 4, .max_step_tokens = 1000, .max_context_tokens = 4096},
-         .backend = {.kind = BackendKind::kHost, .host_threads = 1},
-         .prefix = {.match = match}});
-    ASSERT_TRUE(cache.ok()) << cache.status();
-    cache_ = *std::move(cache);
-  }
-
-  static std::vector<int32_t> Prompt(int32_t count) {
-    std::vector<int32_t> ids(count);
-    for (int32_t i = 0; i < count; ++i) ids[i] = i;
-    return ids;
-  }
-  Admission Allocate(int32_t count, absl::string_view salt = {}) {
-    const std::vector<int32_t> prompt = Prompt(count);
-    const auto admission = cache_->AllocateSequence({.tokens = prompt, .salt = salt});
-    EXPECT_TRUE(admission.ok()) << admission.status();
-    return *admission;
-  }
-  Plan Append(SequenceId id, int32_t tokens) {
-    auto plan = cache_->Append({{id, tokens}});
-    EXPECT_TRUE(plan.ok()) << plan.status();
-    return *std::move(plan);
-  }
-  void Begin(const Plan& plan) {
-    const absl::Status begun = cache_->Begin(plan, {});
-    ASSERT_TRUE(begun.ok()) << begun;
-  }
-  // Every row and every entry is `value`.
-  void Run(const Plan& plan, uint16_t value) {
-    Begin(plan);
-    const std::vector<uint16_t> rows(1000 * kLatentChannels, value);
-    for (int layer = 0; layer < 3; ++layer) {
-      LayerRows write{.swa = {.data = rows.data()}};
-      if (layer > 0) write.entries.data = rows.data();
-      if (layer == 1) write.indexer.data = rows.data();
-      ASSERT_TRUE(cache_->Write(layer, write, {}).ok());
-    }
-  }
-  void Recover(uint64_t first) {
-    const auto abandoned = cache_->Abandon(PlanNumber(first));
-    ASSERT_TRUE(abandoned.ok()) << abandoned.status();
-    Begin(*cache_->Snapshot());
-  }
-  // The first channel, which is not rotated, of all that the step's last query reads.
-  std::vector<uint16_t> Read() {
-    std::vector<uint16_t> values;
-    const int32_t query = cache_->step().num_token_rows - 1;
-    const Queries queries = {.token_rows = &query, .count = 1};
-    for (int layer = 0; layer < 3; ++layer) {
-      std::vector<uint16_t> rows(250 * kLatentChannels);
-      const auto add = [&](int begin, int end) {
-        for (int i = begin; i < end; ++i) values.push_back(rows[i * kLatentChannels]);
-      };
-      EXPECT_TRUE(cache_->GatherWindow(layer, queries, {.data = rows.data()}, {}).ok());
-      add(1, 128);  // a step keeps what the next one sees
-      if (layer == 0) continue;
-      EXPECT_TRUE(cache_->GatherVisible(layer, queries, 250, {.data = rows.data()}, {}).ok());
-      add(0, layer == 1 ? 250 : 7);
-    }
-    return values;
-  }
-
-  std::unique_ptr<Cache> cache_;
-};
+using AbandonTest = SmallCacheTest;
 
 TEST_F(AbandonTest, AStepThatBeganAndWroteNothing) {
   Make();

@@ -1,6 +1,7 @@
 // Memory of a backend: BackendBuffer, and a MemoryResource of the caller's, over every backend.
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <utility>
@@ -108,6 +109,52 @@ TEST_P(BackendMemoryTest, WhatABufferDoesNotHaveIsAnError) {
               absl::StatusCode::kInvalidArgument);
   }
   EXPECT_TRUE(buffer.Upload({}, Stream{}, 3).ok());
+}
+
+TEST_P(BackendMemoryTest, CopiesOfNullOrImpossibleSizesAreErrors) {
+  auto backend = *MakeBackend(Options());
+  const auto buffer = *BackendBuffer<uint8_t>::MakeFrom(*backend, {1, 2, 3}, Stream{});
+  uint8_t bytes[3] = {4, 5, 6};
+  void* const there = const_cast<uint8_t*>(buffer.data());
+  const auto expect = [](const absl::Status& status, const char* names) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_NE(status.message().find(names), std::string::npos) << status;
+  };
+  expect(backend->Upload(nullptr, bytes, 3, {}), "to is null, and bytes is 3");
+  expect(backend->Upload(there, nullptr, 3, {}), "from is null, and bytes is 3");
+  expect(backend->Upload(there, bytes, -1, {}), "bytes is -1, not in 0..");
+  expect(backend->Upload(there, bytes, std::numeric_limits<int64_t>::min(), {}), "bytes is -92");
+  expect(backend->Upload(there, bytes, std::numeric_limits<int64_t>::max(), {}), "bytes is 92");
+  expect(backend->Download(nullptr, there, 3, {}), "to is null");
+  expect(backend->Download(bytes, nullptr, 3, {}), "from is null");
+  expect(backend->Download(bytes, there, -1, {}), "bytes is -1, not in 0..");
+  expect(backend->Download(bytes, there, std::numeric_limits<int64_t>::max(), {}), "bytes is 92");
+  expect(backend->Allocate(-1, {}).status(), "bytes is -1, not in 0..");
+  expect(backend->Allocate(std::numeric_limits<int64_t>::max(), {}).status(), "bytes is 92");
+  EXPECT_EQ(*buffer.Download(3, Stream{}), (std::vector<uint8_t>{1, 2, 3}));
+  EXPECT_EQ(bytes[0], 4);
+
+  EXPECT_TRUE(backend->Upload(nullptr, nullptr, 0, {}).ok());
+  EXPECT_TRUE(backend->Download(nullptr, nullptr, 0, {}).ok());
+  backend->Free(nullptr, {});
+  backend->Free(bytes, {});  // none of its own
+  BackendBuffer<uint8_t> nothing;
+  expect(nothing.Upload({1}, {}), "not in a buffer of 0");
+  expect(nothing.Upload({1}, {}, std::numeric_limits<int64_t>::max()), "not in a buffer of 0");
+  expect(nothing.Download(1, {}).status(), "not in a buffer of 0");
+  expect(buffer.Download(std::numeric_limits<int64_t>::max(), {}, 1).status(), "of 3");
+  expect(buffer.Download(1, {}, std::numeric_limits<int64_t>::min()).status(), "of 3");
+  const absl::Span<const uint8_t> no_bytes(nullptr, 2);
+  expect(nothing.Allocate(*backend, 2, {}).ok() ? nothing.Upload(no_bytes, {}) : absl::OkStatus(),
+         "from is null");
+  expect(BackendBuffer<uint8_t>::MakeFrom(*backend, no_bytes, {}).status(), "from is null");
+}
+
+// More than there is, but not more than there could be.
+TEST_P(BackendMemoryTest, MoreThanThereIsIsAShortage) {
+  auto backend = *MakeBackend({.kind = GetParam(), .host_threads = 1});
+  EXPECT_EQ(backend->Allocate(int64_t{1} << 55, {}).status().code(),
+            absl::StatusCode::kResourceExhausted);
 }
 
 TEST_P(BackendMemoryTest, MemoryGoesBackOnTheBuffersStream) {

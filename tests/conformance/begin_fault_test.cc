@@ -49,7 +49,7 @@ TEST_P(BeginFaultTest, WhicheverCallFailsASnapshotMakesAllRight) {
     CompressOptions options;
     options.begin = [&](CompressDriver& driver, const Plan& plan) {
       auto fault = static_cast<Fault>(turn++ % kNumFaults);
-      if (plan.sequences()[0].checkpoint_begin > 0 && turn % 3 != 0) fault = Fault::kCapture;
+      if (plan.num_settled_checkpoints() > 0 && turn % 3 != 0) fault = Fault::kCapture;
       faulty->Arm(fault, turn % 2 == 0);
       absl::Status status = driver.store().Begin(plan, Stream{});
       const bool in_plan = !faulty->armed() && fault != Fault::kNone;

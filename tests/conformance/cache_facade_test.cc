@@ -121,7 +121,12 @@ TEST_F(CacheFacadeTest, FiguresEventsTimeAndClearing) {
   EXPECT_EQ(cache_->last_plan(), PlanNumber(1));
   EXPECT_EQ(cache_->Info(id_)->length, kTokens);
   EXPECT_EQ(cache_->prefix_figures().stored_chunks, 2);
-  EXPECT_GT(cache_->Use(1).live, 0);
+  EXPECT_GT(cache_->Use(PoolIndex(1))->live, 0);
+  for (const int pool : {-1, 4, 99}) {
+    EXPECT_EQ(cache_->Use(PoolIndex(pool)).status(),
+              cache_->ledger().Use(PoolIndex(pool)).status());
+    EXPECT_FALSE(cache_->Use(PoolIndex(pool)).ok());
+  }
   EXPECT_FALSE(cache_->TakeEvents().empty());
   EXPECT_TRUE(cache_->TakeEvents().empty());
   EXPECT_TRUE(cache_->SetTime(100).ok());
@@ -152,6 +157,8 @@ TEST_F(CacheFacadeTest, OptionsReachTheCapacityAndTheLedger) {
   EXPECT_EQ(cache_->capacity().prefill_sequences, 2);
   EXPECT_EQ(cache_->capacity().checkpoints, 5);
   EXPECT_EQ(cache_->Snapshot()->header().epoch, 77);
+  EXPECT_EQ(cache_->epoch(), 77u);
+  EXPECT_EQ(cache_->generation(), 1u);
   EXPECT_EQ(cache_->backend().name(), "host");
   EXPECT_GT(cache_->memory_bytes(), 0);
   EXPECT_LE(cache_->memory_bytes(), options.memory_bytes);

@@ -15,6 +15,7 @@
 #include "src/plan/step_expand.h"
 #include "terrace/formats/rope.h"
 #include "terrace/units.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -43,9 +44,8 @@ std::vector<uint16_t> RowOf(int sequence, int layer, int position, int what) {
 }
 
 std::vector<uint16_t> Rotated(std::vector<uint16_t> row, int layer, int position) {
-  const std::vector<float> table =
-      layer == 0 ? MakeRopeTable(position + 1, kRopeBaseWindow)
-                 : MakeRopeTable(position + 1, kRopeBaseCompressed, YarnScaling{});
+  const std::vector<float> table = layer == 0 ? MakeRopeTable(position + 1, kWindowRope)
+                                              : MakeRopeTable(position + 1, kCompressedRope);
   const float* const angles = table.data() + int64_t{position} * kRopeChannels;
   RotatePairs<kRopePairs>(row.data() + kChannels - kRopeChannels, angles, angles + kRopePairs);
   return row;
@@ -201,7 +201,7 @@ TEST_F(DesignStep, EveryQueryFindsItsWindowAndItsChosenEntries) {
       const uint16_t* const row =
           reinterpret_cast<const uint16_t*>(static_cast<const uint8_t*>(view->base) +
                                             slot / view->entries_per_block * view->block_stride +
-                                            slot % view->entries_per_block * view->data_bytes);
+                                            slot % view->entries_per_block * view->data_stride);
       EXPECT_EQ(std::vector<uint16_t>(row, row + kChannels),
                 RowAt(rows, static_cast<int>(q) * 4 + k));
     }
@@ -233,7 +233,7 @@ TEST_F(DesignStep, FreedSequencesGiveAllTheirBlocksBack) {
   Step({{ids_[0], 512}, {ids_[1], 1}, {ids_[2], 5, 4}});
   for (const SequenceId id : ids_) ASSERT_TRUE(cache_->FreeSequence(id).ok());
   for (int p = 0; p < cache_->ledger().geometry().num_pools; ++p) {
-    const PoolUse use = cache_->ledger().Use(p);
+    const PoolUse use = UseOf(cache_->ledger(), p);
     EXPECT_EQ(use.free + use.cached, use.capacity);  // what was settled may be reused
     EXPECT_EQ(use.live, 0);
   }
@@ -311,10 +311,10 @@ TEST(CacheTest, RetireFreesWhatDrained) {
   auto plan = (*cache)->Append({{id->id, 300}});
   ASSERT_TRUE(plan.ok()) << plan.status();
   ASSERT_TRUE((*cache)->FreeSequence(id->id).ok());
-  EXPECT_EQ((*cache)->ledger().Use(1).draining, 2);
+  EXPECT_EQ(UseOf((*cache)->ledger(), 1).draining, 2);
   ASSERT_TRUE((*cache)->Retire(plan->number()).ok());
-  EXPECT_EQ((*cache)->ledger().Use(1).draining, 0);
-  EXPECT_EQ((*cache)->ledger().Use(1).free, (*cache)->ledger().Use(1).capacity);
+  EXPECT_EQ(UseOf((*cache)->ledger(), 1).draining, 0);
+  EXPECT_EQ(UseOf((*cache)->ledger(), 1).free, UseOf((*cache)->ledger(), 1).capacity);
 }
 
 // Three chunks for two sequences of two: one is preempted, starts again, and reads the same rows.
@@ -332,7 +332,7 @@ TEST(CacheTest, APreemptedSequenceReadsTheSameRowsAfterRecomputation) {
       64 * kMiB - large->unused_bytes - (large->pools[1].blocks - int64_t{3}) * chunk;
   auto cache = HostCache(layers, limits, memory, {.enabled = false});
   ASSERT_TRUE(cache.ok()) << cache.status();
-  ASSERT_EQ((*cache)->ledger().Use(1).capacity, 3);
+  ASSERT_EQ(UseOf((*cache)->ledger(), 1).capacity, 3);
 
   const std::vector<examples::Request> requests = {examples::RandomRequest(330, 200, 1, 7),
                                                    examples::RandomRequest(310, 190, 1, 8)};
@@ -344,7 +344,7 @@ TEST(CacheTest, APreemptedSequenceReadsTheSameRowsAfterRecomputation) {
   for (size_t i = 0; i < requests.size(); ++i) {
     EXPECT_EQ((*results)[i].attention, examples::ReferenceAttention(requests[i], 1, 0));
   }
-  EXPECT_EQ((*cache)->ledger().Use(1).free, 3);
+  EXPECT_EQ(UseOf((*cache)->ledger(), 1).free, 3);
 }
 
 }  // namespace

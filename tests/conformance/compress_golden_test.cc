@@ -1,123 +1,24 @@
 // What Compress stores against golden vectors, over every backend.
 
-#include <algorithm>
-#include <cmath>
-#include <memory>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "terrace/capacity.h"
-#include "terrace/formats/bf16.h"
 #include "terrace/formats/rope.h"
-#include "terrace/ledger.h"
-#include "terrace/store.h"
-#include "terrace/units.h"
-#include "tests/support/backend_array.h"
 #include "tests/support/compress_fixture.h"
-#include "tests/support/golden.h"
+#include "tests/support/golden_layer.h"
 
 namespace terrace::testing {
 namespace {
 
-class CompressGoldenTest : public CompressTest {};
-
-// What a step of all golden tokens stores in a model of one layer, decoded.
-class GoldenLayer {
- public:
-  GoldenLayer(std::shared_ptr<Backend> backend, int32_t ratio, RowFormat latent, RowFormat indexer)
-      : backend_(std::move(backend)) {
-    const absl::StatusOr<ModelSpec> model = MakeModel(
-        {.ratios = {ratio}, .latent_format = latent, .indexer_format = indexer, .state = true});
-    EXPECT_TRUE(model.ok()) << model.status();
-    const absl::StatusOr<CapacityPlan> plan =
-        PlanCapacity({.model = *model,
-                      .memory_bytes = 64 * kMiB,
-                      .limits = {.max_sequences = 1, .max_step_tokens = 512}});
-    EXPECT_TRUE(plan.ok()) << plan.status();
-    store_ = *Store::Create({.model = *model, .geometry = plan->geometry}, backend_);
-    ledger_ = *Ledger::Create({.geometry = plan->geometry});
-    rope_ = std::make_unique<BackendArray<float>>(
-        *backend_, MakeRopeTable(512, kRopeBaseCompressed, YarnScaling{}));
-    const RopeTableView view = {rope_->data(), 512};
-    EXPECT_TRUE(store_->SetRopeTables({view, view}).ok());
-  }
-
-  // A golden set as inputs of a plane.
-  CompressPlaneIn Plane(const std::string& name) {
-    return {.kv = Upload(name + "/kv"),
-            .score = Upload(name + "/score"),
-            .ape = reinterpret_cast<const float*>(Upload(name + "/ape")),
-            .norm_weight = Upload(name + "/norm_weight")};
-  }
-
-  void Compress(const CompressInputs& inputs, int32_t tokens) {
-    const auto admission = ledger_->AllocateSequence({.tokens = std::vector<int32_t>(tokens, 1)});
-    const auto plan = ledger_->Append({{{.id = admission->id, .tokens = tokens}}});
-    ASSERT_TRUE(plan.ok()) << plan.status();
-    ASSERT_TRUE(store_->Begin(*plan, Stream{}).ok());
-    const absl::Status status = store_->Compress(0, inputs, Stream{});
-    ASSERT_TRUE(status.ok()) << status;
-  }
-
-  std::vector<uint16_t> Rows(PlaneKind plane, int entries, int channels) {
-    constexpr int kFullPool = 1;
-    BackendArray<uint16_t> rows(*backend_, int64_t{entries} * channels);
-    const absl::Status status =
-        store_->ReadSlots(0, PoolKind::kFull, plane,
-                          {.slots = store_->step_view().slots[kFullPool], .count = entries},
-                          {.data = rows.data()}, Stream{});
-    EXPECT_TRUE(status.ok()) << status;
-    return rows.Read();
-  }
-
- private:
-  const uint8_t* Upload(const std::string& name) {
-    arrays_.push_back(std::make_unique<BackendArray<uint8_t>>(*backend_, Golden(name).bytes));
-    return arrays_.back()->data();
-  }
-
-  std::shared_ptr<Backend> backend_;
-  std::unique_ptr<Store> store_;
-  std::unique_ptr<Ledger> ledger_;
-  std::unique_ptr<BackendArray<float>> rope_;
-  std::vector<std::unique_ptr<BackendArray<uint8_t>>> arrays_;
+class CompressGoldenTest : public CompressTest {
+ protected:
+  static std::vector<float> Table() { return MakeRopeTable(512, kCompressedRope); }
 };
-
-// Decoded rows equal the golden ones, but where rounding falls on the other side: there a value is
-// one code off, at most `relative` of itself and `absolute` of the row's largest.
-void ExpectDecoded(const std::vector<uint16_t>& rows, const NpyArray& golden, int channels,
-                   double relative, double absolute) {
-  const uint16_t* expected = golden.data<uint16_t>();
-  int64_t differ = 0;
-  for (size_t row = 0; row < rows.size() / channels; ++row) {
-    double largest = 0;
-    for (int c = 0; c < channels; ++c) {
-      largest = std::max<double>(largest, std::abs(FloatFromBf16(expected[row * channels + c])));
-    }
-    for (int c = 0; c < channels; ++c) {
-      const size_t i = row * channels + c;
-      const double a = FloatFromBf16(rows[i]);
-      const double b = FloatFromBf16(expected[i]);
-      differ += rows[i] != expected[i];
-      ASSERT_LE(std::abs(a - b), relative * std::max(std::abs(a), std::abs(b)) + absolute * largest)
-          << "row " << row << ", channel " << c;
-    }
-  }
-  EXPECT_LE(differ, static_cast<int64_t>(rows.size()) / 100);
-}
-
-constexpr double kE4m3Step = 1.0 / 8;
-constexpr double kE4m3Least = 2.0 / 448 / 512;
-constexpr double kE2m1Step = 1.0 / 2;
-constexpr double kE2m1Least = 2.0 / 6 / 2;
-constexpr double kBf16Step = 1.0 / 128;
 
 TEST_P(CompressGoldenTest, CsaStoresTheGoldenEntries) {
   for (const bool fp8 : {true, false}) {
     GoldenLayer layer(backend_, 4, fp8 ? RowFormat::kFlashMlaV4 : RowFormat::kBf16,
-                      fp8 ? RowFormat::kIndexerFp8 : RowFormat::kIndexerMxfp4);
+                      fp8 ? RowFormat::kIndexerFp8 : RowFormat::kIndexerMxfp4, Table());
     layer.Compress({.latent = layer.Plane("compress_csa"),
                     .indexer = layer.Plane("compress_csa_indexer"),
                     .eps = *Golden("compress_csa/eps").data<float>()},
@@ -142,7 +43,7 @@ TEST_P(CompressGoldenTest, CsaStoresTheGoldenEntries) {
 TEST_P(CompressGoldenTest, HcaStoresTheGoldenEntries) {
   for (const bool fp8 : {true, false}) {
     GoldenLayer layer(backend_, 128, fp8 ? RowFormat::kFlashMlaV4 : RowFormat::kBf16,
-                      RowFormat::kIndexerFp8);
+                      RowFormat::kIndexerFp8, Table());
     layer.Compress(
         {.latent = layer.Plane("compress_hca"), .eps = *Golden("compress_hca/eps").data<float>()},
         300);

@@ -50,6 +50,7 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
     traffic.ledger().CheckInvariants();
     const CompressTraffic::Figures& figures = traffic.figures();
     sum.steps += figures.steps;
+    sum.empty_steps += figures.empty_steps;
     sum.rejections += figures.rejections;
     sum.over_csa_border += figures.over_csa_border;
     sum.over_hca_border += figures.over_hca_border;
@@ -64,6 +65,7 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
   // What happened is what the name says.
   if (kSeeds < 8) return;
   EXPECT_GT(sum.steps, 400);
+  EXPECT_GT(sum.empty_steps, 20);
   EXPECT_GT(sum.rejections, 100);
   EXPECT_GT(sum.over_csa_border, 50);
   EXPECT_GT(sum.over_hca_border, 1);
@@ -71,7 +73,7 @@ TEST_P(CompressTest, AnyTrafficMakesTheBytesOfOnePass) {
   EXPECT_GT(sum.late_commits, 20);
   EXPECT_GT(sum.resumed, 5000);
   EXPECT_GT(sum.snapshots_in_step, 20);
-  EXPECT_GT(sum.snapshots_of_settled, 2);
+  EXPECT_GT(sum.snapshots_of_settled, 1);
   EXPECT_GT(sum.checks, 150);
 }
 
@@ -241,7 +243,11 @@ TEST(CompressBackendsTest, HostAndCudaStoreTheSameBytes) {
       {RowFormat::kFlashMlaV4, RowFormat::kIndexerMxfp4},
       {RowFormat::kMxfp8V41, RowFormat::kIndexerFp8},
       {RowFormat::kNvfp4, RowFormat::kIndexerMxfp4},
-      {RowFormat::kFp8PerToken, RowFormat::kIndexerFp8}};
+      {RowFormat::kFp8PerToken, RowFormat::kIndexerFp8},
+      {RowFormat::kMxfp8V41Il, RowFormat::kIndexerMxfp4},
+      {RowFormat::kNvfp4V41Il, RowFormat::kIndexerMxfp4},
+      {RowFormat::kFp8PerTensor, RowFormat::kIndexerFp8},
+      {RowFormat::kNvfp4Rope, RowFormat::kIndexerFp8}};
   for (const auto& [latent, indexer] : formats) {
     for (const FloatType rows : {FloatType::kFloat32, FloatType::kBf16}) {
       SCOPED_TRACE(absl::StrCat("format ", static_cast<int>(latent)));

@@ -72,7 +72,7 @@ class GoldenAttention : public GoldenTest {
     const int64_t heads = q.shape.at(1);
     std::vector<uint16_t> queries(q.data<uint16_t>(),
                                   q.data<uint16_t>() + tokens * heads * kLatentChannels);
-    Rotate(absl::MakeSpan(queries), MakeRopeTable(tokens, kRopeBaseWindow), heads);
+    Rotate(absl::MakeSpan(queries), MakeRopeTable(tokens, kWindowRope), heads);
 
     auto cache = SmallCache(OneLayer(0, format), kRoundTripLimits, {});
     if (!cache.ok()) return cache.status();

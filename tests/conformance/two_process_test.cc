@@ -89,7 +89,7 @@ class Worker {
     for (int p = 0; p < scenario_.geometry.num_pools; ++p) {
       const PoolSpec& pool = scenario_.model.pools[p];
       const LayerRange all = scenario_.stores[0];
-      const PoolImage image(pool, CountLayers(scenario_.model, p, all),
+      const PoolImage image(pool, CountLayers(scenario_.model, PoolIndex(p), all),
                             scenario_.geometry.pools[p].capacity_blocks);
       hash = XXH3_64bits_withSeed(FirstPage(p, pool.kind), image.bytes().size(), hash);
     }

@@ -72,7 +72,7 @@ class TestPlane {
     const int64_t entries = int64_t{1} << options_.log2_entries_per_block;
     return {.base = bytes_.data(),
             .block_stride = options_.block_stride,
-            .scale_offset = entries * LayoutOf(options_.format).data_bytes,
+            .scale_offset = LayoutOf(options_.format).scale_offset(entries),
             .log2_entries_per_block = options_.log2_entries_per_block,
             .num_slots = num_slots(),
             .format = options_.format,
@@ -166,7 +166,8 @@ inline std::vector<uint16_t> RandomRows(std::mt19937_64& random, int64_t rows, i
 inline bool operator==(const Counters& a, const Counters& b) {
   return a.nonfinite_values == b.nonfinite_values && a.skipped_slots == b.skipped_slots &&
          a.skipped_entries == b.skipped_entries && a.skipped_positions == b.skipped_positions &&
-         a.truncated_queries == b.truncated_queries;
+         a.truncated_queries == b.truncated_queries && a.stale_states == b.stale_states &&
+         a.first_stale_state == b.first_stale_state;
 }
 
 }  // namespace terrace::testing

@@ -93,7 +93,7 @@ TEST_P(CudaOverlapWriteTest, WriteWaitsForAllThatBeginDidNotWrite) {
   const bool of_step = GetParam();
   constexpr int32_t kMaxRows = 300;
   constexpr int32_t kPositions = 100;
-  const std::vector<float> table = MakeRopeTable(kPositions, kRopeBaseWindow);
+  const std::vector<float> table = MakeRopeTable(kPositions, kWindowRope);
   for (const RowFormat format :
        {RowFormat::kFlashMlaV4, RowFormat::kNvfp4, RowFormat::kIndexerFp8}) {
     SCOPED_TRACE(RowFormatName(format).data());
@@ -307,7 +307,7 @@ TEST_P(CudaOverlapCompressTest, CompressWaitsForInputsAndState) {
   };
   CompressTraffic traffic(options, std::move(cuda_), /*seed=*/4);
   for (int i = 0; i < 80 && !HasFailure(); ++i) traffic.Act();
-  traffic.FreeAll();
+  traffic.FreeAll();  // nothing was stale: a header that came late was not read before
   EXPECT_GT(traffic.figures().steps, 40);
   EXPECT_GT(traffic.figures().rejections, 10);
   EXPECT_GT(traffic.figures().snapshots_in_step, 2);

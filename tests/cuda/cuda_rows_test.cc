@@ -10,6 +10,7 @@
 #include "terrace/formats/rope.h"
 #include "tests/cuda/cuda_fixture.h"
 #include "tests/support/golden.h"
+#include "tests/support/row_formats.h"
 
 namespace terrace::testing {
 namespace {
@@ -36,22 +37,14 @@ std::vector<int32_t> Iota(int64_t count) {
   return values;
 }
 
-std::string NameOf(RowFormat format) {
-  return std::string(RowFormatName(format).data(), RowFormatName(format).size());
-}
-
 class CudaRowsTest : public CudaTest, public ::testing::WithParamInterface<RowFormat> {};
 
-INSTANTIATE_TEST_SUITE_P(Formats, CudaRowsTest,
-                         ::testing::Values(RowFormat::kBf16, RowFormat::kFp8PerToken,
-                                           RowFormat::kNvfp4, RowFormat::kFlashMlaV4,
-                                           RowFormat::kMxfp8V41, RowFormat::kIndexerFp8,
-                                           RowFormat::kIndexerMxfp4),
+INSTANTIATE_TEST_SUITE_P(Formats, CudaRowsTest, ::testing::ValuesIn(AllRowFormats()),
                          [](const auto& info) { return NameOf(info.param); });
 
 TEST_P(CudaRowsTest, RowsOfAnyBitsAreWrittenAndReadAsTheHostDoes) {
   constexpr int32_t kPositions = 200;
-  const std::vector<float> table = MakeRopeTable(kPositions, kRopeBaseWindow);
+  const std::vector<float> table = MakeRopeTable(kPositions, kWindowRope);
   const RowFormat format = GetParam();
   for (const int32_t log2_entries : {1, 4, 5, 6, 7, 8}) {
     for (const bool rotate : {false, true}) {
@@ -133,9 +126,10 @@ TEST_P(CudaRowsTest, RowsBeyondFourGigabytesAreWrittenAndRead) {
   const auto row_bytes = [&](TestPlane& plane, const auto& download, int32_t slot) {
     const PlanePages pages = plane.pages();
     const int64_t page = (slot / 64) * pages.block_stride;
-    std::vector<uint8_t> bytes = download(page + slot % 64 * layout.data_bytes, layout.data_bytes);
+    std::vector<uint8_t> bytes =
+        download(page + slot % 64 * layout.data_stride(), layout.data_bytes);
     const std::vector<uint8_t> scale =
-        download(page + pages.scale_offset + slot % 64 * layout.scale_bytes, layout.scale_bytes);
+        download(page + pages.scale_offset + slot % 64 * layout.scale_stride(), layout.scale_bytes);
     bytes.insert(bytes.end(), scale.begin(), scale.end());
     return bytes;
   };
@@ -165,11 +159,12 @@ class CudaGoldenTest : public CudaTest {
   // Writes golden rows to slots 0, 1, ... and compares the pages; reads them and compares the rows.
   void ExpectGoldenPages(RowFormat format, int32_t log2_entries, const NpyArray& rows,
                          const NpyArray& pages, const NpyArray& dequant,
-                         const NpyArray* table = nullptr) {
+                         const NpyArray* table = nullptr, float global_scale = 1) {
     TestPlane plane(*cuda_, {.format = format,
                              .log2_entries_per_block = log2_entries,
                              .blocks = static_cast<int32_t>(pages.shape[0]),
-                             .block_stride = pages.shape[1]});
+                             .block_stride = pages.shape[1],
+                             .global_scale = global_scale});
     const std::vector<uint16_t> values = Values<uint16_t>(rows);
     const std::vector<int32_t> slots = Iota(static_cast<int64_t>(values.size()) / plane.channels());
     plane.Write(values, slots, slots,
@@ -222,6 +217,28 @@ TEST_F(CudaGoldenTest, RotatedPagesOfEverySizeEqualTheGoldenOnes) {
   }
 }
 
+TEST_F(CudaGoldenTest, PagesOfExactArithmeticEqualTheGoldenOnes) {
+  const NpyArray all = Golden("mxfp8_v41_page64/kv");
+  const NpyArray table = Golden("mxfp8_v41_page64/table");
+  for (const std::string name : {"mxfp8_v41_il", "nvfp4_v41_il", "fp8_per_tensor", "nvfp4_rope"}) {
+    const RowFormat format = ParseRowFormat(name).value();
+    SCOPED_TRACE(name);
+    ExpectGoldenPages(format, 6, all, Golden(name + "_page64/pages"),
+                      Golden(name + "_page64/dequant"), &table);
+  }
+  const NpyArray rows = {
+      all.type, {64, 512}, {all.bytes.begin(), all.bytes.begin() + int64_t{64} * 1024}};
+  for (const auto& [name, folder] : {std::pair("fp8_per_tensor", "fp8_per_tensor_odd_scale"),
+                                     std::pair("fp8_per_tensor", "fp8_per_tensor_tiny_scale"),
+                                     std::pair("nvfp4_rope", "nvfp4_rope_odd_scale"),
+                                     std::pair("nvfp4_v41_il", "nvfp4_v41_il_odd_scale")}) {
+    SCOPED_TRACE(folder);
+    const std::string at(folder);
+    ExpectGoldenPages(ParseRowFormat(name).value(), 6, rows, Golden(at + "/pages"),
+                      Golden(at + "/dequant"), &table, *Golden(at + "/global_scale").data<float>());
+  }
+}
+
 TEST_F(CudaGoldenTest, IndexerPagesEqualTheGoldenOnes) {
   for (const RowFormat format : {RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4}) {
     const std::string folder = NameOf(format) + "_page64";
@@ -236,7 +253,8 @@ TEST_F(CudaGoldenTest, EveryBf16PatternAndEveryScaleEdgeEqualTheGoldenOnes) {
     const NpyArray rows = Golden(folder + "/kv");
     for (const RowFormat format :
          {RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41, RowFormat::kIndexerFp8,
-          RowFormat::kIndexerMxfp4, RowFormat::kNvfp4}) {
+          RowFormat::kIndexerMxfp4, RowFormat::kNvfp4, RowFormat::kMxfp8V41Il,
+          RowFormat::kNvfp4V41Il, RowFormat::kFp8PerTensor, RowFormat::kNvfp4Rope}) {
       const std::string name = folder + "/" + NameOf(format);
       SCOPED_TRACE(name);
       const uint64_t before = cuda_->ReadCounters().nonfinite_values;
@@ -301,10 +319,8 @@ std::vector<std::vector<uint8_t>> WriteThree(Backend& backend, const RowFormat (
 }
 
 TEST_F(CudaWriteTest, ThreePlanesOfAnyFormatsAreOneLaunch) {
-  constexpr RowFormat kLatents[] = {RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
-                                    RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41};
-  for (const RowFormat window : kLatents) {
-    for (const RowFormat entries : kLatents) {
+  for (const RowFormat window : LatentFormats()) {
+    for (const RowFormat entries : LatentFormats()) {
       for (const RowFormat indexer : {RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4}) {
         SCOPED_TRACE(NameOf(window) + ", " + NameOf(entries) + ", " + NameOf(indexer));
         for (const bool swapped : {false, true}) {  // so that every plane is once the one of none

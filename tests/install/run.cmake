@@ -18,3 +18,4 @@ run("${CMAKE_COMMAND}" -S "${CMAKE_CURRENT_LIST_DIR}" -B "${WORK_DIR}/build" -G 
   "-DCMAKE_PREFIX_PATH=${WORK_DIR}/prefix" "-DEXAMPLES=${WORK_DIR}/source")
 run("${CMAKE_COMMAND}" --build "${WORK_DIR}/build" --config "${CONFIG}")
 run("${WORK_DIR}/build/terrace_user")
+run("${WORK_DIR}/build/codec_user")

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "src/plan/step_expand.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -86,7 +87,6 @@ std::vector<LedgerModel::Change> LedgerModel::ChangesOf(const ModelSequence& seq
 }
 
 Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
-  if (batch.empty()) return Code(absl::StatusCode::kInvalidArgument);
   if (in_flight_plans_ > 0 && last_plan_ - retired_ == static_cast<uint64_t>(in_flight_plans_)) {
     return Code(absl::StatusCode::kFailedPrecondition);
   }
@@ -116,14 +116,15 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int64_t over = held[p] - geometry_.pools[p].capacity_blocks;
     if (over > 0) {
-      return {absl::StatusCode::kOutOfRange, Shortage{p, static_cast<int32_t>(over), false}};
+      return {absl::StatusCode::kOutOfRange,
+              Shortage{PoolIndex(p), static_cast<int32_t>(over), false}};
     }
   }
   for (int p = 0; p < geometry_.num_pools; ++p) {
     const int64_t missing = taken[p] - NumFree(p) - (idle() ? released[p] : 0);
     if (taken[p] > 0 && missing > 0) {
       return {absl::StatusCode::kResourceExhausted,
-              Shortage{p, static_cast<int32_t>(missing), true}};
+              Shortage{PoolIndex(p), static_cast<int32_t>(missing), true}};
     }
   }
   return {};
@@ -132,8 +133,10 @@ Outcome LedgerModel::ExpectAppend(absl::Span<const StepRequest> batch) const {
 Outcome LedgerModel::ExpectCommit(SequenceId id, int64_t tokens) const {
   const ModelSequence* const sequence = Find(id);
   if (sequence == nullptr) return Code(absl::StatusCode::kNotFound);
-  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens;
-  return Code(fits ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
+  const int64_t known = sequence->known + tokens;
+  if (known > geometry_.max_context_tokens + 1) return Code(absl::StatusCode::kInvalidArgument);
+  const bool ahead = tokens > 0 && known > sequence->length + 1 && !sequence->ids_ahead;
+  return Code(ahead ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kOk);
 }
 
 Outcome LedgerModel::ExpectTruncate(SequenceId id, int32_t length) const {
@@ -158,7 +161,7 @@ Outcome LedgerModel::ExpectRetire(uint64_t plan) const {
   return Code(in_flight ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
 }
 
-void LedgerModel::Allocate(SequenceId id, int32_t prompt_tokens) {
+void LedgerModel::Allocate(SequenceId id, int32_t prompt_tokens, bool ids_ahead) {
   Expect(ever_.insert(Key(id)).second, "a handle was given twice");
   Expect(id.index >= 0 && id.index < geometry_.max_sequences, "sequence index out of range");
   for (const auto& [key, sequence] : sequences_) {
@@ -166,6 +169,7 @@ void LedgerModel::Allocate(SequenceId id, int32_t prompt_tokens) {
   }
   ModelSequence sequence;
   sequence.known = prompt_tokens;
+  sequence.ids_ahead = ids_ahead;
   sequence.blocks.resize(geometry_.num_pools);
   sequence.row_block.assign(geometry_.max_context_tokens, -1);
   sequences_[Key(id)] = std::move(sequence);
@@ -321,7 +325,7 @@ void LedgerModel::CheckSnapshot(const Plan& plan) {
 
 void LedgerModel::CheckAgainst(const Ledger& ledger) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
-    const PoolUse use = ledger.Use(p);
+    const PoolUse use = UseOf(ledger, p);
     Expect(use.live == static_cast<int32_t>(owner_[p].size()), "live blocks");
     Expect(use.draining == static_cast<int32_t>(draining_[p].size()), "draining blocks");
     Expect(use.free == NumFree(p), "free blocks");

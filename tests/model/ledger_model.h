@@ -23,6 +23,7 @@ struct ModelSequence {
   int32_t length = 0;
   int32_t known = 0;
   int32_t draft_begin = 0;
+  bool ids_ahead = false;
   std::vector<std::map<int32_t, int32_t>> blocks;  // [pool] index -> block
   std::vector<int32_t> row_block;  // [position] the window block its row was written to, or -1
 
@@ -47,7 +48,7 @@ class LedgerModel {
   Outcome ExpectRetire(uint64_t plan) const;
 
   // Carry out what was expected to succeed, and find fault with the answer.
-  void Allocate(SequenceId id, int32_t prompt_tokens);
+  void Allocate(SequenceId id, int32_t prompt_tokens, bool ids_ahead);
   void Append(absl::Span<const StepRequest> batch, const Plan& plan);
   void Commit(SequenceId id, int32_t tokens);
   void Truncate(SequenceId id, int32_t length);

@@ -109,11 +109,16 @@ class Generator {
       return {.kind = Kind::kTruncate, .id = Handle(live->id), .number = length - back};
     }
     const int32_t open = std::max(0, length - live->sequence->known) + 1;
-    return {.kind = Kind::kCommit, .id = Handle(live->id), .number = Below(3) ? open : Below(open)};
+    return {.kind = Kind::kCommit,
+            .id = Handle(live->id),
+            .number = Rarely()   ? open + Below(20)
+                      : Below(3) ? open
+                                 : Below(open)};
   }
 
   LedgerInstruction Append() {
     LedgerInstruction append{.kind = Kind::kAppend};
+    if (Rarely()) return append;  // a step of no sequence
     const size_t wanted = 1 + Below(4);
     std::shuffle(live_.begin(), live_.end(), random_);
     for (const Live& live : live_) {

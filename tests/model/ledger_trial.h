@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "terrace/ledger.h"
 #include "tests/model/ledger_model.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 
@@ -61,10 +62,12 @@ class LedgerTrial {
       : geometry_(geometry),
         model_(geometry_, in_flight_plans),
         tokens_(geometry_.max_context_tokens + 1, 7) {
-    LedgerOptions options{
-        .geometry = geometry_, .in_flight_plans = in_flight_plans, .prefix = {.enabled = false}};
+    LedgerOptions options{.geometry = geometry_,
+                          .epoch = 1,
+                          .in_flight_plans = in_flight_plans,
+                          .prefix = {.enabled = false}};
     twin_ = *Ledger::Create(options);
-    options.inject_shortage = [this](int pool) {
+    options.inject_shortage = [this](PoolIndex pool) {
       if (countdown_-- != 0) return false;
       injected_pool_ = pool;
       return true;
@@ -107,10 +110,13 @@ class LedgerTrial {
                                            std::clamp<size_t>(number, 0, tokens_.size()));
     switch (instruction.kind) {
       case Kind::kAllocate: {
-        const absl::StatusOr<Admission> a = ledger_->AllocateSequence({tokens});
-        const absl::StatusOr<Admission> b = twin_->AllocateSequence({tokens});
+        const SequenceRequest request = {.tokens = tokens, .ids_ahead = number % 2 == 0};
+        const absl::StatusOr<Admission> a = ledger_->AllocateSequence(request);
+        const absl::StatusOr<Admission> b = twin_->AllocateSequence(request);
         Expect(a.ok() == b.ok() && (!a.ok() || a->id == b->id), "the twin gave another handle");
-        if (Agree(model_.ExpectAllocate(number), a.status())) model_.Allocate(a->id, number);
+        if (Agree(model_.ExpectAllocate(number), a.status())) {
+          model_.Allocate(a->id, number, request.ids_ahead);
+        }
         return;
       }
       case Kind::kAppend:
@@ -156,10 +162,10 @@ class LedgerTrial {
     const std::string before = inject ? Dump() : "";
     absl::StatusOr<Plan> plan = absl::UnknownError("not run yet");
     for (int place = inject ? 0 : kNever;; ++place) {
-      injected_pool_ = -1;
+      injected_pool_ = kNoPool;
       countdown_ = place;
       plan = ledger_->Append(batch);
-      if (injected_pool_ < 0) break;  // the step has fewer places: it ran
+      if (injected_pool_ == kNoPool) break;  // the step has fewer places: it ran
       const std::optional<Shortage> shortage = ShortageOf(plan.status());
       Expect(shortage.has_value() && shortage->pool == injected_pool_ && shortage->retry_later &&
                  shortage->missing_blocks > 0,
@@ -183,7 +189,7 @@ class LedgerTrial {
     std::string dump(reinterpret_cast<const char*>(snapshot.bytes().data()),
                      snapshot.bytes().size());
     for (int p = 0; p < geometry_.num_pools; ++p) {
-      const PoolUse use = ledger_->Use(p);
+      const PoolUse use = UseOf(*ledger_, p);
       absl::StrAppend(&dump, use.free, " ", use.live, " ", use.draining, ";");
     }
     for (const auto& [key, sequence] : model_.sequences()) {
@@ -201,8 +207,9 @@ class LedgerTrial {
     Expect(expected.code == status.code() &&
                expected.shortage.has_value() == shortage.has_value() && want.pool == got.pool &&
                want.missing_blocks == got.missing_blocks && want.retry_later == got.retry_later,
-           absl::StrCat("expected ", absl::StatusCodeToString(expected.code), " (pool ", want.pool,
-                        ", ", want.missing_blocks, " blocks), got ", status.ToString()));
+           absl::StrCat("expected ", absl::StatusCodeToString(expected.code), " (pool ",
+                        want.pool.value(), ", ", want.missing_blocks, " blocks), got ",
+                        status.ToString()));
     return status.ok() && fault_.empty();
   }
 
@@ -221,8 +228,8 @@ class LedgerTrial {
   std::deque<std::string> history_;
   std::string fault_;
   Counts counts_;
-  int countdown_ = kNever;  // calls of the hook until it says yes
-  int injected_pool_ = -1;  // where it did
+  int countdown_ = kNever;             // calls of the hook until it says yes
+  PoolIndex injected_pool_ = kNoPool;  // where it did
 };
 
 }  // namespace terrace::testing

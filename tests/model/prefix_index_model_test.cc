@@ -8,6 +8,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -43,7 +44,8 @@ struct ModelChunk {
   int32_t pins = 0;
   bool keep = false;
   Priority checkpoint_priority = Priority::kLow;
-  int64_t unpinned = 0;
+  bool dispensable = false;
+  int64_t unpinned = 0;  // or since when it is dispensable, or not
 };
 
 struct Sequence {
@@ -82,6 +84,7 @@ class ModelRun {
   int expired = 0;
   size_t num_sequences() const { return sequences_.size(); }
   size_t num_chunks() const { return chunks_.size(); }
+  int64_t num_dispensable() const { return dispensable_; }  // ever
 
  private:
   int32_t Draw(int32_t below) { return static_cast<int32_t>(random_() % below); }
@@ -92,6 +95,8 @@ class ModelRun {
   ChunkId IdOf(const Path& path) const { return *Find(path); }
   void Unpin(Sequence& sequence, bool keep);
   void RemoveChunk(const Path& path);
+  bool HasCheckpointBelow(Path path) const;
+  void JudgeCheckpoints();
   // Of the chunks that `eligible` lets through, the one of the least key; empty if there is none.
   template <typename Eligible, typename Key>
   Path First(Eligible eligible, Key key) const;
@@ -102,6 +107,7 @@ class ModelRun {
   std::vector<Sequence> sequences_;
   uint64_t stamp_ = 0;
   int64_t releases_ = 0;
+  int64_t dispensable_ = 0;
   int64_t now_ = 0;
 };
 
@@ -164,6 +170,32 @@ void ModelRun::Extend() {
   ++chunk.users;
   chunk.priority = std::max(chunk.priority, sequence.priority);
   sequence.path = next;
+  JudgeCheckpoints();
+}
+
+// By the definition: whether the only children below `path` come to a checkpoint.
+bool ModelRun::HasCheckpointBelow(Path path) const {
+  while (true) {
+    Path only;
+    for (const auto& [other, chunk] : chunks_) {
+      if (ParentOf(other) != path) continue;
+      if (!only.empty()) return false;
+      only = other;
+    }
+    if (only.empty()) return false;
+    if (chunks_.at(only).checkpoint) return true;
+    path = only;
+  }
+}
+
+// After every change of the tree: one that changed its rank goes behind the others there.
+void ModelRun::JudgeCheckpoints() {
+  for (auto& [path, chunk] : chunks_) {
+    const bool dispensable = chunk.checkpoint && HasCheckpointBelow(path);
+    if (dispensable == std::exchange(chunk.dispensable, dispensable)) continue;
+    chunk.unpinned = ++releases_;
+    dispensable_ += dispensable;
+  }
 }
 
 // Rolls the sequence's checkpoint on to its tip.
@@ -183,6 +215,7 @@ void ModelRun::AddCheckpoint() {
     index_.AddCheckpoint(id, TestBlocks(7), BlockId(7));
     chunk.checkpoint = true;
     chunk.keep = false;
+    JudgeCheckpoints();
   }
   ++chunk.pins;
   sequence.pinned = sequence.path;
@@ -202,6 +235,7 @@ void ModelRun::Unpin(Sequence& sequence, bool keep) {
   if (stays) return;
   index_.RemoveCheckpoint(checkpoint);
   chunk.checkpoint = false;
+  JudgeCheckpoints();
 }
 
 void ModelRun::Free() {
@@ -227,8 +261,11 @@ void ModelRun::RemoveChunk(const Path& path) {
   for (const auto& [other, chunk] : chunks_) ASSERT_NE(ParentOf(other), path);
   const ChunkId id = IdOf(path);
   if (chunks_.at(path).checkpoint) index_.RemoveCheckpoint(*index_.checkpoint(id));
+  chunks_.at(path).checkpoint = false;
+  JudgeCheckpoints();
   index_.Remove(id);
   chunks_.erase(path);
+  JudgeCheckpoints();
 }
 
 void ModelRun::Evict() {
@@ -247,7 +284,7 @@ void ModelRun::Evict() {
 void ModelRun::EvictCheckpoint() {
   const auto unpinned = [](const ModelChunk& chunk) { return chunk.checkpoint && chunk.pins == 0; };
   const auto victim = First(unpinned, [](const ModelChunk& chunk) {
-    return std::pair(chunk.checkpoint_priority, chunk.unpinned);
+    return std::tuple(chunk.checkpoint_priority, !chunk.dispensable, chunk.unpinned);
   });
   last = {"evict the checkpoint of", victim};
   ASSERT_EQ(index_.NextCheckpointVictim().has_value(), !victim.empty());
@@ -255,6 +292,7 @@ void ModelRun::EvictCheckpoint() {
   ASSERT_EQ(index_.chunk(*index_.NextCheckpointVictim()), IdOf(victim));
   index_.RemoveCheckpoint(*index_.NextCheckpointVictim());
   chunks_.at(victim).checkpoint = false;
+  JudgeCheckpoints();
 }
 
 void ModelRun::Expire() {
@@ -325,6 +363,7 @@ TEST_P(PrefixIndexModelTest, TenThousandSequencesComeAndGoAsInAModel) {
   EXPECT_GT(run.hits, kSequences / 10);
   EXPECT_GT(run.evicted, kSequences / 10);
   EXPECT_GT(run.expired, kSequences / 20);
+  EXPECT_GT(run.num_dispensable(), kSequences / 100);
 }
 
 ChunkDigest ConstantHash(const ChunkDigest&, absl::Span<const int32_t>) { return {1, 2}; }

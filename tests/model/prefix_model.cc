@@ -50,8 +50,24 @@ void PrefixModel::SetTokens(PrefixSequence& sequence, int32_t begin,
   sequence.prefix.resize(begin + 1);
   sequence.prefix[0] = std::hash<std::string>()(sequence.salt);
   for (const int32_t token : tokens) {
-    sequence.prefix.push_back(Mix(sequence.prefix.back(), static_cast<uint32_t>(token)));
+    const int32_t position = static_cast<int32_t>(sequence.prefix.size()) - 1;
+    uint64_t keys = 0;
+    for (const KeyRange& range : sequence.key_ranges) {
+      if (position < range.begin || position >= range.end) continue;
+      keys += std::hash<std::string>()(std::string(range.key)) | 1;
+    }
+    sequence.prefix.push_back(Mix(sequence.prefix.back(), keys + static_cast<uint32_t>(token)));
   }
+}
+
+// The digest of a whole known chunk, behind those that it has.
+ChunkDigest PrefixModel::NextChunk(const PrefixSequence& sequence) const {
+  const int32_t chunk = geometry_.chunk_tokens;
+  const int32_t begin = static_cast<int32_t>(sequence.digests.size()) * chunk;
+  const ChunkDigest parent =
+      sequence.digests.empty() ? RootDigest(sequence.salt) : sequence.digests.back();
+  return NextDigest(KeyedDigest(parent, ChunkKeys(sequence.key_ranges, begin, begin + chunk)),
+                    absl::MakeConstSpan(sequence.tokens).subspan(begin, chunk));
 }
 
 uint64_t PrefixModel::IdAt(const PrefixSequence& sequence, int32_t position, int32_t depth) const {
@@ -93,6 +109,7 @@ void PrefixModel::Attach(PrefixSequence& sequence, int32_t begin, int32_t resume
   }
   sequence.taint = taint;
   sequence.window_from = length > resumed ? length : 0;
+  sequence.own_from = length;
   sequence.kept_from = std::max(0, length - (geometry_.window_tokens - 1));
   sequence.length = length;
   sequence.draft_begin = length;
@@ -110,12 +127,16 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
   Expect(admission.length == match.resumed + match.skipped, "where an admission goes on");
   PrefixSequence sequence;
   sequence.salt = std::string(request.salt.data(), request.salt.size());
+  sequence.key_ranges.assign(request.key_ranges.begin(), request.key_ranges.end());
+  sequence.marks.assign(request.marks.begin(), request.marks.end());
   SetTokens(sequence, 0, request.tokens);
   sequence.known = static_cast<int32_t>(request.tokens.size());
-  sequence.digests = ChunkDigests(request.salt, request.tokens, geometry_.chunk_tokens);
+  sequence.digests =
+      ChunkDigests(request.salt, request.tokens, geometry_.chunk_tokens, request.key_ranges);
   if (match.approximate) sequence.taint = ++fresh_;
   Attach(sequence, 0, match.resumed, admission.length, match.matched);
   sequence.refeed = request.refeed;
+  sequence.ids_ahead = request.ids_ahead;
   sequence.family = ++fresh_;
   AddAttachedPlans(sequence, 0, match.matched, match.resumed);
   sequences_[KeyOf(admission.id)] = std::move(sequence);
@@ -136,6 +157,7 @@ void PrefixModel::Extend(SequenceId id, const PrefixMatch& match, const Sequence
   const PrefixSequence had = sequence;  // it feeds on from its own window, and writes less
   Attach(sequence, begin, 0, before, matched);
   sequence.window_from = had.window_from;
+  sequence.own_from = had.own_from;
   sequence.kept_from = had.kept_from;
   sequence.restores = had.restores;
 }
@@ -171,11 +193,7 @@ void PrefixModel::Commit(SequenceId id, absl::Span<const int32_t> tokens) {
   sequence.known = known;
   const int32_t chunk = geometry_.chunk_tokens;
   while (static_cast<int32_t>(sequence.digests.size() + 1) * chunk <= known) {
-    const ChunkDigest parent =
-        sequence.digests.empty() ? RootDigest(sequence.salt) : sequence.digests.back();
-    sequence.digests.push_back(NextDigest(
-        parent,
-        absl::MakeConstSpan(sequence.tokens).subspan(sequence.digests.size() * chunk, chunk)));
+    sequence.digests.push_back(NextChunk(sequence));
   }
 }
 

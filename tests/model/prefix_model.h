@@ -36,6 +36,8 @@ namespace terrace::testing {
 
 struct PrefixSequence {
   std::string salt;
+  std::vector<KeyRange> key_ranges = {};  // their bytes outlive the model
+  std::vector<int32_t> marks = {};
   std::vector<int32_t> tokens;   // known ids, then those of rows that were fed ahead of their ids
   std::vector<uint64_t> prefix;  // [k] of the salt and the first k tokens
   std::vector<ChunkDigest> digests;  // of whole known chunks
@@ -44,10 +46,13 @@ struct PrefixSequence {
   std::vector<int32_t> depths;       // [position] exact layers of its window row
   int32_t length = 0;
   int32_t known = 0;
+  bool ids_ahead = false;
+  int32_t lost_rows = 0;  // that it had when it started over
   int32_t draft_begin = 0;
   int32_t published = 0;  // at the last Check
   int32_t write_from = 0;
   int32_t window_from = 0;  // rows before it do not exist: a refeed began there
+  int32_t own_from = 0;     // it computed its window rows from here on, or who it is a fork of
   int32_t kept_from = 0;    // rows before it may be gone
   uint64_t taint = 0;       // above 0: approximate, and all that it computes is its own
   bool in_index = true;     // false after ClearPrefixes
@@ -182,6 +187,7 @@ class PrefixModel {
   int32_t RefeedFrom(int32_t matched, int64_t tokens) const;
   int32_t ExactRefeedFrom(int32_t matched) const;
   void SetTokens(PrefixSequence& sequence, int32_t begin, absl::Span<const int32_t> tokens);
+  ChunkDigest NextChunk(const PrefixSequence& sequence) const;
   uint64_t IdAt(const PrefixSequence& sequence, int32_t position, int32_t depth) const;
   void Attach(PrefixSequence& sequence, int32_t begin, int32_t resumed, int32_t length,
               int32_t write_from);

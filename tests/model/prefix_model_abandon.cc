@@ -174,7 +174,8 @@ void PrefixModel::Distrust(absl::Span<const Distrusted> distrusted, const Abando
         const int32_t position = pool.rule == EntryRule::kPooled && is_full(p)
                                      ? (i + 1) * pool.ratio - 1
                                      : i * pool.ratio;
-        const bool own = is_full(p) ? i * pool.ratio >= sequence.write_from : true;
+        // What it attached is of others, and of forks of theirs that nobody names.
+        const bool own = i * pool.ratio >= (is_full(p) ? sequence.write_from : sequence.own_from);
         if (block < 0) continue;
         if (is_state(p) || (own && position >= one.from)) {
           contents_[p][block * rows + i % rows] = kPoison;
@@ -242,15 +243,21 @@ void PrefixModel::StartOver(Key key, const Admission& admission) {
   const PrefixSequence before = std::move(sequences_[key]);
   PrefixSequence sequence;
   sequence.salt = before.salt;
+  sequence.key_ranges = before.key_ranges;
+  sequence.marks = before.marks;
   sequence.refeed = before.refeed;
   sequence.family = ++fresh_;
   sequence.known = before.known;
+  sequence.ids_ahead = before.ids_ahead;
+  sequence.lost_rows = std::max(before.length, before.lost_rows);
   sequence.digests = before.digests;
   SetTokens(sequence, 0, absl::MakeConstSpan(before.tokens).first(before.known));
   PrefixMatch match;
   if (before.in_index && before.taint == 0) {
-    match =
-        ExpectMatch({.tokens = sequence.tokens, .salt = sequence.salt, .refeed = sequence.refeed});
+    match = ExpectMatch({.tokens = sequence.tokens,
+                         .salt = sequence.salt,
+                         .key_ranges = sequence.key_ranges,
+                         .refeed = sequence.refeed});
   } else {
     sequence.in_index = false;
   }

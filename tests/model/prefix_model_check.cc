@@ -5,6 +5,7 @@
 
 #include "src/model/state_pages.h"
 #include "tests/model/prefix_model.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 
@@ -23,9 +24,13 @@ void PrefixModel::Hear(absl::Span<const PrefixEvent> events) {
     const bool stored = event.kind == PrefixEvent::Kind::kChunkStored ||
                         event.kind == PrefixEvent::Kind::kCheckpointStored;
     bool told = false;
+    bool marked = false;
     for (const auto& [key, sequence] : sequences_) {
       const int32_t settled = sequence.settled() / geometry_.chunk_tokens;
       told |= stored && sequence.in_index && sequence.taint == 0 && has(sequence, event, settled);
+      marked |= std::any_of(sequence.marks.begin(), sequence.marks.end(), [&](int32_t mark) {
+        return mark / geometry_.chunk_tokens == event.depth;
+      });
       Expect(event.kind != PrefixEvent::Kind::kChunkRemoved || !sequence.in_index ||
                  !has(sequence, event, sequence.published / geometry_.chunk_tokens),
              "a chunk was evicted that a live sequence uses");
@@ -34,7 +39,7 @@ void PrefixModel::Hear(absl::Span<const PrefixEvent> events) {
     if (event.kind != PrefixEvent::Kind::kCheckpointStored) continue;
     Expect(policy.kind != CheckpointPolicy::Kind::kNone, "a checkpoint under the policy None");
     Expect(policy.kind != CheckpointPolicy::Kind::kEveryTokens ||
-               event.depth * geometry_.chunk_tokens % policy.tokens == 0,
+               event.depth * geometry_.chunk_tokens % policy.tokens == 0 || marked,
            "a checkpoint that the policy does not ask for");
   }
 }
@@ -121,7 +126,7 @@ void PrefixModel::CheckTables() {
 
 void PrefixModel::CheckPools(const Ledger& ledger) {
   for (int p = 0; p < geometry_.num_pools; ++p) {
-    const PoolUse use = ledger.Use(p);
+    const PoolUse use = UseOf(ledger, p);
     Expect(use.capacity == geometry_.pools[p].capacity_blocks &&
                use.free + use.live + use.cached + use.draining == use.capacity,
            "the states of blocks sum to the capacity");
@@ -138,7 +143,7 @@ void PrefixModel::CheckPools(const Ledger& ledger) {
     }
     // The next plan may take a checkpoint from the state of a sequence that is gone.
     const int64_t in_tables = std::count(held.begin(), held.end(), true);
-    const int64_t beside = p == CsaStatePool(geometry_) ? freed_.size() : 0;
+    const int64_t beside = PoolIndex(p) == CsaStatePool(geometry_) ? freed_.size() : 0;
     Expect(use.live >= in_tables && use.live <= in_tables + beside,
            "live blocks are those in tables");
     const int64_t indexed = is_full(p) ? mirror_.num_chunks() : INT32_MAX;

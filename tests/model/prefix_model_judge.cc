@@ -32,7 +32,8 @@ PrefixMatch PrefixModel::ExpectMatch(const SequenceRequest& request) const {
   if (!options_.prefix.enabled || request.tokens.empty()) return {};
   const int32_t chunk = geometry_.chunk_tokens;
   const int32_t most = (static_cast<int32_t>(request.tokens.size()) - 1) / chunk;
-  const std::vector<ChunkDigest> digests = ChunkDigests(request.salt, request.tokens, chunk);
+  const std::vector<ChunkDigest> digests =
+      ChunkDigests(request.salt, request.tokens, chunk, request.key_ranges);
   const int32_t matched = std::min(mirror_.Matching(digests, last_matched()), most) * chunk;
   int32_t checkpoint = matched;
   while (checkpoint > 0 &&
@@ -90,8 +91,13 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
   for (int p = 0; p < geometry_.num_pools; ++p) {
     too_long |= is_full(p) && chunks > geometry_.pools[p].capacity_blocks;
   }
-  const bool wrong = tokens > geometry_.max_context_tokens || request.refeed.max_tokens < 0 ||
-                     request.refeed.approximate_tokens < 0 || request.time_to_live_ms < 0 ||
+  bool bad_mark = false;
+  for (const int32_t mark : request.marks) {
+    bad_mark |= mark < 0 || mark > geometry_.max_context_tokens;
+  }
+  const bool wrong = bad_mark || tokens > geometry_.max_context_tokens ||
+                     request.refeed.max_tokens < 0 || request.refeed.approximate_tokens < 0 ||
+                     request.time_to_live_ms < 0 ||
                      (!request.digests.empty() && static_cast<int64_t>(request.digests.size()) !=
                                                       tokens / geometry_.chunk_tokens);
   if (wrong) {
@@ -109,7 +115,6 @@ void PrefixModel::JudgeAllocate(const SequenceRequest& request, const absl::Stat
 }
 
 absl::StatusCode PrefixModel::CodeOfBatch(absl::Span<const StepRequest> batch) const {
-  if (batch.empty()) return StatusCode::kInvalidArgument;
   if (options_.in_flight_plans > 0 &&
       last_plan_ - retired_ == static_cast<uint64_t>(options_.in_flight_plans)) {
     return StatusCode::kFailedPrecondition;
@@ -153,7 +158,7 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
     must_wait |= in_use + use_[p].draining > capacity;
     const int32_t taken = need.before_and_after - need.before;
     must_fit &= taken <= use_[p].free || (idle() && need.after <= capacity);
-    if (shortage.has_value() && shortage->pool == p) {
+    if (shortage.has_value() && shortage->pool == PoolIndex(p)) {
       Expect(shortage->missing_blocks > 0, "a shortage says how many blocks are missing");
       Expect(retry_later || need.of_batch > capacity, "a step that fits some day is refused: pool ",
              p, ", ", need.of_batch, " of ", capacity);
@@ -249,8 +254,13 @@ void PrefixModel::JudgeCommit(SequenceId id, int64_t tokens, const absl::Status&
     Expect(status.code() == StatusCode::kNotFound, "Commit of a stale handle");
     return;
   }
-  const bool fits = sequence->known + tokens <= geometry_.max_context_tokens;
-  Expect(status.code() == (fits ? StatusCode::kOk : StatusCode::kInvalidArgument), "Commit");
+  const int64_t known = sequence->known + tokens;
+  const int32_t rows = std::max(sequence->length, sequence->lost_rows);
+  const bool ahead = tokens > 0 && known > rows + 1 && !sequence->ids_ahead;
+  Expect(status.code() == (known > geometry_.max_context_tokens + 1 ? StatusCode::kInvalidArgument
+                           : ahead ? StatusCode::kFailedPrecondition
+                                   : StatusCode::kOk),
+         "Commit");
 }
 
 void PrefixModel::JudgeTruncate(SequenceId id, int32_t length, const absl::Status& status) {

@@ -37,7 +37,7 @@ void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
   Expect(!plan.is_snapshot() && plan.sequences().size() == batch.size(), "plan kind and sequences");
   if (!fault_.empty()) return;
   const absl::Span<const CheckpointRecord> records = plan.checkpoints();
-  const size_t settled = batch.empty() ? 0 : plan.sequences()[0].checkpoint_begin;
+  const size_t settled = plan.num_settled_checkpoints();
   for (const CheckpointRecord& record : records.first(settled)) {
     const auto freed = freed_.find(record.sequence_index);
     const PrefixSequence* const sequence =
@@ -47,7 +47,7 @@ void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
     Expect(record.position <= sequence->length &&
                record.position + geometry_.max_drafts + 4 >= sequence->length,
            "a checkpoint of a position that the state has left");
-    if (const int state = CsaStatePool(geometry_); state >= 0) {
+    if (const int state = CsaStatePool(geometry_).value(); state >= 0) {
       if (!Expect(record.state_block >= 0, "a checkpoint without a state")) return;
       Expect(contents_[state][record.state_block] == Mix(sequence->state, state),
              "a checkpoint is taken from a foreign or stale state");
@@ -59,7 +59,7 @@ void PrefixModel::Append(absl::Span<const StepRequest> batch, const Plan& plan) 
   ApplyPatches(plan);
   // It hands out itself what it has taken a checkpoint from, and no later plan does.
   for (const CheckpointRecord& record : records.first(settled)) {
-    if (record.state_block >= 0) Use(CsaStatePool(geometry_), record.state_block);
+    if (record.state_block >= 0) Use(CsaStatePool(geometry_).value(), record.state_block);
   }
   ApplyCopies(plan);
   for (size_t i = 0; i < batch.size() && fault_.empty(); ++i) {

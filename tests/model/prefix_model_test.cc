@@ -134,6 +134,11 @@ class Generator {
       return last_request_;
     }
     PrefixInstruction request{.kind = kind, .variant = Below(kNumTexts), .salt = Below(4) == 0};
+    for (int i = Below(6) - 2; i > 0; --i) {
+      request.marks.push_back(Below(geometry_.max_context_tokens + 1));
+    }
+    if (Rarely()) request.marks.push_back(Below(2) == 0 ? -1 : geometry_.max_context_tokens + 1);
+    if (Below(3) == 0) request.picture = Below(kNumPictures);
     const int32_t chunk = geometry_.chunk_tokens;
     request.number = Below(2) == 0 ? Below(geometry_.max_context_tokens * 3 / 4)
                                    : chunk * Below(5) + Below(3) - 1;  // around a border
@@ -143,6 +148,7 @@ class Generator {
     if (Below(16) == 0) request.refeed.approximate_tokens = 1 + Below(300);
     request.priority = static_cast<Priority>(Below(4) == 0 ? Below(3) : 1);
     if (Below(4) == 0) request.time_to_live_ms = 1 + Below(2000);
+    request.ids_ahead = Below(2) == 0;
     if (Rarely()) request.refeed.max_tokens = -1;
     last_request_ = request;
     return request;
@@ -181,6 +187,7 @@ class Generator {
   PrefixInstruction Append() {
     PrefixInstruction append{.kind = Kind::kAppend, .inject = Below(4) == 0};
     append.wrong = static_cast<uint32_t>(random_() & random_());
+    if (Rarely()) return append;  // a step of no sequence
     const size_t wanted = 1 + Below(4);
     std::shuffle(live_.begin(), live_.end(), random_);
     for (const Live& live : live_) {

@@ -4,11 +4,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
 
 constexpr const char* kSalts[kNumSalts] = {"", "tenant"};
+
+// What a text's placeholders stand for: pictures inside a chunk and across chunks, one that begins
+// where another does and ends elsewhere, an adapter from a position on.
+constexpr KeyRange kPicture = {100, 300, "a cat"};
+constexpr KeyRange kAnotherThere = {100, 300, "a dog"};
+constexpr KeyRange kLater = {520, 530, "a cat"};
+constexpr KeyRange kAdapter = {256, KeyRange::kNoEnd, "adapter"};
+const std::vector<KeyRange> kPictures[kNumPictures] = {
+    {}, {kPicture}, {kAnotherThere}, {kPicture, kLater}, {kAdapter, kPicture}};
 
 // Texts that branch at some chunk borders and in the middle of some chunks: token `position` of
 // text `variant`.
@@ -28,9 +39,10 @@ std::string PrefixInstruction::ToString() const {
   switch (kind) {
     case Kind::kAllocate:
     case Kind::kProbe:
-      absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", refeed ",
-                      refeed.max_tokens, " ", refeed.approximate_tokens, ", priority ",
-                      static_cast<int>(priority), ", ttl ", time_to_live_ms);
+      absl::StrAppend(&text, number, " of text ", variant, ", salt ", salt, ", picture ", picture,
+                      ", marks ", absl::StrJoin(marks, " "), ", refeed ", refeed.max_tokens, " ",
+                      refeed.approximate_tokens, ", priority ", static_cast<int>(priority),
+                      ", ttl ", time_to_live_ms, ids_ahead ? ", ids ahead" : "");
       break;
     case Kind::kAppend:
       for (const StepRequest& r : batch) {
@@ -47,12 +59,13 @@ std::string PrefixInstruction::ToString() const {
 PrefixTrial::PrefixTrial(LedgerOptions options)
     : options_([&] {
         options.prefix.record_events = true;
+        options.epoch = 1;  // the twin's too: their plans have the same bytes
         return options;
       }()),
       model_(options_) {
-  options.inject_shortage = [this](int pool) { return Injected(countdown_, pool); };
+  options.inject_shortage = [this](PoolIndex pool) { return Injected(countdown_, pool); };
   ledger_ = *Ledger::Create(options);
-  options.inject_shortage = [this](int pool) { return Injected(twin_countdown_, pool); };
+  options.inject_shortage = [this](PoolIndex pool) { return Injected(twin_countdown_, pool); };
   twin_ = *Ledger::Create(options);
 }
 
@@ -77,7 +90,7 @@ std::string PrefixTrial::Finish() {
   }
   Execute({.kind = Kind::kClear});
   for (int p = 0; p < options_.geometry.num_pools; ++p) {
-    Expect(ledger_->Use(p).free == ledger_->Use(p).capacity, "a block was lost");
+    Expect(UseOf(*ledger_, p).free == UseOf(*ledger_, p).capacity, "a block was lost");
   }
   return Fault();
 }
@@ -128,9 +141,12 @@ SequenceRequest PrefixTrial::RequestOf(const PrefixInstruction& in) {
   for (int32_t p = 0; p < in.number; ++p) prompt_.push_back(TokenOf(in.variant, p));
   return {.tokens = prompt_,
           .salt = kSalts[in.salt],
+          .key_ranges = kPictures[in.picture],
+          .marks = in.marks,
           .refeed = in.refeed,
           .priority = in.priority,
-          .time_to_live_ms = in.time_to_live_ms};
+          .time_to_live_ms = in.time_to_live_ms,
+          .ids_ahead = in.ids_ahead};
 }
 
 void PrefixTrial::Allocate(const PrefixInstruction& in) {
@@ -155,7 +171,9 @@ void PrefixTrial::Probe(const PrefixInstruction& in) {
     Expect(*match == model_.ExpectMatch(request), "a look found something else than is cached");
   } else {
     const int64_t limit = options_.geometry.max_context_tokens;
-    Expect(in.number > limit || in.refeed.max_tokens < 0, "a good look is refused");
+    const bool bad_mark = std::any_of(in.marks.begin(), in.marks.end(),
+                                      [&](int32_t mark) { return mark < 0 || mark > limit; });
+    Expect(in.number > limit || in.refeed.max_tokens < 0 || bad_mark, "a good look is refused");
   }
 }
 
@@ -279,11 +297,12 @@ void PrefixTrial::GuessTokens(const StepRequest& request, uint32_t wrong) {
 absl::Status PrefixTrial::WithShortages(bool inject, const Call& call) {
   for (int place = inject ? 0 : kNever;; ++place) {
     const std::string before = inject ? Dump() : "";
-    injected_pool_ = -1;
+    injected_pool_ = kNoPool;
     countdown_ = twin_countdown_ = place;
     const absl::Status status = call(*ledger_);
-    const int injected = injected_pool_;
-    if (injected < 0 || status.ok()) {  // it ran: the twin has seen none of the other shortages
+    const PoolIndex injected = injected_pool_;
+    if (injected == kNoPool ||
+        status.ok()) {  // it ran: the twin has seen none of the other shortages
       const absl::Status twin = call(*twin_);
       Expect(twin.code() == status.code(), "the twin answers otherwise");
       countdown_ = twin_countdown_ = kNever;
@@ -297,7 +316,7 @@ absl::Status PrefixTrial::WithShortages(bool inject, const Call& call) {
   }
 }
 
-bool PrefixTrial::Injected(int& countdown, int pool) {
+bool PrefixTrial::Injected(int& countdown, PoolIndex pool) {
   if (countdown-- != 0) return false;
   injected_pool_ = pool;
   return true;
@@ -308,7 +327,7 @@ std::string PrefixTrial::Dump() const {
   const Plan snapshot = *ledger_->Snapshot();
   std::string dump(reinterpret_cast<const char*>(snapshot.bytes().data()), snapshot.bytes().size());
   for (int p = 0; p < options_.geometry.num_pools; ++p) {
-    const PoolUse use = ledger_->Use(p);
+    const PoolUse use = UseOf(*ledger_, p);
     absl::StrAppend(&dump, use.free, " ", use.live, " ", use.cached, " ", use.draining, ";");
   }
   for (const auto& [key, sequence] : model_.sequences()) {

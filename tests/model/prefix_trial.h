@@ -26,6 +26,7 @@ namespace terrace::testing {
 
 inline constexpr int kNumTexts = 16;
 inline constexpr int kNumSalts = 2;
+inline constexpr int kNumPictures = 5;  // sets of key ranges; the first is empty
 
 struct PrefixInstruction {
   enum class Kind {
@@ -47,11 +48,14 @@ struct PrefixInstruction {
   SequenceId id = {};
   // allocate, commit: tokens; truncate: length; retire, abandon: plan; distrust: from
   int64_t number = 0;
-  int32_t variant = 0;       // allocate, probe: of the text
-  int32_t salt = 0;          // allocate, probe
+  int32_t variant = 0;  // allocate, probe: of the text
+  int32_t salt = 0;     // allocate, probe
+  int32_t picture = 0;  // allocate, probe: which key ranges
+  std::vector<int32_t> marks = {};
   RefeedLimits refeed = {};  // allocate, probe
   Priority priority = Priority::kNormal;
   int64_t time_to_live_ms = 0;
+  bool ids_ahead = false;               // allocate
   bool inject = false;                  // append, commit: run it short first
   uint32_t wrong = 0;                   // append: bit i: draft i is not what the text says next
   std::vector<StepRequest> batch = {};  // append
@@ -108,7 +112,7 @@ class PrefixTrial {
   // Makes the call run short at its first, second, ... place that takes blocks, until it has fewer
   // places or does without. `call` then runs on the twin too; returns how it ended.
   absl::Status WithShortages(bool inject, const Call& call);
-  bool Injected(int& countdown, int pool);
+  bool Injected(int& countdown, PoolIndex pool);
   std::string Dump() const;
   bool Expect(bool condition, absl::string_view what);
 
@@ -125,7 +129,7 @@ class PrefixTrial {
   Counts counts_;
   int countdown_ = kNever;  // calls of the hook until it says yes
   int twin_countdown_ = kNever;
-  int injected_pool_ = -1;  // where it did
+  PoolIndex injected_pool_ = kNoPool;  // where it did
 };
 
 }  // namespace terrace::testing

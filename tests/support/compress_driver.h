@@ -90,8 +90,8 @@ class CompressDriver {
     store_ = *std::move(store);
     std::vector<RopeTableView> views;
     for (const RopeSpec& rope : model_.ropes) {
-      ropes_.push_back(std::make_unique<BackendArray<float>>(
-          *backend_, MakeRopeTable(kCompressTokens, rope.base)));
+      ropes_.push_back(
+          std::make_unique<BackendArray<float>>(*backend_, MakeRopeTable(kCompressTokens, rope)));
       views.push_back({ropes_.back()->data(), kCompressTokens});
     }
     EXPECT_TRUE(store_->SetRopeTables(views).ok());
@@ -133,12 +133,7 @@ class CompressDriver {
     return inputs;
   }
 
-  int FullPool(int layer) const {
-    for (const LayerPool& use : model_.layers[layer].pools) {
-      if (model_.pools[use.pool].kind == PoolKind::kFull) return use.pool;
-    }
-    return -1;
-  }
+  int FullPool(int layer) const { return terrace::FullPool(model_, layer).value(); }
 
   // The stored bytes of a sequence's entries that `length` tokens close: CSA latent, indexer, HCA.
   std::vector<uint8_t> Entries(int32_t sequence_index, int32_t length) {
@@ -165,10 +160,8 @@ class CompressDriver {
           const auto row = DownloadArray<uint8_t>(*backend_, from, count);
           bytes.insert(bytes.end(), row.begin(), row.end());
         };
-        append(page + in_block * pages.data_bytes, pages.data_bytes);
-        append(page + geometry.entries_per_block * int64_t{pages.data_bytes} +
-                   in_block * pages.scale_bytes,
-               pages.scale_bytes);
+        append(page + in_block * pages.data_stride, pages.data_bytes);
+        append(page + pages.scale_offset + in_block * pages.scale_stride, pages.scale_bytes);
       }
     }
     return bytes;

@@ -1,7 +1,10 @@
 // CompressTraffic is random traffic through a CompressDriver: admissions, chunks, drafts and
 // rejections, late ids, forks and resumes. Where it is lossy, some steps run in part or not at all,
-// and are abandoned. Every sequence is checked against one pass over its
-// tokens.
+// and are abandoned; all that they were to write is poisoned. Now and then the whole store is.
+//
+// Every row that a query reads is compared. Windows are in the step that reads them. An entry stays
+// as it was read until its sequence leaves or starts over, and is compared then, with one pass over
+// the sequence's tokens.
 
 #ifndef TERRACE_TESTS_SUPPORT_COMPRESS_TRAFFIC_H_
 #define TERRACE_TESTS_SUPPORT_COMPRESS_TRAFFIC_H_
@@ -16,6 +19,8 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/compress_driver.h"
+#include "tests/support/plan_shadow.h"
+#include "tests/support/window_rows.h"
 
 namespace terrace::testing {
 
@@ -31,6 +36,8 @@ class CompressTraffic {
                   bool lossy = false)
       : random_(seed),
         driver_(options, backend),
+        windows_(driver_.model(), driver_.store()),
+        shadow_(driver_.model(), driver_.geometry()),
         in_flight_(options.in_flight_plans),
         lossy_(lossy) {
     CompressOptions alone = options;
@@ -43,6 +50,7 @@ class CompressTraffic {
 
   struct Figures {
     int steps = 0;
+    int empty_steps = 0;
     int rejections = 0;
     int over_csa_border = 0;  // rejections that took an entry back
     int over_hca_border = 0;
@@ -53,11 +61,18 @@ class CompressTraffic {
     int snapshots_in_step = 0;
     int snapshots_of_settled = 0;
     int checks = 0;
+    int64_t window_rows = 0;  // compared
     int lost_steps = 0;
+    int lost_stores = 0;
     int started_over = 0;  // sequences
     int recovered = 0;     // of them, those that found something
   };
-  const Figures& figures() const { return figures_; }
+  Figures figures() const {
+    Figures figures = figures_;
+    figures.window_rows = windows_.checked();
+    return figures;
+  }
+  Counters counters() { return driver_.store().ReadCounters(); }
   Ledger& ledger() { return driver_.ledger(); }
 
   void Act() {
@@ -77,8 +92,11 @@ class CompressTraffic {
     }
   }
 
+  // Frees and checks what is left. No step began elsewhere than where its state pages stood.
   void FreeAll() {
     while (!live_.empty()) FreeOne();
+    ASSERT_TRUE(driver_.backend().Synchronize(Stream{}).ok());
+    EXPECT_EQ(driver_.backend().ReadCounters().stale_states, 0u);
   }
 
  private:
@@ -88,7 +106,8 @@ class CompressTraffic {
     std::vector<int32_t> ids;  // known to the ledger, then fed ahead of it
     int32_t known = 0;
     int32_t length = 0;
-    bool fed = false;  // so that the store knows its blocks
+    int32_t window_from = 0;  // window rows before it do not exist
+    bool fed = false;         // so that the store knows its blocks
   };
 
   int Below(int bound) { return static_cast<int>(random_() % bound); }
@@ -105,10 +124,15 @@ class CompressTraffic {
     const auto admission = driver_.ledger().AllocateSequence({.tokens = live.ids});
     if (!admission.ok()) return;  // all sequences are taken
     live.id = admission->id;
-    live.length = admission->length;
+    Resume(*admission, live);
     figures_.resumed += admission->match.resumed;
     figures_.refed += admission->match.refed;
     live_.push_back(std::move(live));
+  }
+
+  static void Resume(const Admission& admission, Live& live) {
+    live.length = admission.length;
+    live.window_from = admission.match.skipped > 0 ? admission.length : 0;
   }
 
   void ForkOne() {
@@ -144,8 +168,12 @@ class CompressTraffic {
       batch.push_back(request);
       chosen.push_back(static_cast<int>(i));
     }
-    if (batch.empty()) return;
-    if (lossy_ && Below(16) == 0) return LoseSteps(batch);
+    if (batch.empty() ? Below(4) != 0 : Below(16) == 0) {  // a step of no sequence, or none
+      if (batch.empty()) return;
+      batch.clear();
+      chosen.clear();
+    }
+    if (lossy_ && Below(16) == 0) return LoseSteps(batch, chosen);
     const auto plan = driver_.ledger().Append(batch);
     if (!plan.ok()) {
       ASSERT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted) << plan.status();
@@ -153,12 +181,17 @@ class CompressTraffic {
       return;
     }
     ++figures_.steps;
-    figures_.snapshots_of_settled += plan->sequences()[0].checkpoint_begin;
-    figures_.snapshots_in_step +=
-        plan->header().num_checkpoints - plan->sequences()[0].checkpoint_begin;
-    std::vector<std::vector<int32_t>> ids;
-    for (const int i : chosen) ids.push_back(live_[i].ids);
+    figures_.empty_steps += batch.empty();
+    figures_.snapshots_of_settled += plan->num_settled_checkpoints();
+    figures_.snapshots_in_step += plan->header().num_checkpoints - plan->num_settled_checkpoints();
+    const auto ids = IdsOf(chosen);
+    shadow_.Follow(*plan);
     driver_.Run(*plan, ids);
+    if (::testing::Test::HasFatalFailure()) return;
+    windows_.Write(*plan, ids);
+    std::vector<int32_t> window_from;
+    for (const int i : chosen) window_from.push_back(live_[i].window_from);
+    windows_.Check(*plan, ids, window_from);
     for (size_t i = 0; i < chosen.size(); ++i) {
       live_[chosen[i]].length += batch[i].tokens;
       live_[chosen[i]].fed = true;
@@ -167,13 +200,24 @@ class CompressTraffic {
     if (in_flight_ > 0) Retire();
   }
 
+  std::vector<std::vector<int32_t>> IdsOf(const std::vector<int>& chosen) const {
+    std::vector<std::vector<int32_t>> ids;
+    for (const int i : chosen) ids.push_back(live_[i].ids);
+    return ids;
+  }
+
   // Up to three steps of the batch, of which the first runs in part.
-  void LoseSteps(const std::vector<StepRequest>& batch) {
-    const uint64_t first = driver_.ledger().last_plan().value() + 1;
+  void LoseSteps(const std::vector<StepRequest>& batch, const std::vector<int>& chosen) {
+    for (const int i : chosen) Check(live_[i]);
+    uint64_t first = driver_.ledger().last_plan().value() + 1;
+    std::vector<PlanShadow::Piece> unwritten;
     for (int i = 1 + Below(3); i > 0; --i) {
       const auto plan = driver_.ledger().Append(batch);
       if (!plan.ok()) break;
       ++figures_.lost_steps;
+      shadow_.Follow(*plan);
+      const auto pieces = shadow_.PiecesOf(*plan, driver_.store());
+      unwritten.insert(unwritten.end(), pieces.begin(), pieces.end());
       if (plan->number().value() > first || Below(3) == 0) continue;
       ASSERT_TRUE(driver_.store().Begin(*plan, Stream{}).ok());
       const int layer = CompressDriver::kCsaLayer;
@@ -181,6 +225,12 @@ class CompressTraffic {
       ASSERT_TRUE(driver_.store().Compress(layer, driver_.Inputs(layer), Stream{}).ok());
     }
     if (driver_.ledger().last_plan().value() < first) return Retire();
+    if (Below(8) == 0) {  // a store that comes back with nothing
+      ++figures_.lost_stores;
+      for (const Live& live : live_) Check(live);
+      first = 1;
+      unwritten = shadow_.AllPieces(driver_.store());
+    }
     const auto abandoned = driver_.ledger().Abandon(PlanNumber(first));
     ASSERT_TRUE(abandoned.ok()) << abandoned.status();
     for (const Admission& admission : abandoned->sequences) {
@@ -189,11 +239,15 @@ class CompressTraffic {
       const auto live = std::find_if(live_.begin(), live_.end(),
                                      [&](const Live& one) { return one.id == admission.id; });
       ASSERT_TRUE(live != live_.end());
-      live->length = admission.length;
+      Resume(admission, *live);
       live->ids.resize(live->known);
       live->fed = false;
     }
-    ASSERT_TRUE(driver_.store().Begin(*driver_.ledger().Snapshot(), Stream{}).ok());
+    PlanShadow::Poison(unwritten, driver_.backend());
+    const absl::StatusOr<terrace::Plan> snapshot = driver_.ledger().Snapshot();
+    ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+    ASSERT_TRUE(driver_.store().Begin(*snapshot, Stream{}).ok());
+    shadow_.Follow(*snapshot);
     if (in_flight_ > 0) Retire();
   }
 
@@ -265,6 +319,8 @@ class CompressTraffic {
 
   std::mt19937_64 random_;
   CompressDriver driver_;
+  WindowRows windows_;
+  PlanShadow shadow_;
   std::unique_ptr<CompressDriver> reference_;
   int in_flight_;
   bool lossy_;

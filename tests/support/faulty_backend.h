@@ -1,5 +1,5 @@
 // FaultyBackend: another backend, of whose kernel calls one fails when it is told to: before it has
-// done anything, or after all is done.
+// done anything, or after all is done. Or one does nothing and says that all is well.
 
 #ifndef TERRACE_TESTS_SUPPORT_FAULTY_BACKEND_H_
 #define TERRACE_TESTS_SUPPORT_FAULTY_BACKEND_H_
@@ -23,6 +23,12 @@ class FaultyBackend final : public internal::KernelBackend {
   void Arm(Fault fault, bool after) {
     armed_ = fault;
     after_ = after;
+    drops_ = false;
+  }
+  // The next such call does nothing, once.
+  void Drop(Fault fault) {
+    armed_ = fault;
+    drops_ = true;
   }
   bool armed() const { return armed_ != Fault::kNone; }
 
@@ -76,6 +82,7 @@ class FaultyBackend final : public internal::KernelBackend {
   absl::Status Or(Fault fault, const Call& call) {
     if (armed_ != fault) return call();
     armed_ = Fault::kNone;
+    if (drops_) return absl::OkStatus();
     if (after_) {
       if (absl::Status status = call(); !status.ok()) return status;
     }
@@ -86,6 +93,7 @@ class FaultyBackend final : public internal::KernelBackend {
   KernelBackend& kernels_;
   Fault armed_ = Fault::kNone;
   bool after_ = false;
+  bool drops_ = false;
 };
 
 }  // namespace terrace::testing

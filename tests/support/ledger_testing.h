@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "terrace/ledger.h"
 #include "tests/support/test_geometry.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 
@@ -45,7 +46,7 @@ struct LedgerFixture {
   void Truncate(SequenceId id, int32_t length) { Check(ledger->Truncate(id, length)); }
   void Free(SequenceId id) { Check(ledger->FreeSequence(id)); }
   SequenceInfo Info(SequenceId id) const { return *ledger->Info(id); }
-  int32_t Live(int pool) const { return ledger->Use(pool).live; }
+  int32_t Live(int pool) const { return UseOf(*ledger, pool).live; }
 
   // Table indices that `plan` patches in `pool`, in its order.
   static std::vector<int32_t> PatchedIndices(const Plan& plan, int pool) {
@@ -72,7 +73,7 @@ struct LedgerFixture {
     std::string dump(reinterpret_cast<const char*>(snapshot.bytes().data()),
                      snapshot.bytes().size());
     for (int p = 0; p < geometry.num_pools; ++p) {
-      const PoolUse use = ledger->Use(p);
+      const PoolUse use = UseOf(*ledger, p);
       absl::StrAppend(&dump, use.free, " ", use.live, " ", use.draining, ";");
     }
     return dump;

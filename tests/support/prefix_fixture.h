@@ -17,6 +17,7 @@
 #include "terrace/ledger.h"
 #include "tests/model/prefix_model.h"
 #include "tests/support/test_geometry.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 
@@ -49,7 +50,7 @@ class PrefixFixture {
   const PrefixModel& model() const { return model_; }
   const PrefixMirror& mirror() const { return model_.mirror(); }
   PrefixFigures figures() const { return ledger_->prefix_figures(); }
-  PoolUse Use(int pool) const { return ledger_->Use(pool); }
+  PoolUse Use(int pool) const { return UseOf(*ledger_, pool); }
   SequenceInfo Info(SequenceId id) const { return *ledger_->Info(id); }
 
   Admission Allocate(const SequenceRequest& request) {
@@ -202,7 +203,7 @@ class PrefixFixture {
     std::string dump(reinterpret_cast<const char*>(snapshot.bytes().data()),
                      snapshot.bytes().size());
     for (int p = 0; p < options_.geometry.num_pools; ++p) {
-      const PoolUse use = ledger_->Use(p);
+      const PoolUse use = UseOf(*ledger_, p);
       for (const int32_t n : {use.free, use.live, use.cached, use.draining}) {
         dump += std::to_string(n) + " ";
       }

@@ -24,7 +24,7 @@ class StoreContents {
   StoreContents(const Scenario& scenario, LayerRange layers, Random& random)
       : scenario_(scenario), oracle_(scenario) {
     for (const RopeSpec& rope : scenario.model.ropes) {
-      ropes_.push_back(MakeRopeTable(scenario.geometry.max_context_tokens, rope.base));
+      ropes_.push_back(MakeRopeTable(scenario.geometry.max_context_tokens, rope));
     }
     for (int l = layers.first; l < layers.first + layers.count; ++l) {
       for (const LayerPool& use : scenario.model.layers[l].pools) {

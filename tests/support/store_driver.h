@@ -161,7 +161,7 @@ class StoreDriver {
     const int64_t pitch = channels + 8 * Draw(random_, 0, 2);
     const bool is_window = scenario_.model.pools[place.pool].kind == PoolKind::kWindow;
     const int64_t most = is_window ? scenario_.geometry.max_step_tokens
-                                   : MaxEntryRows(scenario_.geometry, place.pool);
+                                   : MaxEntryRows(scenario_.geometry, PoolIndex(place.pool));
     const int32_t count = static_cast<int32_t>(rows.size());
     const int32_t capacity =
         Chance(random_, 50) ? 0 : Draw(random_, count, std::min<int32_t>(most, count + 300));

@@ -79,7 +79,7 @@ class SmallDeployment {
     EXPECT_TRUE(store.ok()) << store.status();
     if (ropes_.empty()) {
       for (const RopeSpec& rope : model_.ropes) {
-        host_ropes_.push_back(MakeRopeTable(kPositions, rope.base));
+        host_ropes_.push_back(MakeRopeTable(kPositions, rope));
         ropes_.push_back(std::make_unique<BackendArray<float>>(*backend_, host_ropes_.back()));
         rope_views_.push_back({ropes_.back()->data(), kPositions});
       }
@@ -138,12 +138,12 @@ class SmallDeployment {
 
   // An empty image of the whole pool.
   PoolImage MakeImage(int pool) const {
-    return {model_.pools[pool], CountLayers(model_, pool, {0, 3}),
+    return {model_.pools[pool], CountLayers(model_, PoolIndex(pool), {0, 3}),
             geometry_.pools[pool].capacity_blocks};
   }
   int FirstLayerOf(int pool) const {
     int layer = 0;
-    while (CountLayers(model_, pool, {layer, 1}) == 0) ++layer;
+    while (CountLayers(model_, PoolIndex(pool), {layer, 1}) == 0) ++layer;
     return layer;
   }
 

@@ -83,12 +83,12 @@ class PoolImage {
 
   uint8_t* Data(int32_t row, int plane, int64_t slot) {
     return Page(row, plane, slot) +
-           slot % pool_.entries_per_block * LayoutOf(pool_.planes[plane].format).data_bytes;
+           slot % pool_.entries_per_block * LayoutOf(pool_.planes[plane].format).data_stride();
   }
   uint8_t* Scale(int32_t row, int plane, int64_t slot) {
     const RowLayout layout = LayoutOf(pool_.planes[plane].format);
-    return Page(row, plane, slot) + pool_.entries_per_block * layout.data_bytes +
-           slot % pool_.entries_per_block * layout.scale_bytes;
+    return Page(row, plane, slot) + layout.scale_offset(pool_.entries_per_block) +
+           slot % pool_.entries_per_block * layout.scale_stride();
   }
   // Of an overlap pool.
   uint8_t* Opaque(int32_t row, int64_t block) {

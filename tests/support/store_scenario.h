@@ -17,6 +17,7 @@
 #include "terrace/ledger.h"
 #include "terrace/model.h"
 #include "terrace/units.h"
+#include "tests/support/row_formats.h"
 
 namespace terrace::testing {
 
@@ -63,12 +64,11 @@ inline Scenario MakeScenario(uint64_t seed) {
       {0, 4, 128, 4}, {0, 1, 2}, {128, 4, 0, 2}, {2, 0, 1, 128}, {0}};
   constexpr int32_t kBlockTokens[] = {2, 16, 32, 64, 128, 256};
   constexpr int64_t kPageAligns[] = {32, 16, 64, 512};
-  constexpr RowFormat kLatents[] = {RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
-                                    RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41};
+  const std::vector<RowFormat> latents = LatentFormats();
 
   LayeredModelOptions options;
   options.ratios = kRatios[seed % 7 == 6 ? 4 : seed % 4];
-  options.latent_format = kLatents[seed % 5];
+  options.latent_format = latents[seed % latents.size()];
   options.indexer_format = seed / 5 % 2 == 0 ? RowFormat::kIndexerFp8 : RowFormat::kIndexerMxfp4;
   options.indexer_ratio = Chance(random, 80) ? 4 : 2;
   options.rule = seed / 3 % 2 == 0 ? EntryRule::kPooled : EntryRule::kStrided;
@@ -164,7 +164,8 @@ class Traffic {
     SettleLastStep();
     for (;;) {
       ArriveAndLeave();
-      std::vector<StepSequence> sequences = ChooseBatch();
+      std::vector<StepSequence> sequences;  // of no sequence where a rank is idle
+      if (!Chance(random_, 3)) sequences = ChooseBatch();
       std::vector<StepRequest> batch;
       for (const StepSequence& part : sequences) {
         batch.push_back({Find(part.sequence).id, part.count, part.drafts});
@@ -173,6 +174,7 @@ class Traffic {
       if (!plan.ok()) {
         EXPECT_TRUE(ShortageOf(plan.status()).has_value()) << plan.status();
         if (RetireUpTo(ledger_->last_plan().value())) continue;
+        if (sequences.empty()) continue;
         Leave(sequences[Draw(random_, 0, static_cast<int32_t>(sequences.size()) - 1)].sequence);
         continue;
       }

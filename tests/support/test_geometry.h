@@ -34,7 +34,7 @@ struct TestGeometryOptions {
 
 // The same layers without a window; those that have nothing else go.
 inline ModelSpec WithoutWindow(ModelSpec model) {
-  const int window = WindowPool(model);
+  const int window = WindowPool(model).value();
   model.pools.erase(model.pools.begin() + window);
   for (LayerSpec& layer : model.layers) {
     std::erase_if(layer.pools, [&](const LayerPool& use) { return use.pool == window; });
@@ -58,10 +58,12 @@ inline Geometry MakeTestGeometry(const TestGeometryOptions& options = {}) {
   if (options.window_blocks == 0) model = WithoutWindow(*std::move(model));
   std::vector<int32_t> capacities(model->pools.size(), options.full_blocks);
   if (options.window_blocks > 0) capacities[0] = options.window_blocks;
-  if (OverlapPool(*model) >= 0) capacities[OverlapPool(*model)] = options.overlap_blocks;
+  if (const PoolIndex overlap = OverlapPool(*model); overlap != kNoPool) {
+    capacities[overlap.value()] = options.overlap_blocks;
+  }
   for (const int32_t ratio : {4, 128}) {
-    if (const int state = StatePool(*model, ratio); state >= 0) {
-      capacities[state] = options.state_blocks;
+    if (const PoolIndex state = StatePool(*model, ratio); state != kNoPool) {
+      capacities[state.value()] = options.state_blocks;
     }
   }
   const absl::StatusOr<Geometry> geometry = MakeGeometry(*model, options.limits, capacities);

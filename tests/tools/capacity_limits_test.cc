@@ -1,6 +1,8 @@
 // How limits, checkpoints and state show in what `terrace capacity` says.
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -87,6 +89,65 @@ TEST_F(CapacityLimitsTest, NamedModelsKeepCompressorStateUnlessToldNotTo) {
       Terrace({"capacity", "--model", path_, "--memory", "4GiB", "--no-state"});
   EXPECT_EQ(listed.exit_code, 2);
   EXPECT_THAT(listed.err, HasSubstr("lists its pools"));
+}
+
+TEST_F(CapacityLimitsTest, TheMostIsSaidWithTheSettingThatGivesIt) {
+  const auto fit_of_4k = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"capacity", "--memory", "8GiB", "--json", "-"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return nlohmann::json::parse(Terrace(arguments).out)["sequences_that_fit"][0];
+  };
+  const nlohmann::json asked = fit_of_4k({"--sequences", "256", "--prefill-sequences", "256"});
+  EXPECT_EQ(asked["held_back_by"], "memory");
+  EXPECT_EQ(asked["choices"][0]["setting"], "max_sequences");
+  EXPECT_EQ(asked["choices"][1]["setting"], "prefill_sequences");
+  EXPECT_GT(asked["choices"][1]["sequences"], 256);
+  EXPECT_GT(asked["most_sequences"], asked["choices"][1]["sequences"]);
+  // What is said is what another call gets.
+  const std::string most = std::to_string(asked["choices"][1]["sequences"].get<int>());
+  const nlohmann::json again = fit_of_4k({"--sequences", most, "--prefill-sequences", "1"});
+  EXPECT_EQ(again["sequences"], asked["choices"][1]["sequences"]);
+  EXPECT_EQ(again["held_back_by"], "max_sequences");
+
+  const std::string table = Terrace({"capacity", "--memory", "8GiB", "--sequences", "256"}).out;
+  for (const char* text : {"held back by", "--prefill-sequences 1", "--no-reuse", "all of these"}) {
+    EXPECT_THAT(table, HasSubstr(text));
+  }
+}
+
+TEST_F(CapacityLimitsTest, TheContextThatIsAskedHasItsLine) {
+  const std::vector<std::string> arguments = {"capacity", "--memory", "8GiB", "--context", "40000"};
+  EXPECT_THAT(Terrace(arguments).out, HasSubstr("\n40,000 "));
+  EXPECT_THAT(Terrace(arguments).out, HasSubstr("--context"));
+  std::vector<std::string> json = arguments;
+  json.insert(json.end(), {"--json", "-"});
+  const nlohmann::json fits = nlohmann::json::parse(Terrace(json).out)["sequences_that_fit"];
+  ASSERT_EQ(fits.size(), 5u);
+  EXPECT_EQ(fits[2]["context_tokens"], 40000);
+  EXPECT_GT(fits[2]["sequences"], 0);
+  EXPECT_EQ(fits[3]["held_back_by"], "max_context_tokens");
+}
+
+TEST_F(CapacityLimitsTest, WorkersOfAPipelineSeeTheirShare) {
+  const std::vector<std::string> arguments = {"capacity", "--memory", "8GiB", "--layers",
+                                              "0-21,22-42"};
+  EXPECT_THAT(Terrace(arguments).out, HasSubstr("worker of layers"));
+  std::vector<std::string> json = arguments;
+  json.insert(json.end(), {"--json", "-"});
+  const nlohmann::json plan = nlohmann::json::parse(Terrace(json).out);
+  ASSERT_EQ(plan["workers"].size(), 2u);
+  EXPECT_EQ(plan["workers"][1]["first_layer"], 22);
+  EXPECT_EQ(plan["workers"][1]["num_layers"], 21);
+  const int64_t bytes = plan["workers"][0]["memory_bytes"].get<int64_t>() +
+                        plan["workers"][1]["memory_bytes"].get<int64_t>();
+  // Each has all tables, and blocks of its own to round up.
+  EXPECT_GT(bytes, int64_t{8} << 30);
+  EXPECT_LT(bytes, (int64_t{8} << 30) * 1.01);
+  for (const char* bad : {"0-43", "x", "0-21,", "5-3"}) {
+    const CommandOutcome outcome = Terrace({"capacity", "--memory", "8GiB", "--layers", bad});
+    EXPECT_EQ(outcome.exit_code, 2) << bad;
+    EXPECT_THAT(outcome.err, HasSubstr("--layers"));
+  }
 }
 
 }  // namespace

@@ -28,11 +28,19 @@ TEST_F(CapacityUsageTest, BadUsageExitsWith2AndOneLineThatSaysWhatToDo) {
       {{"--memory", "1GiB", "--model", "nope"}, "known are deepseek-v4-flash"},
       {{"--memory", "1GiB", "--latent-format", "fp7"}, "flashmla_v4"},
       {{"--memory", "1GiB", "--layout", "diagonal"}, "block-major or layer-major"},
-      {{"--memory", "1GiB", "--sequences", "0"}, "max_sequences is 0"},
+      {{"--memory", "1GiB", "--sequences", "0"},
+       "--sequences: \"0\" is not a whole number from 1 to 1048576"},
       {{"--memory", "1GiB", "--sequences", "x"}, "--sequences"},
-      {{"--memory", "1GiB", "--checkpoint-count", "-2"}, "checkpoints is -2"},
-      {{"--memory", "1GiB", "--in-flight", "-1"}, "in_flight_plans is -1"},
-      {{"--memory", "1GiB", "--swa-block", "48"}, "not a power of two"},
+      {{"--memory", "1GiB", "--checkpoint-count", "-2"}, "--checkpoint-count: \"-2\" is not"},
+      {{"--memory", "1GiB", "--in-flight", "-1"}, "--in-flight: \"-1\" is not"},
+      {{"--memory", "1GiB", "--swa-block", "48"}, "--swa-block: \"48\" is not a power of two"},
+      {{"--memory", "1GiB", "--latent-format", "indexer_fp8"}, "--latent-format: indexer_fp8 has"},
+      {{"--memory", "1GiB", "--indexer-format", "nvfp4"}, "--indexer-format: nvfp4 has"},
+      {{"--memory", "1GiB", "--context", "2000000"}, "--context is 2000000, not in 0..1048576"},
+      {{"--memory", "1GiB", "--drafts", "9", "--step-tokens", "9"}, "--drafts is 9, not in 0..8"},
+      {{"--memory", "1GiB", "--sequences", "8", "--prefill-sequences", "9"},
+       "--prefill-sequences is 9, not in 0..8 (--sequences)"},
+      {{"--memory", "1GiB", "--no-reuse", "--checkpoint-count", "3"}, "--no-reuse"},
       {{"--memory", "1GiB", "--no-such-flag"}, "--no-such-flag"},
   };
   for (const auto& [arguments, message] : cases) {
@@ -63,6 +71,9 @@ TEST_F(CapacityUsageTest, MemoryThatIsTooSmallExitsWith1AndSaysHowMuchItTakes) {
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("give at least"));
   EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1);
+  // Where fewer sequences do, it says how many.
+  EXPECT_THAT(Terrace({"capacity", "--memory", "1GiB", "--sequences", "4096"}).err,
+              ::testing::ContainsRegex("--sequences [1-9][0-9]* fit"));
 }
 
 TEST_F(CapacityUsageTest, AFileThatCannotBeWrittenExitsWith1) {

@@ -44,6 +44,17 @@ TEST_F(EncodeTest, V41AndIndexerPagesEqualTheGoldenOnes) {
                "indexer_mxfp4_page64/pages", "indexer_mxfp4_page64/dequant");
 }
 
+TEST_F(EncodeTest, InterleavedPerTensorAndRopePagesEqualTheGoldenOnes) {
+  for (const auto& [name, align] :
+       {std::pair("mxfp8_v41_il", "528"), std::pair("nvfp4_v41_il", "288"),
+        std::pair("fp8_per_tensor", "512"), std::pair("nvfp4_rope", "16")}) {
+    SCOPED_TRACE(name);
+    const std::string folder = std::string(name) + "_page64";
+    ExpectGolden("--format " + std::string(name) + " --align " + align, "mxfp8_v41_page64/kv",
+                 "mxfp8_v41_page64/table", folder + "/pages", folder + "/dequant");
+  }
+}
+
 TEST_F(EncodeTest, BadValuesAreReplacedAndCounted) {
   const std::string out = Temporary("out.npy");
   const CommandOutcome outcome =

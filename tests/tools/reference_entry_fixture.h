@@ -4,7 +4,6 @@
 #define TERRACE_TESTS_TOOLS_REFERENCE_ENTRY_FIXTURE_H_
 
 #include <cstdint>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "terrace/formats/row_codec.h"
 #include "terrace/formats/row_format.h"
 #include "terrace/model.h"
+#include "tests/support/row_formats.h"
 #include "tools/terrace/contents/compressor_weights.h"
 #include "tools/terrace/contents/contents.h"
 #include "tools/terrace/verify/reference_entry.h"
@@ -37,10 +37,6 @@ struct EntryCase {
   std::vector<RowFormat> formats;
 };
 
-inline const RowFormat kLatents[] = {RowFormat::kBf16, RowFormat::kFp8PerToken, RowFormat::kNvfp4,
-                                     RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41};
-inline const RowFormat kIndexers[] = {RowFormat::kIndexerFp8, RowFormat::kIndexerMxfp4};
-
 class ReferenceEntryFixture : public ::testing::Test {
  protected:
   // Pools: swa, csa, hca.
@@ -54,10 +50,10 @@ class ReferenceEntryFixture : public ::testing::Test {
   }
 
   static std::vector<EntryCase> Cases() {
-    return {{"csa latent", {1, 0, 0}, 5, {std::begin(kLatents), std::end(kLatents)}},
-            {"csa latent, first entry", {1, 0, 0}, 0, {std::begin(kLatents), std::end(kLatents)}},
-            {"csa indexer", {1, 0, 1}, 5, {std::begin(kIndexers), std::end(kIndexers)}},
-            {"hca latent", {2, 0, 0}, 3, {std::begin(kLatents), std::end(kLatents)}}};
+    return {{"csa latent", {1, 0, 0}, 5, LatentFormats()},
+            {"csa latent, first entry", {1, 0, 0}, 0, LatentFormats()},
+            {"csa indexer", {1, 0, 1}, 5, IndexerFormats()},
+            {"hca latent", {2, 0, 0}, 3, LatentFormats()}};
   }
 
   // Seeds of the raw rows that the case's entry pools, if the tokens have that key.
@@ -72,7 +68,7 @@ class ReferenceEntryFixture : public ::testing::Test {
   static ReferenceEntry Reference(const EntryCase& test, const std::vector<uint64_t>& seeds,
                                   int32_t position) {
     float rope[kRopeChannels];
-    FillRopeRow(RopeFrequencies(kRopeBaseCompressed, YarnScaling{}), position, rope);
+    FillRopeRow(RopeFrequencies(kCompressedRope), position, rope);
     ReferenceEntry entry;
     MakeReference(*Weights().Of(test.plane), seeds, rope, &entry);
     return entry;

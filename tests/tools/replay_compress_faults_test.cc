@@ -69,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, ReplayCompressFaultsTest,
 
 TEST_P(ReplayCompressFaultsTest, AStateThatAnotherSequenceLeftIsFoundAndNamed) {
   ReplayOptions options = CompressOptions();
-  const int pool = StatePool(options.model, kCsaRatio);
+  const int pool = StatePool(options.model, kCsaRatio).value();
   const int32_t sequences = options.scheduler.sequences;
   options.after_write = [pool, sequences](Store& store) {
     std::vector<BlockCopy> copies;

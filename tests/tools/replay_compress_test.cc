@@ -54,6 +54,10 @@ TEST_P(ReplayCompressTest, EntriesOfEveryFormatAreWithinWhatIsTolerated) {
       {RowFormat::kFp8PerToken, RowFormat::kIndexerFp8, PoolLayout::kBlockMajor},
       {RowFormat::kNvfp4, RowFormat::kIndexerMxfp4, PoolLayout::kBlockMajor},
       {RowFormat::kMxfp8V41, RowFormat::kIndexerMxfp4, PoolLayout::kBlockMajor},
+      {RowFormat::kMxfp8V41Il, RowFormat::kIndexerMxfp4, PoolLayout::kBlockMajor},
+      {RowFormat::kNvfp4V41Il, RowFormat::kIndexerMxfp4, PoolLayout::kLayerMajor},
+      {RowFormat::kFp8PerTensor, RowFormat::kIndexerFp8, PoolLayout::kLayerMajor},
+      {RowFormat::kNvfp4Rope, RowFormat::kIndexerFp8, PoolLayout::kBlockMajor},
   };
   for (const Variant& variant : variants) {
     SCOPED_TRACE(RowFormatName(variant.latent));

@@ -36,6 +36,12 @@ TEST_P(ReplayFormatsTest, EveryFormatLayoutAndRuleComesBackBitForBit) {
        false},
       {RowFormat::kNvfp4, RowFormat::kIndexerMxfp4, kPooled, kBlockMajor, 128, false},
       {RowFormat::kMxfp8V41, RowFormat::kIndexerMxfp4, kPooled, kBlockMajor, 16, true},
+      {RowFormat::kMxfp8V41Il, RowFormat::kIndexerMxfp4, kPooled, kBlockMajor, 64, false},
+      {RowFormat::kNvfp4V41Il, RowFormat::kIndexerMxfp4, kPooled, PoolLayout::kLayerMajor, 64,
+       false},
+      {RowFormat::kFp8PerTensor, RowFormat::kIndexerFp8, kPooled, PoolLayout::kLayerMajor, 64,
+       false},
+      {RowFormat::kNvfp4Rope, RowFormat::kIndexerFp8, EntryRule::kStrided, kBlockMajor, 16, true},
   };
   for (const Variant& asked : variants) {
     SCOPED_TRACE(RowFormatName(asked.latent));

@@ -1,10 +1,16 @@
 // What `terrace replay --plot` draws.
 
+#include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "terrace/capacity.h"
+#include "terrace/model.h"
+#include "terrace/units.h"
 #include "tests/tools/command_outcome.h"
 #include "tests/tools/run_replay.h"
 #include "tests/tools/temp_file.h"
@@ -14,8 +20,12 @@ namespace terrace::testing {
 namespace {
 
 using tools::CheckPlot;
+using tools::PlotScript;
+using tools::PoolCounts;
+using tools::ReplayResult;
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class ReplayPlotTest : public ::testing::Test {
  protected:
@@ -36,10 +46,48 @@ TEST_F(ReplayPlotTest, DrawsAPanelForEveryPool) {
   EXPECT_EQ(png.Read().substr(1, 3), "PNG");
 }
 
+TEST_F(ReplayPlotTest, NamesAreAsTheyAreAndGnuplotHasNothingToSay) {
+  const TempFile svg(".svg");
+  // Without reuse the overlap pool has no blocks, and one request takes next to no time.
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--no-reuse"}, {"--data", "none", "--in-flight", "2"}}) {
+    std::vector<std::string> arguments = more;
+    arguments.insert(arguments.end(), {"--plot", svg.path()});
+    const CommandOutcome outcome = SmallReplay(arguments);
+    EXPECT_EQ(outcome.err, "");  // gnuplot's words too
+    const std::string figure = svg.Read();
+    for (const char* text : {">csa_state<", ">hca_state<", "with cached", ">100 %<"}) {
+      EXPECT_THAT(figure, HasSubstr(text));
+    }
+    EXPECT_THAT(figure, Not(HasSubstr("120 %")));
+    EXPECT_THAT(figure, Not(HasSubstr("nan")));
+  }
+}
+
+TEST_F(ReplayPlotTest, CachedBlocksAreDrawnToo) {
+  ReplayResult result;
+  result.capacity = PlanCapacity({.model = DeepSeekV4Flash(), .memory_bytes = 4 * kGiB}).value();
+  const size_t overlap = 3;
+  ASSERT_EQ(result.capacity.pools[overlap].kind, PoolKind::kOverlap);
+  const int32_t blocks = result.capacity.pools[overlap].blocks;
+  PoolCounts live = {};
+  PoolCounts held = {};
+  live[0] = 9;
+  held[0] = 9;
+  held[overlap] = blocks / 2;
+  result.occupancy.Add(0, live, held);
+  const std::string script = PlotScript(result, "figure.svg");
+  EXPECT_THAT(script, HasSubstr(absl::StrCat("peak live 0 (0.0 %), with cached ", blocks / 2)));
+  const double percent = 100.0 * (blocks / 2) / blocks;
+  // Minutes, then live and live with cached of every pool.
+  EXPECT_THAT(script, HasSubstr(absl::StrCat(" 0 0 0 0 0 ", percent, " 0 0 0 0\nend")));
+  EXPECT_THAT(script, HasSubstr("using 1:9 "));
+}
+
 TEST_F(ReplayPlotTest, AFileThatCannotBeWrittenExitsWithOne) {
   const CommandOutcome outcome = SmallReplay({"--plot", "/no/such/folder/figure.svg"});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("gnuplot failed"));
+  EXPECT_THAT(outcome.err, HasSubstr("--plot: cannot write /no/such/folder/figure.svg"));
 }
 
 TEST(ReplayWithoutGnuplotTest, SaysWhatIsMissingBeforeTheRun) {

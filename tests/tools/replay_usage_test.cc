@@ -72,6 +72,12 @@ TEST(ReplayUsageTest, BadUsageExitsWithTwo) {
       {"--memory", "1GiB", "--replay-limit", "9999999999"},
       {"--memory", "1GiB", "--approximate-replay", "few"},
       {"--memory", "1GiB", "--in-flight", "-1"},
+      {"--memory", "1GiB", "--trace", "trace.jsonl", "--rate", "2"},
+      {"--memory", "1GiB", "--trace", "trace.jsonl", "--requests", "2"},
+      {"--memory", "1GiB", "--serial", "--sequences", "2"},
+      {"--memory", "1GiB", "--data", "none", "--verify", "1"},
+      {"--memory", "1GiB", "--data", "none", "--layers", "all"},
+      {"--memory", "1GiB", "--drafts", "8", "--step-tokens", "8"},
       {"--memory", "1GiB", "--no-such-option"},
   };
   for (const auto& arguments : bad) {

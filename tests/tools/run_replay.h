@@ -3,6 +3,7 @@
 #ifndef TERRACE_TESTS_TOOLS_RUN_REPLAY_H_
 #define TERRACE_TESTS_TOOLS_RUN_REPLAY_H_
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,11 @@ inline CommandOutcome RunReplay(std::vector<std::string> arguments) {
 }
 
 inline CommandOutcome SmallReplay(const std::vector<std::string>& more = {}) {
-  std::vector<std::string> arguments = {"--memory",    "1GiB", "--requests", "12",
-                                        "--sequences", "8",    "--backend",  "host"};
+  std::vector<std::string> arguments = {"--memory", "1GiB",      "--sequences",
+                                        "8",        "--backend", "host"};
+  if (std::find(more.begin(), more.end(), "--trace") == more.end()) {
+    arguments.insert(arguments.end(), {"--requests", "12"});
+  }
   arguments.insert(arguments.end(), more.begin(), more.end());
   return RunReplay(arguments);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "gtest/gtest.h"
+#include "tests/support/use_of.h"
 #include "tests/tools/scheduler_testing.h"
 #include "tools/terrace/engine/scheduler.h"
 #include "tools/terrace/engine/scheduler_stats.h"
@@ -39,7 +40,7 @@ TEST(SchedulerShortageTest, PlansInFlightAreRetiredAsLateAsAllowed) {
   Scheduler scheduler(ledger.get(), requests, &recorder, options);
   int32_t most_draining = 0;
   scheduler.OnStep([&](const SchedulerStats&) {
-    most_draining = std::max(most_draining, ledger->Use(0).draining);
+    most_draining = std::max(most_draining, UseOf(*ledger, 0).draining);
   });
   ASSERT_TRUE(scheduler.Run().ok());
   EXPECT_GT(most_draining, 0);

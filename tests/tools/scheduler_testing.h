@@ -18,6 +18,7 @@
 #include "terrace/pool_kinds.h"
 #include "terrace/prefix.h"
 #include "terrace/units.h"
+#include "tests/support/use_of.h"
 #include "tools/terrace/engine/scheduler.h"
 #include "tools/terrace/engine/step_runner.h"
 #include "tools/terrace/trace/trace.h"
@@ -86,7 +87,7 @@ inline void ExpectAllFree(Ledger& ledger) {
   EXPECT_EQ(ledger.num_sequences(), 0);
   ledger.ClearPrefixes();
   for (int p = 0; p < ledger.geometry().num_pools; ++p) {
-    EXPECT_EQ(ledger.Use(p).free, ledger.Use(p).capacity) << p;
+    EXPECT_EQ(UseOf(ledger, p).free, UseOf(ledger, p).capacity) << p;
   }
 }
 

@@ -43,6 +43,8 @@ TEST(TraceErrorsTest, EveryWrongFieldIsNamed) {
   EXPECT_THAT(MessageOf("{\"input_length\": 1, \"output_length\": 1}"), HasSubstr("timestamp"));
   EXPECT_THAT(MessageOf("{\"timestamp\": -1, \"input_length\": 1, \"output_length\": 1}"),
               HasSubstr("timestamp"));
+  EXPECT_THAT(MessageOf("{\"timestamp\": 1e300, \"input_length\": 1, \"output_length\": 1}"),
+              HasSubstr("not milliseconds from 0 to 1e+15"));
   EXPECT_THAT(MessageOf("{\"timestamp\": 1, \"input_length\": 0, \"output_length\": 1}"),
               HasSubstr("input_length"));
   EXPECT_THAT(MessageOf("{\"timestamp\": 1, \"input_length\": 1, \"output_length\": 1.5}"),

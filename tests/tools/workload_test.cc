@@ -77,6 +77,7 @@ TEST(WorkloadTest, ConversationsComeBackWithWhatWasSaid) {
 TEST(WorkloadTest, NumbersThatAreNotPositiveAreErrors) {
   EXPECT_TRUE(absl::IsInvalidArgument(MakeWorkload({.requests = 0}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(MakeWorkload({.requests_per_second = -1}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(MakeWorkload({.requests_per_second = 1e-300}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(MakeWorkload({.longest_prompt = 0}).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(
       MakeWorkload({.prompt_median = std::numeric_limits<double>::quiet_NaN()}).status()));

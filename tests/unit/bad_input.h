@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "terrace/cache.h"
 #include "terrace/units.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 
@@ -87,7 +88,7 @@ class BadInputTest : public ::testing::Test {
     const Geometry& geometry = ledger.geometry();
     const StepView& view = cache_->store().step_view();
     for (int p = 0; p < geometry.num_pools; ++p) {
-      state.pools.push_back(ledger.Use(p));
+      state.pools.push_back(UseOf(ledger, p));
       state.tables.insert(
           state.tables.end(), view.block_table[p],
           view.block_table[p] + geometry.max_sequences * geometry.pools[p].blocks_per_sequence);

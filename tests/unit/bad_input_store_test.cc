@@ -10,7 +10,7 @@ namespace {
 TEST_F(BadInputTest, OfALayerOrItsRowsChangesNothing) {
   const RowsIn good = {.data = memory_.data()};
   const auto write = [&](int layer, const LayerRows& rows) {
-    return cache_->Write(layer, rows, {});
+    return cache_->store().Write(layer, rows, {});
   };
   ExpectErrors({
       {"a negative layer", kInvalidArgument, "layer -1", [&] { return write(-1, {.swa = good}); }},
@@ -48,48 +48,59 @@ TEST_F(BadInputTest, OfAReadChangesNothing) {
   Store& store = cache_->store();
   ExpectErrors({
       {"no full pool", kInvalidArgument, "layer 0",
-       [&] { return cache_->GatherTopK(0, one, top_k, out, {}); }},
+       [&] { return cache_->store().GatherTopK(0, one, top_k, out, {}); }},
       {"a layer past the last", kInvalidArgument, "layer 9",
-       [&] { return cache_->GatherWindow(9, one, out, {}); }},
+       [&] { return cache_->store().GatherWindow(9, one, out, {}); }},
       {"k of 0", kInvalidArgument, "k is 0",
-       [&] { return cache_->GatherTopK(1, one, {.entries = ints_.data(), .k = 0}, out, {}); }},
+       [&] {
+         return cache_->store().GatherTopK(1, one, {.entries = ints_.data(), .k = 0}, out, {});
+       }},
       {"a negative k", kInvalidArgument, "k is -4",
        [&] {
-         return cache_->TranslateTopK(1, one, {.entries = ints_.data(), .k = -4}, slots, {});
+         return cache_->store().TranslateTopK(1, one, {.entries = ints_.data(), .k = -4}, slots,
+                                              {});
        }},
       {"no entries", kInvalidArgument, "entries",
-       [&] { return cache_->TranslateTopK(1, one, {.k = 4}, slots, {}); }},
+       [&] { return cache_->store().TranslateTopK(1, one, {.k = 4}, slots, {}); }},
       {"a pitch below k", kInvalidArgument, "pitch",
        [&] {
-         return cache_->TranslateTopK(1, one, {.entries = ints_.data(), .pitch = 3, .k = 4}, slots,
-                                      {});
+         return cache_->store().TranslateTopK(1, one, {.entries = ints_.data(), .pitch = 3, .k = 4},
+                                              slots, {});
        }},
       {"no most entries", kInvalidArgument, "max_entries is 0",
-       [&] { return cache_->GatherVisible(1, one, 0, out, {}); }},
+       [&] { return cache_->store().GatherVisible(1, one, 0, out, {}); }},
       {"negative most entries", kInvalidArgument, "max_entries is -2147483648",
-       [&] { return cache_->TranslateVisible(1, one, kLeast, slots, {}); }},
+       [&] { return cache_->store().TranslateVisible(1, one, kLeast, slots, {}); }},
       {"entries beyond any memory", kInvalidArgument, "max_entries",
-       [&] { return cache_->TranslateVisible(1, one, kMost, slots, {}); }},
+       [&] { return cache_->store().TranslateVisible(1, one, kMost, slots, {}); }},
       {"a negative number of queries", kInvalidArgument, "queries",
-       [&] { return cache_->GatherWindow(1, {.token_rows = ints_.data(), .count = -1}, out, {}); }},
+       [&] {
+         return cache_->store().GatherWindow(1, {.token_rows = ints_.data(), .count = -1}, out, {});
+       }},
       {"no slots", kInvalidArgument, "slots",
-       [&] { return cache_->TranslateWindow(1, one, {}, {}); }},
+       [&] { return cache_->store().TranslateWindow(1, one, {}, {}); }},
       {"a slot pitch below the window", kInvalidArgument, "127",
-       [&] { return cache_->TranslateWindow(1, one, {.slots = ints_.data(), .pitch = 127}, {}); }},
+       [&] {
+         return cache_->store().TranslateWindow(1, one, {.slots = ints_.data(), .pitch = 127}, {});
+       }},
       {"no rows out", kInvalidArgument, "rows",
-       [&] { return cache_->GatherWindow(1, one, {}, {}); }},
+       [&] { return cache_->store().GatherWindow(1, one, {}, {}); }},
       {"unaligned rows out", kInvalidArgument, "16-byte",
-       [&] { return cache_->GatherWindow(1, one, {.data = memory_.data() + 4}, {}); }},
+       [&] { return cache_->store().GatherWindow(1, one, {.data = memory_.data() + 4}, {}); }},
       {"a row pitch below the channels", kInvalidArgument, "row_pitch",
        [&] {
-         return cache_->GatherWindow(1, one, {.data = memory_.data(), .row_pitch = 256}, {});
+         return cache_->store().GatherWindow(1, one, {.data = memory_.data(), .row_pitch = 256},
+                                             {});
        }},
       {"a query pitch below the rows", kInvalidArgument, "query_pitch",
        [&] {
-         return cache_->GatherWindow(1, one, {.data = memory_.data(), .query_pitch = 512}, {});
+         return cache_->store().GatherWindow(1, one, {.data = memory_.data(), .query_pitch = 512},
+                                             {});
        }},
       {"rows that are rotated already", kInvalidArgument, "rotated",
-       [&] { return cache_->GatherWindow(1, one, {.data = memory_.data(), .rotate = true}, {}); }},
+       [&] {
+         return cache_->store().GatherWindow(1, one, {.data = memory_.data(), .rotate = true}, {});
+       }},
       {"an indexer that is not there", kInvalidArgument, "hca",
        [&] { return store.GatherVisible(2, one, 4, out, {}, PlaneKind::kIndexer); }},
       {"an unknown plane", kInvalidArgument, "plane",

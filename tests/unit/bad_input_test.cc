@@ -18,11 +18,10 @@ using internal::PlanBuilder;
 
 TEST_F(BadInputTest, OfTheSchedulerChangesNothing) {
   const std::vector<int32_t> long_prompt(2049, 1);
-  const std::vector<int32_t> many(1749, 1);
+  const std::vector<int32_t> many(1750, 1);
   ExpectErrors({
-      {"a prompt beyond the context", kInvalidArgument, "2049",
+      {"a prompt beyond the context", kInvalidArgument, "2048",
        [&] { return cache_->AllocateSequence({.tokens = long_prompt}).status(); }},
-      {"an empty batch", kInvalidArgument, "at least one", [&] { return Append({}); }},
       {"a stale handle", kNotFound, "generation 1",
        [&] {
          return Append({{stale_, 1}});

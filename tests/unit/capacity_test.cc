@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "terrace/units.h"
+#include "tests/support/row_formats.h"
 
 namespace terrace::testing {
 namespace {
@@ -137,7 +138,8 @@ TEST(CapacityTest, TheCompressorsStateOfFlashIsChargedToEverySequence) {
     EXPECT_EQ(plan.state_bytes_per_sequence, plan.useful_state_bytes_per_sequence);
     EXPECT_EQ(SumOfParts(plan), 40 * kGiB);
     for (const int32_t ratio : {4, 128}) {
-      EXPECT_EQ(plan.pools[StatePool(request.model, ratio)].blocks, request.limits.max_sequences);
+      EXPECT_EQ(plan.pools[StatePool(request.model, ratio).value()].blocks,
+                request.limits.max_sequences);
     }
     EXPECT_THAT(ToTable(plan), HasSubstr(drafts == 0 ? "one more sequence (state)     1.47 MiB"
                                                      : "one more sequence (state)     2.60 MiB"));
@@ -189,8 +191,8 @@ TEST(CapacityTest, ThePlanIsExactForAnyModelLimitsAndBudget) {
     for (int l = 0; l < layers; ++l) {
       options.ratios.push_back(static_cast<int32_t>(pick(0, 1, 2, 4, 128)));
     }
-    options.latent_format = static_cast<RowFormat>(random() % 5);
-    options.indexer_format = static_cast<RowFormat>(5 + random() % 2);
+    options.latent_format = LatentFormats()[random() % LatentFormats().size()];
+    options.indexer_format = IndexerFormats()[random() % IndexerFormats().size()];
     options.indexer_ratio = static_cast<int32_t>(pick(0, 4, 128));
     options.swa_block_tokens = static_cast<int32_t>(pick(1, 16, 64, 256));
     options.chunk_tokens = static_cast<int32_t>(pick(128, 256, 1024));

@@ -32,6 +32,18 @@ TEST(EvictionOrderTest, TheLowestPriorityGoesFirstAndThenTheOldest) {
   order.CheckInvariants();
 }
 
+TEST(EvictionOrderTest, TheDispensableOfAPriorityGoFirst) {
+  EvictionOrder order(4);
+  order.PushBack(0, Priority::kNormal, 0);
+  order.PushBack(1, Priority::kNormal, 0, /*dispensable=*/true);
+  order.PushBack(2, Priority::kLow, 0);
+  order.PushBack(3, Priority::kNormal, 0, /*dispensable=*/true);
+  EXPECT_THAT(order.Ids(), ::testing::ElementsAre(2, 1, 3, 0));
+  EXPECT_EQ(order.Next(3), 0);
+  EXPECT_EQ(order.priority(1), Priority::kNormal);
+  order.CheckInvariants();
+}
+
 TEST(EvictionOrderTest, AnIdLeavesFromAnywhereAndComesBackLast) {
   for (const std::vector<int32_t>& erased :
        std::vector<std::vector<int32_t>>{{0}, {1}, {2}, {0, 1}, {2, 1}, {0, 2}, {1, 0, 2}}) {

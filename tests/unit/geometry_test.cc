@@ -264,7 +264,7 @@ TEST(GeometryTest, MaxEntryRowsIsTheMostThatAStepCanClose) {
             MakeGeometry(model, {.max_sequences = sequences, .max_step_tokens = tokens},
                          std::vector<int32_t>(model.pools.size(), 1))
                 .value();
-        EXPECT_EQ(MaxEntryRows(geometry, 0), tokens);
+        EXPECT_EQ(MaxEntryRows(geometry, PoolIndex(0)), tokens);
         for (int p = 1; p <= 4; ++p) {
           const int r = geometry.pools[p].ratio;
           std::vector<int64_t> most(tokens + 1, 0);
@@ -277,11 +277,23 @@ TEST(GeometryTest, MaxEntryRowsIsTheMostThatAStepCanClose) {
               most[n] = std::max(most[n], closed);
             }
           }
-          EXPECT_EQ(MaxEntryRows(geometry, p), BestSplit(most, sequences, tokens))
+          EXPECT_EQ(MaxEntryRows(geometry, PoolIndex(p)), BestSplit(most, sequences, tokens))
               << "ratio " << r << " sequences " << sequences << " tokens " << tokens;
         }
       }
     }
+  }
+}
+
+TEST(GeometryTest, APoolWithoutRowsOrOutsideTheGeometryClosesNoEntries) {
+  const ModelSpec model = DeepSeekV4Flash();
+  const Geometry geometry =
+      MakeGeometry(model, {}, std::vector<int32_t>(model.pools.size(), 1)).value();
+  EXPECT_GT(MaxEntryRows(geometry, FullPool(model, 2)), 0);
+  EXPECT_EQ(MaxEntryRows(geometry, OverlapPool(model)), 0);
+  EXPECT_EQ(MaxEntryRows(geometry, CsaStatePool(geometry)), 0);
+  for (const int pool : {-1, geometry.num_pools, kMaxPools, 99}) {
+    EXPECT_EQ(MaxEntryRows(geometry, PoolIndex(pool)), 0) << pool;
   }
 }
 

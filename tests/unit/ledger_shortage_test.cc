@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/support/ledger_testing.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -28,7 +29,7 @@ TEST(LedgerShortageTest, AShortageNamesThePoolAndChangesNothing) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("retry"));
   const std::optional<Shortage> shortage = ShortageOf(status);
   ASSERT_TRUE(shortage.has_value());
-  EXPECT_EQ(shortage->pool, 1);
+  EXPECT_EQ(shortage->pool, PoolIndex(1));
   EXPECT_EQ(shortage->missing_blocks, 2);
   EXPECT_TRUE(shortage->retry_later);
   EXPECT_EQ(f.Dump(), before);
@@ -57,7 +58,7 @@ TEST(LedgerShortageTest, AStepThatNeverFitsSaysSoWhicheverPoolIsShortFirst) {
   f.Append({{a, 128}});
   const std::optional<Shortage> shortage = ShortageOf(f.ledger->Append({{b, 11 * 256}}).status());
   ASSERT_TRUE(shortage.has_value());
-  EXPECT_EQ(shortage->pool, 1);
+  EXPECT_EQ(shortage->pool, PoolIndex(1));
   EXPECT_FALSE(shortage->retry_later);
 }
 
@@ -71,7 +72,7 @@ TEST(LedgerShortageTest, WithoutPlansInFlightABlockIsFreeAsSoonAsNobodyOwnsIt) {
   const SequenceId a = f.Allocate(0);
   f.Append({{a, 300}});
   f.Free(a);
-  EXPECT_EQ(f.ledger->Use(1).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 0);
   EXPECT_EQ(f.ledger->Retire(PlanNumber(1)).code(), StatusCode::kFailedPrecondition);
 }
 
@@ -81,13 +82,13 @@ TEST(LedgerShortageTest, AFreedSequencesBlocksDrainUntilTheLastPlanIsRetired) {
   f.Append({{a, 300}});
   f.Append({{a, 1}});
   f.Free(a);
-  EXPECT_EQ(f.ledger->Use(1).draining, 2);
-  EXPECT_EQ(f.ledger->Use(1).live, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 2);
+  EXPECT_EQ(UseOf(*f.ledger, 1).live, 0);
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
-  EXPECT_EQ(f.ledger->Use(1).draining, 2);  // plan 2 may still read them
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 2);  // plan 2 may still read them
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
-  EXPECT_EQ(f.ledger->Use(1).draining, 0);
-  EXPECT_EQ(f.ledger->Use(1).free, 100);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 1).free, 100);
 }
 
 TEST(LedgerShortageTest, ABlockFreedWhenEveryPlanIsRetiredIsFreeAtOnce) {
@@ -96,7 +97,7 @@ TEST(LedgerShortageTest, ABlockFreedWhenEveryPlanIsRetiredIsFreeAtOnce) {
   f.Append({{a, 300}});
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
   f.Free(a);
-  EXPECT_EQ(f.ledger->Use(1).free, 100);
+  EXPECT_EQ(UseOf(*f.ledger, 1).free, 100);
 }
 
 TEST(LedgerShortageTest, TakenBackBlocksDrainToo) {
@@ -105,10 +106,10 @@ TEST(LedgerShortageTest, TakenBackBlocksDrainToo) {
   f.Append({{a, 254}});
   f.Append({{a, 3, 1}});
   f.Truncate(a, 256);
-  EXPECT_EQ(f.ledger->Use(1).draining, 1);
-  EXPECT_EQ(f.ledger->Use(0).draining, 1);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 1);
+  EXPECT_EQ(UseOf(*f.ledger, 0).draining, 1);
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
-  EXPECT_EQ(f.ledger->Use(1).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 1).draining, 0);
 }
 
 TEST(LedgerShortageTest, DrainingBlocksAreShortOnlyUntilTheyAreRetired) {

@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "terrace/ledger.h"
 #include "tests/support/test_geometry.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -70,20 +71,20 @@ class LedgerStateTest : public ::testing::Test {
 TEST_F(LedgerStateTest, TheFirstStepTakesABlockOfEveryStatePoolAndTheOthersNone) {
   Make(8);
   const SequenceId id = Allocate(100);
-  EXPECT_EQ(ledger_->Use(kCsaState).live, 0);
+  EXPECT_EQ(UseOf(*ledger_, kCsaState).live, 0);
   const Plan first = Append({{.id = id, .tokens = 60}});
   for (const int pool : {kCsaState, kHcaState}) {
     EXPECT_GE(Patched(first, pool)[id.index], 0);
-    EXPECT_EQ(ledger_->Use(pool).live, 1);
+    EXPECT_EQ(UseOf(*ledger_, pool).live, 1);
   }
   const Plan second = Append({{.id = id, .tokens = 40}});
   for (const int pool : {kCsaState, kHcaState}) {
     EXPECT_EQ(Patched(second, pool)[id.index], -1);
-    EXPECT_EQ(ledger_->Use(pool).live, 1);
+    EXPECT_EQ(UseOf(*ledger_, pool).live, 1);
   }
   ASSERT_TRUE(ledger_->FreeSequence(id).ok());
-  EXPECT_EQ(ledger_->Use(kCsaState).free, 8);
-  EXPECT_EQ(ledger_->Use(kHcaState).free, 8);
+  EXPECT_EQ(UseOf(*ledger_, kCsaState).free, 8);
+  EXPECT_EQ(UseOf(*ledger_, kHcaState).free, 8);
 }
 
 TEST_F(LedgerStateTest, OfTwoForkedSequencesTheFirstToStepCopiesTheState) {
@@ -93,12 +94,12 @@ TEST_F(LedgerStateTest, OfTwoForkedSequencesTheFirstToStepCopiesTheState) {
   const auto child = ledger_->Fork(parent);
   ASSERT_TRUE(child.ok());
   ledger_->CheckInvariants();
-  EXPECT_EQ(ledger_->Use(kCsaState).live, 1);
+  EXPECT_EQ(UseOf(*ledger_, kCsaState).live, 1);
 
   const Plan by_parent = Append({{.id = parent, .tokens = 1}});
   for (const int pool : {kCsaState, kHcaState}) {
     EXPECT_EQ(Copies(by_parent, pool), 1);
-    EXPECT_EQ(ledger_->Use(pool).live, 2);
+    EXPECT_EQ(UseOf(*ledger_, pool).live, 2);
     EXPECT_NE(Patched(by_parent, pool)[parent.index], Patched(plan, pool)[parent.index]);
   }
   // The child has the parent's old block to itself now, and says where it is.
@@ -118,7 +119,7 @@ TEST_F(LedgerStateTest, OfThreeInOneStepTheLastOneKeepsTheSharedState) {
   const Plan plan = Append({{.id = one}, {.id = parent}, {.id = two}});
   EXPECT_EQ(Copies(plan, kCsaState), 2);
   EXPECT_EQ(Copies(plan, kHcaState), 2);
-  EXPECT_EQ(ledger_->Use(kCsaState).live, 3);
+  EXPECT_EQ(UseOf(*ledger_, kCsaState).live, 3);
 }
 
 TEST_F(LedgerStateTest, ASequenceForkedBeforeItsFirstStepHasAStateOfItsOwn) {
@@ -127,7 +128,7 @@ TEST_F(LedgerStateTest, ASequenceForkedBeforeItsFirstStepHasAStateOfItsOwn) {
   const SequenceId child = *ledger_->Fork(parent);
   const Plan plan = Append({{.id = parent, .tokens = 9}, {.id = child, .tokens = 5}});
   EXPECT_EQ(Copies(plan, kCsaState), 0);
-  EXPECT_EQ(ledger_->Use(kCsaState).live, 2);
+  EXPECT_EQ(UseOf(*ledger_, kCsaState).live, 2);
 }
 
 TEST_F(LedgerStateTest, TheStateOfAFreedSequenceDrainsUntilItsPlansHaveRun) {
@@ -135,7 +136,7 @@ TEST_F(LedgerStateTest, TheStateOfAFreedSequenceDrainsUntilItsPlansHaveRun) {
   const SequenceId first = Allocate(50);
   const Plan plan = Append({{.id = first, .tokens = 50}});
   ASSERT_TRUE(ledger_->FreeSequence(first).ok());
-  EXPECT_EQ(ledger_->Use(kCsaState).draining, 1);
+  EXPECT_EQ(UseOf(*ledger_, kCsaState).draining, 1);
 
   const SequenceId second = Allocate(50, 8);
   const std::vector<StepRequest> step = {{.id = second, .tokens = 50}};
@@ -145,7 +146,7 @@ TEST_F(LedgerStateTest, TheStateOfAFreedSequenceDrainsUntilItsPlansHaveRun) {
   ledger_->CheckInvariants();
 
   ASSERT_TRUE(ledger_->Retire(plan.number()).ok());
-  EXPECT_EQ(ledger_->Use(kCsaState).draining, 0);
+  EXPECT_EQ(UseOf(*ledger_, kCsaState).draining, 0);
   Append(step);
 }
 
@@ -172,7 +173,7 @@ TEST_F(LedgerStateTest, AChunkOf32KTokensAllocatesExactlyItsPages) {
            /*in_flight_plans=*/1, prefix_reuse);
       const auto expect = [&](const std::vector<int>& live, const std::vector<int>& cached) {
         for (int pool = 0; pool < geometry_.num_pools; ++pool) {
-          const PoolUse use = ledger_->Use(pool);
+          const PoolUse use = UseOf(*ledger_, pool);
           EXPECT_EQ(use.live, live[pool]) << "pool " << pool;
           EXPECT_EQ(use.cached, cached[pool]) << "pool " << pool;
           EXPECT_EQ(use.free, use.capacity - use.live - use.cached) << "pool " << pool;
@@ -226,7 +227,7 @@ TEST_F(LedgerStateTest, ACheckpointOfSettledTokensNamesTheStateBlockWhileItReach
     EXPECT_EQ(plan.sequences()[0].checkpoint_begin, 1);
     EXPECT_EQ(plan.checkpoints()[0].position, 256);
     EXPECT_EQ(plan.checkpoints()[0].state_block, Patched(first, kCsaState)[id.index]);
-    EXPECT_EQ(ledger_->Use(kOverlapPool).cached, 1);
+    EXPECT_EQ(UseOf(*ledger_, kOverlapPool).cached, 1);
   }
 }
 

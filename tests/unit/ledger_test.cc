@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/support/ledger_testing.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -138,13 +139,25 @@ TEST(LedgerTest, AHandleThatWasNeverGivenIsNotFound) {
   }
 }
 
+TEST(LedgerTest, TheUseOfAPoolThatIsNotThereIsRefused) {
+  const LedgerFixture f({});
+  ASSERT_EQ(f.geometry.num_pools, 3);
+  EXPECT_EQ(f.ledger->Use(PoolIndex(2))->capacity, 100);
+  for (const int pool : {-1, 3, 99, INT32_MIN, INT32_MAX}) {
+    const absl::Status status = f.ledger->Use(PoolIndex(pool)).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(status.message(), HasSubstr(absl::StrCat("pool ", pool, " is not")));
+    EXPECT_THAT(status.message(), HasSubstr("3 pools"));
+  }
+}
+
 TEST(LedgerTest, FreeingASequenceFreesAllItsBlocksAtOnce) {
   LedgerFixture f({});
   const SequenceId a = f.Allocate(0);
   f.Append({{a, 1000}});
   f.Append({{a, 500}});
   f.Free(a);
-  for (int p = 0; p < 3; ++p) EXPECT_EQ(f.ledger->Use(p).free, 100);
+  for (int p = 0; p < 3; ++p) EXPECT_EQ(UseOf(*f.ledger, p).free, 100);
   EXPECT_EQ(f.ledger->num_sequences(), 0);
   EXPECT_EQ(f.ledger->FreeSequence(a).code(), StatusCode::kNotFound);
 }
@@ -163,7 +176,6 @@ TEST(LedgerTest, ABadBatchIsRefusedAndChangesNothing) {
   f.Append({{a, 10}, {b, 10}, {drafting, 12, 2}});
   const StepRequest good{b, 700};
   const std::vector<BadStep> steps = {
-      {"at least one sequence", StatusCode::kInvalidArgument, {}},
       {"is in the batch twice", StatusCode::kInvalidArgument, {good, {a, 1}, {a, 1}}},
       {"no sequence has the handle", StatusCode::kNotFound, {good, {SequenceId{0, 99}, 1}}},
       {"tokens is 0, not in 1..8182", StatusCode::kInvalidArgument, {good, {a, 0}}},
@@ -189,12 +201,12 @@ TEST(LedgerTest, ABadBatchIsRefusedAndChangesNothing) {
 
 TEST(LedgerTest, TokensBeyondTheContextAreRefused) {
   LedgerFixture f({});
-  const SequenceId a = f.Allocate(8190);
-  const std::vector<int32_t> tokens(3);
+  const std::vector<int32_t> tokens(4), prompt(8190);
+  const SequenceId a = f.ledger->AllocateSequence({.tokens = prompt, .ids_ahead = true})->id;
   EXPECT_EQ(f.ledger->Commit(a, tokens).code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(f.Info(a).known, 8190);
-  f.Commit(a, 2);
-  EXPECT_EQ(f.Info(a).known, 8192);
+  f.Commit(a, 3);
+  EXPECT_EQ(f.Info(a).known, 8193);
 }
 
 TEST(LedgerTest, DraftsAreDecidedBeforeTheNextStep) {

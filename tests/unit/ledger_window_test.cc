@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/support/ledger_testing.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -145,10 +146,10 @@ TEST(LedgerWindowTest, AReleasedBlockDrainsWhileThePlanBeforeRuns) {
   f.Append({{a, 128}});
   const absl::Status status = f.ledger->Append({{a, 1}}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);  // waiting helps
-  EXPECT_EQ(ShortageOf(status)->pool, 0);
+  EXPECT_EQ(ShortageOf(status)->pool, PoolIndex(0));
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
   f.Append({{a, 1}});
-  EXPECT_EQ(f.ledger->Use(0).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 0).draining, 0);
 }
 
 TEST(LedgerWindowTest, WhatAStepReleasesDrainsForThePlanBeforeIt) {
@@ -156,13 +157,13 @@ TEST(LedgerWindowTest, WhatAStepReleasesDrainsForThePlanBeforeIt) {
   const SequenceId a = f.Allocate(0);
   f.Append({{a, 1000}});
   f.Append({{a, 1000}});  // releases nothing: the window of query 1000 is all there is
-  EXPECT_EQ(f.ledger->Use(0).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 0).draining, 0);
   f.Append({{a, 1}});  // releases the old window, which plan 2 may still read
-  EXPECT_EQ(f.ledger->Use(0).draining, 9);
+  EXPECT_EQ(UseOf(*f.ledger, 0).draining, 9);
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(1)).ok());
-  EXPECT_EQ(f.ledger->Use(0).draining, 9);
+  EXPECT_EQ(UseOf(*f.ledger, 0).draining, 9);
   ASSERT_TRUE(f.ledger->Retire(PlanNumber(2)).ok());
-  EXPECT_EQ(f.ledger->Use(0).draining, 0);
+  EXPECT_EQ(UseOf(*f.ledger, 0).draining, 0);
 }
 
 TEST(LedgerWindowTest, AWholeChunkIsStoredAndItsSurplusReleasedAtTheNextStep) {
@@ -189,7 +190,7 @@ TEST(LedgerWindowTest, ASequenceFreedInsideItsGapFreesBothRuns) {
   EXPECT_EQ(f.Live(0), 9 + 8);
   f.Free(a);
   EXPECT_EQ(f.Live(0), 0);
-  EXPECT_EQ(f.ledger->Use(0).free, 100);
+  EXPECT_EQ(UseOf(*f.ledger, 0).free, 100);
 }
 
 }  // namespace

@@ -3,11 +3,13 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "src/model/page_layout.h"
 
 namespace terrace::testing {
 namespace {
@@ -44,10 +46,10 @@ TEST(ModelTest, FlashHasTwoWindowOnlyThenAlternatingLayersEndingOnCsa) {
   EXPECT_EQ(model.pools[2].name, "hca");
   EXPECT_EQ(model.pools[4].name, "csa_state");
   EXPECT_EQ(model.pools[5].name, "hca_state");
-  EXPECT_EQ(CountLayers(model, 0, all), 43);
-  EXPECT_EQ(CountLayers(model, 1, all), 21);
-  EXPECT_EQ(CountLayers(model, 2, all), 20);
-  EXPECT_EQ(WindowPool(model), 0);
+  EXPECT_EQ(CountLayers(model, PoolIndex(0), all), 43);
+  EXPECT_EQ(CountLayers(model, PoolIndex(1), all), 21);
+  EXPECT_EQ(CountLayers(model, PoolIndex(2), all), 20);
+  EXPECT_EQ(WindowPool(model), PoolIndex(0));
   EXPECT_EQ(model.top_k, 512);
   EXPECT_EQ(model.window_tokens, 128);
   EXPECT_EQ(model.max_context_tokens, 1048576);
@@ -57,20 +59,21 @@ TEST(ModelTest, FlashHasTwoWindowOnlyThenAlternatingLayersEndingOnCsa) {
 
 TEST(ModelTest, EveryCsaLayerHasARowOfOverlap) {
   for (const ModelSpec& model : {DeepSeekV4Flash(), DeepSeekV4Pro()}) {
-    ASSERT_EQ(OverlapPool(model), 3);
+    ASSERT_EQ(OverlapPool(model), PoolIndex(3));
     const PoolSpec& pool = model.pools[3];
     EXPECT_EQ(pool.name, "overlap");
     EXPECT_EQ(pool.kind, PoolKind::kOverlap);
     EXPECT_EQ(pool.opaque_bytes, 4 * 2 * (512 + 128) * 4);  // 4 tokens, kv and score, float32
     EXPECT_EQ(pool.entries_per_block, 1);
     EXPECT_TRUE(pool.planes.empty());
-    EXPECT_EQ(CountLayers(model, 3, {0, 100}), CountLayers(model, 1, {0, 100}));
-    EXPECT_EQ(CountLayers(model, 3, {2, 5}), CountLayers(model, 1, {2, 5}));
+    EXPECT_EQ(CountLayers(model, PoolIndex(3), {0, 100}),
+              CountLayers(model, PoolIndex(1), {0, 100}));
+    EXPECT_EQ(CountLayers(model, PoolIndex(3), {2, 5}), CountLayers(model, PoolIndex(1), {2, 5}));
   }
   EXPECT_EQ(MakeModel({.ratios = {4}, .indexer_ratio = 0})->pools[2].opaque_bytes, 4 * 2 * 512 * 4);
-  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {4}, .overlap = false}).value()), -1);
-  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {0, 2, 128}}).value()), -1);  // nothing overlaps
-  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {4}, .rule = EntryRule::kStrided}).value()), -1);
+  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {4}, .overlap = false}).value()), kNoPool);
+  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {0, 2, 128}}).value()), kNoPool);  // nothing overlaps
+  EXPECT_EQ(OverlapPool(MakeModel({.ratios = {4}, .rule = EntryRule::kStrided}).value()), kNoPool);
 }
 
 TEST(ModelTest, ProHasTwoHcaThenAlternatingLayersEndingOnCsa) {
@@ -81,8 +84,8 @@ TEST(ModelTest, ProHasTwoHcaThenAlternatingLayersEndingOnCsa) {
   EXPECT_EQ(ratios[0], 128);
   EXPECT_EQ(ratios[1], 128);
   for (size_t l = 2; l < ratios.size(); ++l) EXPECT_EQ(ratios[l], l % 2 == 0 ? 4 : 128) << l;
-  EXPECT_EQ(CountLayers(model, 1, {0, 61}), 30);
-  EXPECT_EQ(CountLayers(model, 2, {0, 61}), 31);
+  EXPECT_EQ(CountLayers(model, PoolIndex(1), {0, 61}), 30);
+  EXPECT_EQ(CountLayers(model, PoolIndex(2), {0, 61}), 31);
   EXPECT_EQ(model.top_k, 1024);
 }
 
@@ -98,11 +101,11 @@ TEST(ModelTest, LayersWithACompressedPoolRotateWithTheLongBase) {
 
 TEST(ModelTest, RowsOfARangeAreThoseItsLayersWrite) {
   const ModelSpec model = DeepSeekV4Flash();
-  EXPECT_EQ(CountLayers(model, 0, {2, 3}), 3);
-  EXPECT_EQ(CountLayers(model, 1, {2, 3}), 2);
-  EXPECT_EQ(CountLayers(model, 2, {2, 3}), 1);
-  EXPECT_EQ(CountLayers(model, 0, {40, 100}), 3);
-  EXPECT_EQ(CountLayers(model, 0, {7, 0}), 0);
+  EXPECT_EQ(CountLayers(model, PoolIndex(0), {2, 3}), 3);
+  EXPECT_EQ(CountLayers(model, PoolIndex(1), {2, 3}), 2);
+  EXPECT_EQ(CountLayers(model, PoolIndex(2), {2, 3}), 1);
+  EXPECT_EQ(CountLayers(model, PoolIndex(0), {40, 100}), 3);
+  EXPECT_EQ(CountLayers(model, PoolIndex(0), {7, 0}), 0);
 }
 
 TEST(ModelTest, ModelsAreFoundByNameAndAnUnknownNameListsThem) {
@@ -122,7 +125,18 @@ TEST(ModelTest, EachRatioHasItsPoolInAscendingOrder) {
   EXPECT_THAT(Ratios(model), ::testing::ElementsAre(128, 1, 0, 2, 4, 1));
   EXPECT_EQ(model.pools[1].entries_per_block, 256);
   EXPECT_EQ(model.pools[4].entries_per_block, 2);
-  EXPECT_EQ(CountLayers(model, 1, {0, 6}), 2);
+  EXPECT_EQ(CountLayers(model, PoolIndex(1), {0, 6}), 2);
+}
+
+TEST(ModelTest, ALayerOrAPoolThatTheModelHasNotIsNoPool) {
+  const ModelSpec model = DeepSeekV4Flash();
+  EXPECT_EQ(FullPool(model, 0), kNoPool);  // a window alone
+  EXPECT_EQ(FullPool(model, 2), PoolIndex(1));
+  EXPECT_EQ(FullPool(model, 3), PoolIndex(2));
+  for (const int layer : {-1, 43, 99}) EXPECT_EQ(FullPool(model, layer), kNoPool) << layer;
+  for (const int pool : {-1, 6, 99}) {
+    EXPECT_EQ(CountLayers(model, PoolIndex(pool), {0, 43}), 0) << pool;
+  }
 }
 
 TEST(ModelTest, KindsOfPoolsHaveNames) {
@@ -134,9 +148,36 @@ TEST(ModelTest, KindsOfPoolsHaveNames) {
 
 TEST(ModelTest, BlocksAreAlignedForTheReaderOfTheirFormat) {
   EXPECT_EQ(MakeModel({.ratios = {4}})->pools[0].block_align, 576);
-  const ModelSpec v41 = MakeModel({.ratios = {4}, .latent_format = RowFormat::kMxfp8V41}).value();
-  EXPECT_EQ(v41.pools[0].block_align, 512);
+  for (const auto& [format, align] :
+       {std::pair(RowFormat::kBf16, 576), std::pair(RowFormat::kFp8PerToken, 576),
+        std::pair(RowFormat::kNvfp4, 512), std::pair(RowFormat::kFlashMlaV4, 576),
+        std::pair(RowFormat::kMxfp8V41, 512), std::pair(RowFormat::kMxfp8V41Il, 528),
+        std::pair(RowFormat::kNvfp4V41Il, 288), std::pair(RowFormat::kFp8PerTensor, 512),
+        std::pair(RowFormat::kNvfp4Rope, 16)}) {
+    const ModelSpec model =
+        MakeModel({.ratios = {4}, .latent_format = format, .page_align = 16}).value();
+    EXPECT_EQ(model.pools[0].block_align, align) << RowFormatName(format);
+    EXPECT_EQ(model.pools[1].block_align, align) << RowFormatName(format);
+  }
   EXPECT_EQ(MakeModel({.ratios = {4}, .page_align = 128})->pools[0].block_align, 1152);
+}
+
+TEST(ModelTest, BlocksOfInterleavedRowsAreAWholeNumberOfRowsApart) {
+  LayeredModelOptions options = {.ratios = {4}, .latent_format = RowFormat::kMxfp8V41Il};
+  for (const PoolLayout layout : {PoolLayout::kBlockMajor, PoolLayout::kLayerMajor}) {
+    options.layout = layout;
+    const ModelSpec model = MakeModel(options).value();
+    for (const PoolSpec& pool : model.pools) {
+      if (!HoldsRows(pool.kind)) continue;
+      EXPECT_EQ(internal::PlacePages(pool, 3, 5).block_stride % 528, 0) << pool.name;
+    }
+  }
+  options.block_align = 576;
+  const absl::Status status = MakeModel(options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("pool swa: block_align 576 is not a multiple of 528, a row of "
+                        "mxfp8_v41_il"));
 }
 
 TEST(ModelTest, RowsThatAreRotatedAfterLoadAreStoredUnrotated) {
@@ -204,7 +245,7 @@ TEST(ModelTest, ABrokenSpecIsRefusedWithTheFieldAndItsValue) {
       {[](ModelSpec& m) { m.pools[1].ratio = -4; }, "pool csa: ratio is -4"},
       {[](ModelSpec& m) { m.pools[1].planes.clear(); }, "pool csa: 0 planes"},
       {[](ModelSpec& m) { m.pools[1].planes.resize(3); }, "pool csa: 3 planes"},
-      {[](ModelSpec& m) { m.pools[1].planes[0].format = static_cast<RowFormat>(9); }, "format 9"},
+      {[](ModelSpec& m) { m.pools[1].planes[0].format = static_cast<RowFormat>(99); }, "format 99"},
       {[](ModelSpec& m) { m.pools[1].kind = static_cast<PoolKind>(5); }, "unknown kind 5"},
       {[](ModelSpec& m) { m.pools[1].rule = static_cast<EntryRule>(5); }, "unknown rule 5"},
       {[](ModelSpec& m) { m.pools[1].layout = static_cast<PoolLayout>(5); }, "unknown layout 5"},
@@ -251,7 +292,7 @@ TEST(ModelTest, LayersMayShareARowThatAnEarlierLayerWrites) {
   ModelSpec model = MakeModel({.ratios = {4, 4, 128}}).value();
   model.layers[1].pools[1] = {1, 0, /*writes=*/false};
   EXPECT_TRUE(ValidateModel(model).ok()) << ValidateModel(model);
-  EXPECT_EQ(CountLayers(model, 1, {0, 3}), 1);
+  EXPECT_EQ(CountLayers(model, PoolIndex(1), {0, 3}), 1);
 }
 
 }  // namespace

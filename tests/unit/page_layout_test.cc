@@ -7,6 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "terrace/model.h"
+#include "tests/support/row_formats.h"
 
 namespace terrace::testing {
 namespace {
@@ -88,8 +89,10 @@ TEST(PageLayoutTest, PagesNeverOverlapAndEveryByteIsAccountedFor) {
   for (int round = 0; round < 500; ++round) {
     SCOPED_TRACE(::testing::Message() << "seed 7, round " << round);
     PoolSpec pool;
-    pool.planes = {{static_cast<RowFormat>(random() % 5), true}};
-    if (random() % 2 == 0) pool.planes.push_back({static_cast<RowFormat>(5 + random() % 2), true});
+    pool.planes = {{LatentFormats()[random() % LatentFormats().size()], true}};
+    if (random() % 2 == 0) {
+      pool.planes.push_back({IndexerFormats()[random() % IndexerFormats().size()], true});
+    }
     pool.entries_per_block = static_cast<int32_t>(pick(1, 2, 4, 16, 64, 256));
     pool.layout = static_cast<PoolLayout>(random() % 2);
     pool.page_align = pick(16, 32, 64);

@@ -157,7 +157,7 @@ void ExpectHarmless(const Plan& plan, const Geometry& geometry) {
   ASSERT_LE(rows, geometry.max_step_tokens);
   ASSERT_EQ(rows, plan.header().num_token_rows);
   for (int p = 0; p < geometry.num_pools; ++p) {
-    ASSERT_LE(plan.header().num_entry_rows[p], p == 0 ? 0 : MaxEntryRows(geometry, p));
+    ASSERT_LE(plan.header().num_entry_rows[p], p == 0 ? 0 : MaxEntryRows(geometry, PoolIndex(p)));
   }
   for (const BlockPatch& patch : plan.patches()) {
     ASSERT_TRUE(patch.pool >= 0 && patch.pool < geometry.num_pools);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -279,6 +280,96 @@ TEST(PrefixCheckpointTest, OfTwoForksThatPartBeforeABoundaryOneLeavesACheckpoint
   EXPECT_TRUE(f.HasCheckpoint(Text(1, 200) + Text(2, 56)));
   EXPECT_FALSE(f.HasCheckpoint(Text(1, 200) + Text(3, 56)));
   EXPECT_TRUE(f.IsCached(Text(1, 200) + Text(3, 56)));
+}
+
+// ---- Marks.
+
+// DeepSeek-V4-Flash has 43 layers: without a checkpoint an exact refeed of 4,096 tokens begins at 0.
+TEST(PrefixCheckpointTest, OneWhoMarksTheSystemPromptSavesItForTheSecondUser) {
+  const Tokens system = Text(1, 4096);
+  const std::vector<int32_t> boundary = {4096};
+  for (const bool marks : {false, true}) {
+    PrefixFixture f(
+        Deep(43,
+             {.limits = {.max_sequences = 8, .max_step_tokens = 8192, .max_context_tokens = 8192}}),
+        {});
+    std::vector<int32_t> saved;
+    for (int32_t user = 2; user <= 4; ++user) {
+      SequenceRequest request;
+      const Tokens prompt = system + Text(user, 1000);
+      request.tokens = prompt;
+      if (marks) request.marks = boundary;
+      saved.push_back(f.Run(request).saved());
+    }
+    EXPECT_EQ(saved,
+              marks ? (std::vector<int32_t>{0, 4096, 4096}) : (std::vector<int32_t>{0, 0, 4096}));
+  }
+}
+
+TEST(PrefixCheckpointTest, MarksCountRoundedDownToChunksInAnyOrderAndOnce) {
+  PrefixFixture f({});
+  const Tokens prompt = Text(1, 2000);
+  f.Run({.tokens = prompt, .marks = {1400, 255, 600, 1280, 0, 512}});
+  EXPECT_EQ(Checkpoints(f, prompt), (Boundaries{512, 1280, 1792}));
+}
+
+TEST(PrefixCheckpointTest, AMarkInTheOutputIsKeptByWhoeverSaysItAndItsForks) {
+  PrefixFixture f({});
+  const SequenceId a = f.Allocate({.tokens = Text(1, 300), .marks = {768}}).id;
+  f.Feed(a);
+  const SequenceId fork = f.Fork(a);
+  f.Decode(a, Text(2, 1000));
+  f.Decode(fork, Text(3, 1000));
+  f.Free(a);
+  f.Free(fork);
+  for (const int32_t said : {2, 3}) {
+    EXPECT_EQ(Checkpoints(f, Text(1, 300) + Text(said, 1000)), (Boundaries{256, 768, 1280}));
+  }
+}
+
+TEST(PrefixCheckpointTest, MarksAddToAPolicyOfEveryTokensAndNothingToNone) {
+  const Tokens prompt = Text(1, 2000);
+  for (const auto& [policy, expected] : std::vector<std::pair<CheckpointPolicy, Boundaries>>{
+           {CheckpointPolicy::EveryTokens(1024), {768, 1024, 1280}},
+           {CheckpointPolicy::None(), {}}}) {
+    PrefixFixture f(TestGeometryOptions{}, With(policy));
+    f.Run({.tokens = prompt, .marks = {1300, 800}});
+    EXPECT_EQ(Checkpoints(f, prompt), expected);
+  }
+}
+
+TEST(PrefixCheckpointTest, MarksSurviveADistrust) {
+  PrefixFixture f({});
+  const SequenceId a = f.Allocate({.tokens = Text(1, 1000), .marks = {512}}).id;
+  f.Feed(a);
+  f.Distrust({{a, 0}});
+  EXPECT_EQ(Checkpoints(f, Text(1, 1000)), Boundaries{});
+  f.Feed(a);
+  EXPECT_EQ(Checkpoints(f, Text(1, 1000)), (Boundaries{512, 768}));
+}
+
+TEST(PrefixCheckpointTest, AMarkOutsideOfTheContextIsRefused) {
+  PrefixFixture f({});
+  const Tokens prompt = Text(1, 300);
+  for (const int32_t mark : {-1, 8193}) {
+    const absl::Status status = f.ledger().Probe({.tokens = prompt, .marks = {mark}}).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status;
+  }
+}
+
+// ---- Which go first.
+
+TEST(PrefixCheckpointTest, ALongConversationGivesUpItsOwnBeforeTheOnlyOneOfAnother) {
+  const Limits limits{.max_sequences = 8, .max_step_tokens = 16384, .max_context_tokens = 16384};
+  PrefixFixture f(TestGeometryOptions{.full_blocks = 200, .overlap_blocks = 21, .limits = limits});
+  f.Run({.tokens = Text(1, 300)});
+  for (int32_t turn = 1; turn <= 45; ++turn) {
+    const Tokens prompt = Text(2, 250 * turn);
+    f.Run({.tokens = prompt});
+    ASSERT_TRUE(f.HasCheckpoint(Text(1, 256))) << turn;
+  }
+  EXPECT_EQ(f.Probe({.tokens = Text(2, 250 * 45)}).refed, 0);
+  EXPECT_GT(f.figures().evicted_checkpoints, 20);
 }
 
 }  // namespace

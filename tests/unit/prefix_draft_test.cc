@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "tests/support/prefix_fixture.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -138,15 +139,15 @@ TEST(PrefixDraftTest, NoPageIsLostOverTenThousandRejections) {
     ledger->CheckInvariants();
     const int32_t chunks = (length - 1) / 256 + 1;
     const int32_t window_begin = std::max(0, length - 1 - 127) / 8;
-    ASSERT_EQ(ledger->Use(1).live, chunks) << i;
-    ASSERT_EQ(ledger->Use(2).live, chunks) << i;
-    ASSERT_EQ(ledger->Use(0).live, (length - 1) / 8 - window_begin + 1) << i;
+    ASSERT_EQ(UseOf(*ledger, 1).live, chunks) << i;
+    ASSERT_EQ(UseOf(*ledger, 2).live, chunks) << i;
+    ASSERT_EQ(UseOf(*ledger, 0).live, (length - 1) / 8 - window_begin + 1) << i;
     if (length < 3000) continue;
     ASSERT_TRUE(ledger->FreeSequence(*a).ok());
     a.reset();
-    for (int p = 0; p < 4; ++p) ASSERT_EQ(ledger->Use(p).live, 0);
+    for (int p = 0; p < 4; ++p) ASSERT_EQ(UseOf(*ledger, p).live, 0);
     ledger->ClearPrefixes();
-    for (int p = 0; p < 4; ++p) ASSERT_EQ(ledger->Use(p).free, ledger->Use(p).capacity);
+    for (int p = 0; p < 4; ++p) ASSERT_EQ(UseOf(*ledger, p).free, UseOf(*ledger, p).capacity);
   }
 }
 

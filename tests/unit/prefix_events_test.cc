@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <random>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "terrace/ledger.h"
 #include "tests/model/prefix_mirror.h"
 #include "tests/support/test_geometry.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -74,7 +76,7 @@ class Work {
       } else if (roll < 30 && live_.size() < 8) {
         Fork();
       } else if (roll < 35) {
-        tally_.Add(*ledger_->ExtendMatch(Any()));
+        Extend();
       } else if (roll == 36) {
         EXPECT_TRUE(ledger_->SetTime(now_ms_ += Below(200)).ok());
       } else if (roll == 37 && Below(10) == 0) {
@@ -108,16 +110,28 @@ class Work {
                                     .priority = static_cast<Priority>(Below(3)),
                                     .time_to_live_ms = Below(3) == 0 ? 1 + Below(1000) : 0});
     live_.push_back(admission.id);
-    tally_.lookups += prompt.size() > 256;
-    tally_.hits += admission.match.matched > 0;
-    tally_.prompt_tokens += static_cast<int64_t>(prompt.size());
-    tally_.Add(admission.match);
+    Tally& tally = waiting_[admission.id.index];
+    tally = {};
+    tally.lookups += prompt.size() > 256;
+    tally.hits += admission.match.matched > 0;
+    tally.prompt_tokens += static_cast<int64_t>(prompt.size());
+    tally.Add(admission.match);
+  }
+
+  void Extend() {
+    const SequenceId id = Any();
+    const PrefixMatch match = *ledger_->ExtendMatch(id);
+    const auto waiting = waiting_.find(id.index);
+    if (waiting == waiting_.end()) return tally_.Add(match);
+    waiting->second.Add(match);
+    waiting->second.hits = waiting->second.matches.matched > 0;
   }
 
   void Fork() {
     const SequenceId id = Any();
     if (ledger_->Info(id)->length > ledger_->Info(id)->known) return;
     live_.push_back(*ledger_->Fork(id));
+    waiting_.erase(live_.back().index);  // it is no request
     ++tally_.forks;
   }
 
@@ -136,6 +150,12 @@ class Work {
       return;
     }
     for (const BlockCopy& copy : plan->copies()) ++tally_.copies[copy.pool];
+    const auto first = waiting_.extract(id.index);
+    if (first.empty()) return;
+    tally_.lookups += first.mapped().lookups;
+    tally_.hits += first.mapped().hits;
+    tally_.prompt_tokens += first.mapped().prompt_tokens;
+    tally_.Add(first.mapped().matches);
   }
 
   void Hear() {
@@ -154,6 +174,7 @@ class Work {
   std::unique_ptr<Ledger> ledger_;
   PrefixMirror mirror_;
   Tally tally_;
+  std::map<int32_t, Tally> waiting_;  // by sequence: of requests whose first step was not made yet
   std::vector<SequenceId> live_;
   int64_t now_ms_ = 0;
 };
@@ -209,7 +230,7 @@ TEST(PrefixEventsTest, AfterRandomWorkTheFiguresAddUp) {
                                       f.cleared_checkpoints);
   for (const int p : {0, 1, 2}) EXPECT_EQ(f.copied_blocks[p], t.copies[p]);
   EXPECT_EQ(f.copied_blocks[3], 0);
-  EXPECT_LE(work.ledger().Use(0).cached, f.peak_checkpoint_blocks);
+  EXPECT_LE(UseOf(work.ledger(), 0).cached, f.peak_checkpoint_blocks);
 
   // All of it happened.
   for (const auto& [name, count] :

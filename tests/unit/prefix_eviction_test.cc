@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/prefix_fixture.h"
 
 namespace terrace::testing {
@@ -129,7 +131,7 @@ TEST(PrefixEvictionTest, ARefusedStepEvictsNothing) {
   // it could give 2.
   const absl::Status status = f.TryAppend({{b, 1700}}).status();
   ASSERT_TRUE(ShortageOf(status).has_value()) << status;
-  EXPECT_EQ(ShortageOf(status)->pool, 0);
+  EXPECT_EQ(ShortageOf(status)->pool, PoolIndex(0));
   EXPECT_EQ(ShortageOf(status)->missing_blocks, 1);
   EXPECT_TRUE(ShortageOf(status)->retry_later);
   EXPECT_EQ(f.Dump(), before);
@@ -200,6 +202,38 @@ TEST(PrefixEvictionTest, WhatOutlivedItsTimeGoesUnlessSomebodyUsesIt) {
   EXPECT_TRUE(f.IsCached(Text(2, 512)));
   EXPECT_EQ(f.ledger().SetTime(1).code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(f.Use(1).free, 98);
+}
+
+// The clock never reaches what lies behind its last number.
+TEST(PrefixEvictionTest, ATimeToLiveBeyondTheClockNeverExpires) {
+  constexpr int64_t kLast = std::numeric_limits<int64_t>::max();
+  PrefixFixture f({});
+  f.SetTime(1000);
+  f.Run({.tokens = Text(1, 513), .time_to_live_ms = kLast});
+  f.Run({.tokens = Text(2, 513), .time_to_live_ms = kLast - 1000});
+  f.Run({.tokens = Text(3, 513), .time_to_live_ms = kLast - 1001});
+  f.SetTime(1001);
+  EXPECT_EQ(f.figures().expired_chunks, 0);
+  f.SetTime(kLast - 1);
+  EXPECT_EQ(f.figures().expired_chunks, 2);  // of text 3
+  f.SetTime(kLast);
+  f.Run({.tokens = Text(4, 513), .time_to_live_ms = 1});
+  f.SetTime(kLast);
+  for (const int32_t text : {1, 2, 4}) EXPECT_TRUE(f.IsCached(Text(text, 512))) << text;
+  EXPECT_FALSE(f.IsCached(Text(3, 256)));
+  EXPECT_EQ(f.figures().expired_chunks, 2);
+}
+
+TEST(PrefixEvictionTest, ANegativeTimeIsRefused) {
+  PrefixFixture f({});
+  for (const int64_t wrong : {int64_t{-1}, std::numeric_limits<int64_t>::min()}) {
+    EXPECT_EQ(f.ledger().SetTime(wrong).code(), StatusCode::kInvalidArgument);
+    const absl::Status status =
+        f.ledger().AllocateSequence({.tokens = Text(1, 513), .time_to_live_ms = wrong}).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_NE(status.message().find(absl::StrCat("time_to_live_ms is ", wrong)), std::string::npos)
+        << status;
+  }
 }
 
 TEST(PrefixEvictionTest, ClearPrefixesForgetsAllAndLiveSequencesPublishNothingMore) {

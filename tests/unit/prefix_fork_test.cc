@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/support/prefix_fixture.h"
+#include "tests/support/use_of.h"
 
 namespace terrace::testing {
 namespace {
@@ -203,10 +204,10 @@ TEST(PrefixForkTest, TenThousandSequencesForkedAndFreedInRandomOrderLeaveNothing
     if (i % 500 == 0) ledger->CheckInvariants();
   }
   ledger->CheckInvariants();
-  for (int p = 0; p < 3; ++p) EXPECT_EQ(ledger->Use(p).live, 0);
-  EXPECT_EQ(ledger->Use(1).cached, 1);  // the one chunk that all shared
+  for (int p = 0; p < 3; ++p) EXPECT_EQ(UseOf(*ledger, p).live, 0);
+  EXPECT_EQ(UseOf(*ledger, 1).cached, 1);  // the one chunk that all shared
   ledger->ClearPrefixes();
-  for (int p = 0; p < 3; ++p) EXPECT_EQ(ledger->Use(p).free, 30'000);
+  for (int p = 0; p < 3; ++p) EXPECT_EQ(UseOf(*ledger, p).free, 30'000);
 }
 
 // Their checkpoints would be in the same window blocks, so only the first is made; nothing is taken

@@ -115,6 +115,32 @@ TEST(PrefixIndexCheckpointTest, TheLowestPriorityAndThenTheOldestGoesFirst) {
   EXPECT_EQ(index.NextCheckpointVictim(), std::nullopt);
 }
 
+TEST(PrefixIndexCheckpointTest, ThoseWithALaterOneBelowAndNoBranchBetweenGoFirst) {
+  PrefixIndex index(TestIndexOptions());
+  const CheckpointId other = Add(index, UsePath(index, "b", {9}));
+  const ChunkId first = UsePath(index, "a", {1});
+  const CheckpointId early = Add(index, first);
+  const ChunkId tip = UsePath(index, "a", {1, 2, 3});
+  const CheckpointId late = Add(index, tip);
+  for (const CheckpointId checkpoint : {other, late, early}) UnpinKept(index, checkpoint);
+  EXPECT_EQ(index.NextCheckpointVictim(), early);
+  EXPECT_EQ(index.NextCheckpointVictim(early), other);
+  index.CheckInvariants();
+  // A branch between them makes the early one worth keeping; it is the newest then.
+  const ChunkId branch = UsePath(index, "a", {1, 7});
+  EXPECT_EQ(index.NextCheckpointVictim(), other);
+  EXPECT_EQ(index.NextCheckpointVictim(late), early);
+  index.CheckInvariants();
+  index.Release(branch, 1);
+  index.Remove(branch);
+  EXPECT_EQ(index.NextCheckpointVictim(), early);
+  index.CheckInvariants();
+  index.RemoveCheckpoint(late);
+  EXPECT_EQ(index.NextCheckpointVictim(), other);
+  EXPECT_EQ(index.NextCheckpointVictim(other), early);
+  index.CheckInvariants();
+}
+
 TEST(PrefixIndexCheckpointTest, AsManyAsItWasMadeForAndUsedAgain) {
   PrefixIndex index(TestIndexOptions());
   for (int round = 0; round < 3; ++round) {

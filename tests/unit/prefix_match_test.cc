@@ -1,11 +1,13 @@
 // What a prompt finds, and what it never may.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/prefix_fixture.h"
 
 namespace terrace::testing {
@@ -145,6 +147,81 @@ TEST(PrefixMatchTest, DigestsOfTheCallerFindTheSameAndWrongOnesNothing) {
        {f.ledger().Probe({.tokens = prompt, .digests = one}).status(),
         f.ledger().AllocateSequence({.tokens = prompt, .digests = one}).status()}) {
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  }
+}
+
+constexpr int32_t kPlaceholder = 7;
+
+TEST(PrefixMatchTest, EqualPlaceholdersMatchUpToAnotherPicture) {
+  PrefixFixture f({});
+  const Tokens prompt(1000, kPlaceholder);
+  const std::vector<KeyRange> cat = {{300, 400, "cat"}}, dog = {{300, 400, "dog"}};
+  f.Run({.tokens = prompt, .key_ranges = cat});
+  EXPECT_EQ(f.Probe({.tokens = prompt, .key_ranges = cat}).matched, 768);
+  EXPECT_EQ(f.Probe({.tokens = prompt, .key_ranges = dog}).matched, 256);
+  EXPECT_EQ(f.Probe({.tokens = prompt}).matched, 256);
+  f.Run({.tokens = prompt, .key_ranges = dog});
+  f.Run({.tokens = prompt});
+  for (const std::vector<KeyRange>& ranges : {cat, dog, {}}) {
+    EXPECT_EQ(f.Probe({.tokens = prompt, .key_ranges = ranges}).matched, 768);
+  }
+}
+
+TEST(PrefixMatchTest, WhereARangeBeginsAndEndsIsPartOfWhatItSays) {
+  PrefixFixture f({});
+  const Tokens prompt(1000, kPlaceholder);
+  f.Run({.tokens = prompt, .key_ranges = {{300, 600, "cat"}}});
+  EXPECT_EQ(f.Probe({.tokens = prompt, .key_ranges = {{301, 600, "cat"}}}).matched, 256);
+  EXPECT_EQ(f.Probe({.tokens = prompt, .key_ranges = {{300, 601, "cat"}}}).matched, 256);
+  EXPECT_EQ(f.Probe({.tokens = prompt, .key_ranges = {{300, 600, "cats"}}}).matched, 256);
+  EXPECT_EQ(f.Probe({.tokens = prompt, .key_ranges = {{300, 600, "cat"}, {700, 701, "x"}}}).matched,
+            512);
+}
+
+TEST(PrefixMatchTest, AnAdapterFromAPositionOnCoversWhatIsSaidLater) {
+  PrefixFixture f({});
+  const KeyRange adapter{256, KeyRange::kNoEnd, "adapter"};
+  const Admission a = f.Allocate({.tokens = Text(1, 257), .key_ranges = {adapter}});
+  f.Feed(a.id);
+  const SequenceId fork = f.Fork(a.id);
+  const Tokens said = Text(2, 300);
+  f.Decode(fork, said);
+  const Tokens all = Text(1, 257) + said;
+  EXPECT_EQ(f.Probe({.tokens = all, .key_ranges = {adapter}}).matched, 512);
+  EXPECT_EQ(f.Probe({.tokens = all}).matched, 256);
+  // It says so again when it starts over.
+  f.Distrust({{fork, 300}});
+  EXPECT_EQ(f.Info(fork).published, 256);
+  f.Feed(fork);
+  EXPECT_EQ(f.Probe({.tokens = all, .key_ranges = {adapter}}).matched, 512);
+  EXPECT_EQ(f.Probe({.tokens = all}).matched, 256);
+}
+
+// With a hash that always collides only the keys themselves tell the chunks apart.
+TEST(PrefixMatchTest, KeysAreComparedAndNotOnlyHashed) {
+  const ChunkHash collide = [](const ChunkDigest&, absl::Span<const int32_t>) {
+    return ChunkDigest{1, 2};
+  };
+  const auto ledger =
+      *Ledger::Create({.geometry = MakeTestGeometry({}), .prefix = {.hash = collide}});
+  const Tokens prompt(600, kPlaceholder);
+  const SequenceId a =
+      ledger->AllocateSequence({.tokens = prompt, .key_ranges = {{0, 9, "cat"}}})->id;
+  ASSERT_TRUE(ledger->Append({{{a, 600}}}).ok());
+  EXPECT_EQ(ledger->Probe({.tokens = prompt, .key_ranges = {{0, 9, "cat"}}})->matched, 512);
+  EXPECT_EQ(ledger->Probe({.tokens = prompt, .key_ranges = {{0, 9, "dog"}}})->matched, 0);
+  EXPECT_EQ(ledger->Probe({.tokens = prompt})->matched, 0);
+}
+
+TEST(PrefixMatchTest, ARangeThatEndsBeforeItBeginsIsRefused) {
+  PrefixFixture f({});
+  const Tokens prompt = Text(1, 600);
+  for (const KeyRange& range : {KeyRange{-1, 5, "x"}, KeyRange{5, 5, "x"}, KeyRange{9, 3, "x"}}) {
+    const absl::Status status =
+        f.ledger().Probe({.tokens = prompt, .key_ranges = {range}}).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()),
+                ::testing::HasSubstr(absl::StrCat(range.begin, "..", range.end)));
   }
 }
 

@@ -29,16 +29,16 @@ void ExpectGoldenTable(const std::string& name, const std::vector<float>& table)
 }
 
 TEST_F(RopeTest, TheWindowTableEqualsTheGoldenRows) {
-  ExpectGoldenTable("base10000", MakeRopeTable(65536, kRopeBaseWindow));
+  ExpectGoldenTable("base10000", MakeRopeTable(65536, kWindowRope));
 }
 
 TEST_F(RopeTest, TheYarnTableEqualsTheGoldenRows) {
-  ExpectGoldenTable("base160000_yarn16", MakeRopeTable(65536, kRopeBaseCompressed, YarnScaling{}));
+  ExpectGoldenTable("base160000_yarn16", MakeRopeTable(65536, kCompressedRope));
 }
 
 TEST_F(RopeTest, RowsInsideTheTableEqualTheOnesThatOtherVectorsUse) {
-  const std::vector<float> window = MakeRopeTable(60000, kRopeBaseWindow);
-  const std::vector<float> yarn = MakeRopeTable(60000, kRopeBaseCompressed, YarnScaling{});
+  const std::vector<float> window = MakeRopeTable(60000, kWindowRope);
+  const std::vector<float> yarn = MakeRopeTable(60000, kCompressedRope);
   for (const auto& [folder, table] :
        {std::pair("flashmla_v4_page64", &window), std::pair("flashmla_v4_page16", &yarn)}) {
     const NpyArray positions = Golden(std::string(folder) + "/positions");
@@ -51,15 +51,15 @@ TEST_F(RopeTest, RowsInsideTheTableEqualTheOnesThatOtherVectorsUse) {
 }
 
 TEST(RopeTableTest, ARowFilledAloneEqualsTheRowOfTheTable) {
-  const std::vector<float> table = MakeRopeTable(100, kRopeBaseCompressed, YarnScaling{});
+  const std::vector<float> table = MakeRopeTable(100, kCompressedRope);
   std::vector<float> row(kRopeChannels);
-  FillRopeRow(RopeFrequencies(kRopeBaseCompressed, YarnScaling{}), 99, row.data());
+  FillRopeRow(RopeFrequencies(kCompressedRope), 99, row.data());
   EXPECT_EQ(BitsOf(row.data()), BitsOf(table.data() + 99 * kRopeChannels));
 }
 
 TEST(RopeTableTest, AnEmptyTableIsEmpty) {
-  EXPECT_TRUE(MakeRopeTable(0, kRopeBaseWindow).empty());
-  EXPECT_TRUE(MakeRopeTable(-5, kRopeBaseWindow).empty());
+  EXPECT_TRUE(MakeRopeTable(0, kWindowRope).empty());
+  EXPECT_TRUE(MakeRopeTable(-5, kWindowRope).empty());
 }
 
 TEST(RotatePairsTest, EachProductAndTheSumAreRoundedOnce) {

@@ -24,7 +24,7 @@ class RowCodecTest : public GoldenTest, public ::testing::WithParamInterface<Met
     }
   }
 
-  // Rows as pages: page_rows data rows, then their scale rows, pages padded to page_bytes.
+  // Rows as pages, as the format lays them out, pages padded to page_bytes.
   std::vector<uint8_t> EncodePages(RowFormat format, const NpyArray& rows, const NpyArray* table,
                                    int64_t page_rows, int64_t page_bytes, float global_scale = 1) {
     const RowLayout layout = LayoutOf(format);
@@ -36,8 +36,8 @@ class RowCodecTest : public GoldenTest, public ::testing::WithParamInterface<Met
       bad_values_ +=
           GetParam().encode(format, rows.data<uint16_t>() + i * layout.channels,
                             table == nullptr ? nullptr : table->data<float>() + i * kRopeChannels,
-                            global_scale, page + t * layout.data_bytes,
-                            page + page_rows * layout.data_bytes + t * layout.scale_bytes);
+                            global_scale, page + t * layout.data_stride(),
+                            page + layout.scale_offset(page_rows) + t * layout.scale_stride());
     }
     return pages;
   }
@@ -50,8 +50,8 @@ class RowCodecTest : public GoldenTest, public ::testing::WithParamInterface<Met
     for (int64_t i = 0; i < n; ++i) {
       const uint8_t* page = pages.data<uint8_t>() + i / page_rows * pages.shape[1];
       const int64_t t = i % page_rows;
-      GetParam().decode(format, page + t * layout.data_bytes,
-                        page + page_rows * layout.data_bytes + t * layout.scale_bytes,
+      GetParam().decode(format, page + t * layout.data_stride(),
+                        page + layout.scale_offset(page_rows) + t * layout.scale_stride(),
                         table == nullptr ? nullptr : table->data<float>() + i * kRopeChannels,
                         global_scale, rows.data() + i * layout.channels);
     }
@@ -60,14 +60,15 @@ class RowCodecTest : public GoldenTest, public ::testing::WithParamInterface<Met
 
   // Encodes `rows` and decodes the golden pages, and compares with both golden arrays.
   void ExpectGoldenPages(RowFormat format, const NpyArray& rows, const NpyArray* table,
-                         int64_t page_rows, const NpyArray& pages, const NpyArray& dequant) {
+                         int64_t page_rows, const NpyArray& pages, const NpyArray& dequant,
+                         float global_scale = 1) {
     const std::vector<uint8_t> encoded =
-        EncodePages(format, rows, table, page_rows, pages.shape[1]);
+        EncodePages(format, rows, table, page_rows, pages.shape[1], global_scale);
     ASSERT_EQ(encoded.size(), pages.bytes.size());
     EXPECT_TRUE(encoded == pages.bytes)
         << "first difference at byte " << FirstDifference(encoded, pages.bytes);
     const int64_t n = static_cast<int64_t>(rows.bytes.size()) / 2 / LayoutOf(format).channels;
-    ExpectRows(DecodePages(format, pages, n, nullptr, page_rows), dequant);
+    ExpectRows(DecodePages(format, pages, n, nullptr, page_rows, global_scale), dequant);
   }
 
   static void ExpectRows(const std::vector<uint16_t>& rows, const NpyArray& golden) {
@@ -112,6 +113,47 @@ TEST_P(RowCodecTest, V41PagesEqualTheGoldenOnes) {
   }
 }
 
+TEST_P(RowCodecTest, PagesOfExactArithmeticEqualTheGoldenOnes) {
+  const NpyArray rows = Golden("mxfp8_v41_page64/kv");
+  const NpyArray table = Golden("mxfp8_v41_page64/table");
+  for (const std::string name : {"mxfp8_v41_il", "nvfp4_v41_il", "fp8_per_tensor", "nvfp4_rope"}) {
+    SCOPED_TRACE(name);
+    const RowFormat format = ParseRowFormat(name).value();
+    ExpectGoldenPages(format, rows, &table, 64, Golden(name + "_page64/pages"),
+                      Golden(name + "_page64/dequant"));
+  }
+}
+
+TEST_P(RowCodecTest, InterleavedRowsHaveTheBytesOfSplitOnes) {
+  const NpyArray rows = Golden("nvfp4_v41_page64/kv");
+  const NpyArray table = Golden("nvfp4_v41_page64/table");
+  const NpyArray split = Golden("nvfp4_v41_page64/pages");
+  std::vector<uint8_t> expected;
+  for (int64_t i = 0; i < rows.shape[0]; ++i) {
+    const uint8_t* const page = split.data<uint8_t>() + i / 64 * split.shape[1];
+    const uint8_t* const scales = page + int64_t{64} * 256;
+    expected.insert(expected.end(), page + i % 64 * 256, page + i % 64 * 256 + 256);
+    expected.insert(expected.end(), scales + i % 64 * 32, scales + i % 64 * 32 + 32);
+  }
+  EXPECT_EQ(EncodePages(RowFormat::kNvfp4V41Il, rows, &table, 64, int64_t{64} * 288), expected);
+}
+
+TEST_P(RowCodecTest, GlobalScalesOfExactArithmeticEqualTheGoldenOnes) {
+  const NpyArray all = Golden("mxfp8_v41_page64/kv");
+  const NpyArray table = Golden("mxfp8_v41_page64/table");
+  const NpyArray rows = {
+      all.type, {64, 512}, {all.bytes.begin(), all.bytes.begin() + int64_t{64} * 1024}};
+  for (const auto& [name, folder] : {std::pair("fp8_per_tensor", "fp8_per_tensor_odd_scale"),
+                                     std::pair("fp8_per_tensor", "fp8_per_tensor_tiny_scale"),
+                                     std::pair("nvfp4_rope", "nvfp4_rope_odd_scale"),
+                                     std::pair("nvfp4_v41_il", "nvfp4_v41_il_odd_scale")}) {
+    SCOPED_TRACE(folder);
+    const std::string at(folder);
+    ExpectGoldenPages(ParseRowFormat(name).value(), rows, &table, 64, Golden(at + "/pages"),
+                      Golden(at + "/dequant"), *Golden(at + "/global_scale").data<float>());
+  }
+}
+
 TEST_P(RowCodecTest, IndexerPagesEqualTheGoldenOnes) {
   for (const auto& [folder, format] :
        {std::pair("indexer_fp8_page64", RowFormat::kIndexerFp8),
@@ -128,7 +170,8 @@ TEST_P(RowCodecTest, EveryBf16PatternAndEveryScaleEdgeEqualTheGoldenOnes) {
     const NpyArray rows = Golden(folder + "/kv");
     for (const RowFormat format :
          {RowFormat::kFlashMlaV4, RowFormat::kMxfp8V41, RowFormat::kIndexerFp8,
-          RowFormat::kIndexerMxfp4, RowFormat::kNvfp4}) {
+          RowFormat::kIndexerMxfp4, RowFormat::kNvfp4, RowFormat::kMxfp8V41Il,
+          RowFormat::kNvfp4V41Il, RowFormat::kFp8PerTensor, RowFormat::kNvfp4Rope}) {
       const std::string name =
           folder + "/" + std::string(RowFormatName(format).data(), RowFormatName(format).size());
       SCOPED_TRACE(name);
@@ -296,6 +339,12 @@ TEST_P(RowCodecTest, TheSmallestGlobalScaleSaturatesInsteadOfDividingZeroByZero)
       0);
   for (int i = 0; i < 256; ++i) EXPECT_EQ(data[i], i == 8 ? 7 : 0);
   EXPECT_EQ(scale[1], 0x7E);
+
+  std::vector<uint8_t> codes(kLatentChannels);
+  EXPECT_EQ(GetParam().encode(RowFormat::kFp8PerTensor, row.data(), nullptr, 1e-45f, codes.data(),
+                              nullptr),
+            0);
+  for (int i = 0; i < kLatentChannels; ++i) EXPECT_EQ(codes[i], i == 16 ? 0x7E : 0);
 }
 
 TEST(RowFormatTest, NamesAreParsedBackAndOthersAreRefusedWithTheList) {
@@ -318,6 +367,31 @@ TEST(RowFormatTest, PagesHaveTheSizesOfTheTable) {
   EXPECT_EQ(PageBytes(RowFormat::kMxfp8V41, 1), 528);
   EXPECT_EQ(PageBytes(RowFormat::kIndexerFp8, 1), 132);
   EXPECT_EQ(PageBytes(RowFormat::kIndexerMxfp4, 1), 68);
+  EXPECT_EQ(PageBytes(RowFormat::kMxfp8V41Il, 1), 528);
+  EXPECT_EQ(PageBytes(RowFormat::kNvfp4V41Il, 1), 288);
+  EXPECT_EQ(PageBytes(RowFormat::kFp8PerTensor, 1), 512);
+  EXPECT_EQ(PageBytes(RowFormat::kNvfp4Rope, 1), 384);
+}
+
+TEST(RowFormatTest, ScalesLieBehindThePagesDataOrBehindTheRows) {
+  const RowLayout split = LayoutOf(RowFormat::kMxfp8V41);
+  EXPECT_EQ(split.data_stride(), 512);
+  EXPECT_EQ(split.scale_stride(), 16);
+  EXPECT_EQ(split.scale_offset(64), 64 * 512);
+  const RowLayout interleaved = LayoutOf(RowFormat::kMxfp8V41Il);
+  EXPECT_EQ(interleaved.data_stride(), 528);
+  EXPECT_EQ(interleaved.scale_stride(), 528);
+  EXPECT_EQ(interleaved.scale_offset(64), 512);
+}
+
+TEST(RowFormatTest, FormatsWithAGlobalScaleAreThoseWithoutAScaleOfTheirOwnAndNvfp4) {
+  std::string names;
+  for (int i = 0; i < kNumRowFormats; ++i) {
+    const auto format = static_cast<RowFormat>(i);
+    const absl::string_view name = RowFormatName(format);
+    if (HasGlobalScale(format)) names.append(name.data(), name.size()).append(" ");
+  }
+  EXPECT_EQ(names, "nvfp4 nvfp4_v41_il fp8_per_tensor nvfp4_rope ");
 }
 
 }  // namespace

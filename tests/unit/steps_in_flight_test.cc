@@ -150,7 +150,7 @@ TEST(StepsInFlightTest, WhatExpiresOrIsClearedWhileAPlanRunsDrains) {
 
 TEST(StepsInFlightTest, ACheckpointsBlocksDrainWhenItIsRolledOver) {
   PrefixFixture f({.overlap_blocks = 4}, InFlight(8));
-  const SequenceId a = f.Start(Text(1, 255));
+  const SequenceId a = f.Allocate({.tokens = Text(1, 255), .ids_ahead = true}).id;
   f.Feed(a);
   f.Decode(a, Text(2, 1));  // plan 2 snapshots at 256
   f.Commit(a, Text(3, 512));
@@ -265,7 +265,7 @@ TEST(StepsInFlightTest, AStateIsNotHandedOutBehindThePlanThatTakesASnapshotOfIt)
   f.Append({{b, 50}});
   f.Free(StartAStateForTheNextPlan(f));
   f.Retire(3);  // nothing runs: all that it had is free, but for the state
-  const int pool = CsaStatePool(f.ledger().geometry());
+  const int pool = CsaStatePool(f.ledger().geometry()).value();
   EXPECT_EQ(f.Use(pool).live, 1 + 1);
   const Plan plan = f.Append({{b, 50}});
   ASSERT_EQ(plan.checkpoints().size(), 1u);

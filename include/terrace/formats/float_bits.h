@@ -1,6 +1,8 @@
 // The bits of a float32, and float32 arithmetic that is rounded once an operation. On the device
-// the intrinsics keep nvcc from fusing a product and a sum; host files are compiled with
-// -ffp-contract=off for the same reason. FmaRn is fused wherever it runs.
+// the intrinsics keep nvcc from fusing a product and a sum. On the host the library's files are
+// compiled with -ffp-contract=off, and say so by TERRACE_NO_FP_CONTRACT; in other programs MulRn
+// hides its product from the compiler where the machine has an instruction that fuses. FmaRn is fused
+// wherever it runs.
 
 #ifndef TERRACE_FORMATS_FLOAT_BITS_H_
 #define TERRACE_FORMATS_FLOAT_BITS_H_
@@ -47,8 +49,19 @@ TERRACE_HOST_DEVICE float SubRn(float a, float b) {
 TERRACE_HOST_DEVICE float MulRn(float a, float b) {
 #if defined(__CUDA_ARCH__)
   return __fmul_rn(a, b);
-#else
+#elif defined(TERRACE_NO_FP_CONTRACT) || (defined(__x86_64__) && !defined(__FMA__))
   return a * b;
+#else
+  float product = a * b;
+#if defined(__x86_64__)
+  __asm__("" : "+x"(product));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(product));
+#else
+  volatile float rounded = product;
+  product = rounded;
+#endif
+  return product;
 #endif
 }
 

@@ -13,11 +13,11 @@
 #include "terrace/formats/bf16.h"
 #include "terrace/formats/float_bits.h"
 #include "terrace/formats/host_device.h"
+#include "terrace/formats/rope_spec.h"
 #include "terrace/formats/row_format.h"
 
 #if !defined(__CUDACC__)
 #include <array>
-#include <optional>
 #include <vector>
 #endif
 
@@ -44,23 +44,8 @@ TERRACE_HOST_DEVICE void RotatePairs(uint16_t* channels, const float* cosines, c
 }
 
 #if !defined(__CUDACC__)
-// YaRN stretches the low frequencies by `factor` and leaves the high ones; between the pairs that
-// turn beta_fast and beta_slow times in the original length it blends. The defaults are
-// DeepSeek-V4's for layers with a compressed pool.
-// Source: YaRN, arXiv:2309.00071.
-struct YarnScaling {
-  double factor = 16;
-  double original_length = 65536;
-  double beta_fast = 32;
-  double beta_slow = 1;
-};
-
-inline constexpr double kRopeBaseWindow = 10000;       // layers with a sliding window alone
-inline constexpr double kRopeBaseCompressed = 160000;  // layers with a compressed pool, with YaRN
-
-// Radians a position of each pair. REQUIRES: base > 1; the fields of `yarn` are positive.
-std::array<double, kRopePairs> RopeFrequencies(double base,
-                                               const std::optional<YarnScaling>& yarn = {});
+// Radians a position of each pair. REQUIRES: base > 1; the other fields are positive.
+std::array<double, kRopePairs> RopeFrequencies(const RopeSpec& rope);
 
 // Writes the table row of one position: row [64]. For callers that need a few positions only.
 void FillRopeRow(const std::array<double, kRopePairs>& frequencies, int64_t position, float* row);
@@ -68,8 +53,7 @@ void FillRopeRow(const std::array<double, kRopePairs>& frequencies, int64_t posi
 // The table [max_position, 64] of positions 0 .. max_position - 1, computed in double.
 // REQUIRES: as RopeFrequencies. Negative max_position gives an empty table.
 // Cost: about 1 us and 256 bytes a position.
-std::vector<float> MakeRopeTable(int64_t max_position, double base,
-                                 const std::optional<YarnScaling>& yarn = {});
+std::vector<float> MakeRopeTable(int64_t max_position, const RopeSpec& rope);
 #endif
 
 }  // namespace terrace

@@ -1,9 +1,8 @@
 // The arithmetic of the row formats, written once for host and device (docs/formats.md).
 //
 // The unit is a packet: 16 consecutive channels, 32 bytes of bf16. Every group that shares a scale
-// is a whole number of packets, and on the device one sequence owns one packet (32 sequences are a
-// row of 512 channels, 8 sequences an indexer key). A row is encoded in steps that both sides
-// share:
+// is a whole number of packets, and on the device a warp lane owns one packet (a warp has a row of
+// 512 channels, or four indexer keys). A row is encoded in steps that both sides share:
 //
 //   SanitizeBf16, RotatePairs      on the bf16 channels (bf16.h, rope.h)
 //   LargestMagnitudeBf16           of a packet, then reduced over the group: a loop or shuffles
@@ -11,6 +10,10 @@
 //   EncodePacket, StoreScale       bytes
 //
 // and decoded by LoadScale, ScaleValue, DecodePacket. EncodeRow and DecodeRow do a row on the host.
+// The bits are the same in every program that includes this, whatever instructions it is compiled
+// for: no product is fused with a sum (float_bits.h). The store's own loops are faster, because the
+// library's files are compiled without such fusing.
+//
 // Thread-safe: yes, nothing is shared.
 
 #ifndef TERRACE_FORMATS_ROW_CODEC_H_
@@ -36,7 +39,7 @@ namespace terrace {
 template <RowFormat F, int kCount>
 TERRACE_HOST_DEVICE void ScaleDown(const uint16_t* channels, GroupScale scale, float* values) {
   for (int i = 0; i < kCount; ++i) values[i] = FloatFromBf16(channels[i]);
-  if constexpr (F == RowFormat::kNvfp4) {
+  if constexpr (LayoutOf(F).scale == ScaleCode::kE4m3) {
     DivideForE2m1<kCount>(values, scale.factor);
   } else {
     for (int i = 0; i < kCount; ++i) values[i] = MulRn(values[i], scale.factor);
@@ -49,7 +52,7 @@ TERRACE_HOST_DEVICE void ScaleDown(const uint16_t* channels, GroupScale scale, f
 // Shape: magnitudes [kPairs].
 template <RowFormat F, int kPairs>
 __device__ __forceinline__ void ScaleDownForE2m1(uint32_t* magnitudes, GroupScale scale) {
-  if constexpr (F == RowFormat::kIndexerMxfp4) {
+  if constexpr (LayoutOf(F).scale == ScaleCode::kUe8m0) {
     // By a power of two, exact but where the code is zero.
     const uint32_t factor = __byte_perm(BitsFromFloat(scale.factor), 0, 0x3232);
     for (int i = 0; i < kPairs; ++i) magnitudes[i] = FmaBf16Pair(magnitudes[i], factor, 0);
@@ -107,8 +110,8 @@ TERRACE_HOST_DEVICE void DecodeValues(const uint8_t* codes, float* values) {
 template <RowFormat F, int kCount>
 TERRACE_HOST_DEVICE void ScaleUp(float* values, float scale, float global_scale) {
   for (int i = 0; i < kCount; ++i) {
-    const float value = MulRn(values[i], scale);
-    values[i] = F == RowFormat::kNvfp4 ? MulRn(value, global_scale) : value;
+    const float value = RowShape<F>::kHasScales ? MulRn(values[i], scale) : values[i];
+    values[i] = HasGlobalScale(F) ? MulRn(value, global_scale) : value;
   }
 }
 
@@ -185,10 +188,10 @@ TERRACE_HOST_DEVICE int EncodeRow(const uint16_t* row, const float* rope, float 
     RotatePairs<kRopePairs>(channels + Shape::kFirstRopeChannel, rope, rope + kRopePairs);
   }
   if constexpr (Shape::kQuantizedGroups > 0) {
-    uint16_t largest[Shape::kQuantizedGroups];
+    uint16_t largest[Shape::kQuantizedGroups] = {};
     GroupScale scales[Shape::kQuantizedGroups];
     alignas(64) float values[Shape::kQuantizedChannels];
-    for (int group = 0; group < Shape::kQuantizedGroups; ++group) {
+    for (int group = 0; Shape::kHasScales && group < Shape::kQuantizedGroups; ++group) {
       largest[group] =
           LargestMagnitudeBf16<Shape::kGroupChannels>(channels + group * Shape::kGroupChannels);
     }
@@ -217,7 +220,8 @@ TERRACE_HOST_DEVICE int EncodeRow(const uint16_t* row, const float* rope, float 
 // EncodeRow wrote it.
 template <RowFormat F>
 TERRACE_HOST_DEVICE bool ShiftsCodes(const uint8_t* scale) {
-  if constexpr (F == RowFormat::kFlashMlaV4 || F == RowFormat::kMxfp8V41) {
+  constexpr RowLayout kLayout = LayoutOf(F);
+  if constexpr (kLayout.code == ChannelCode::kE4m3 && kLayout.scale == ScaleCode::kUe8m0) {
     int outside = 0;
     for (int group = 0; group < RowShape<F>::kQuantizedGroups; ++group) {
       outside += scale[group] < kLeastE4m3Exponent || scale[group] > kMostE4m3Exponent;
@@ -266,7 +270,7 @@ TERRACE_HOST_DEVICE void DecodeRow(const uint8_t* data, const uint8_t* scale, co
 //   DispatchRowFormat(format, [&]<RowFormat F>() { EncodeRows<F>(...); });
 //
 // A lambda is compiled for the base instruction set: call a TERRACE_MULTIVERSION function in it.
-// REQUIRES: format is one of the seven.
+// REQUIRES: format is one of the enumerators.
 template <typename Function>
 decltype(auto) DispatchRowFormat(RowFormat format, Function&& function) {
   switch (format) {
@@ -284,6 +288,14 @@ decltype(auto) DispatchRowFormat(RowFormat format, Function&& function) {
       return function.template operator()<RowFormat::kIndexerFp8>();
     case RowFormat::kIndexerMxfp4:
       return function.template operator()<RowFormat::kIndexerMxfp4>();
+    case RowFormat::kMxfp8V41Il:
+      return function.template operator()<RowFormat::kMxfp8V41Il>();
+    case RowFormat::kNvfp4V41Il:
+      return function.template operator()<RowFormat::kNvfp4V41Il>();
+    case RowFormat::kFp8PerTensor:
+      return function.template operator()<RowFormat::kFp8PerTensor>();
+    case RowFormat::kNvfp4Rope:
+      return function.template operator()<RowFormat::kNvfp4Rope>();
   }
   return function.template operator()<RowFormat::kBf16>();
 }

@@ -25,7 +25,7 @@ namespace terrace {
 
 // What EncodePacket needs of a group's scale, and what its scale row keeps.
 struct GroupScale {
-  float factor;     // nvfp4 divides by it, the other formats multiply
+  float factor;     // formats with e4m3 scales divide by it, the others multiply
   uint32_t stored;  // the bits of the scale: UE8M0, e4m3, bf16 or float32
 };
 
@@ -49,16 +49,32 @@ TERRACE_HOST_DEVICE float ValueOfE4m3(uint8_t code) {
   return values[0];
 }
 
+// The least power of two that e4m3 codes are scaled with, as a UE8M0 byte: 2^-13 in rows that
+// FlashMLA's interleaved readers define (amax / 448 is at least 1e-4), otherwise 2^-22 (amax is).
+template <RowFormat F>
+inline constexpr int kLeastScaleByte = F == RowFormat::kMxfp8V41Il ? 127 - 13 : 127 - 22;
+
 // The scale of group `group` whose largest magnitude has the bits `largest` (bf16, finite).
-// `global_scale` is read by nvfp4 alone.
+// Formats without HasGlobalScale do not read `global_scale`; those without scales have one group,
+// and do not read `largest`.
 // REQUIRES: global_scale is finite and positive.
 template <RowFormat F>
 TERRACE_HOST_DEVICE GroupScale MakeGroupScale(int group, uint16_t largest, float global_scale) {
+  using Shape = RowShape<F>;
+  constexpr ScaleCode kScale = Shape::kLayout.scale;
   const float magnitude = FloatFromBf16(largest);
-  if constexpr (F == RowFormat::kFp8PerToken) {
+  if constexpr (Shape::kQuantizedChannels == 0) {
+    return {1.0f, 0};
+  } else if constexpr (kScale == ScaleCode::kNone) {
+    // A tiny global scale has no finite reciprocal. The largest float32 stands in: it saturates
+    // what it must, and zeros stay zeros.
+    constexpr float kLargest = 0x1.fffffep127f;
+    const float factor = DivRn(1.0f, global_scale);
+    return {factor < kLargest ? factor : kLargest, 0};
+  } else if constexpr (kScale == ScaleCode::kBf16) {
     const float floored = magnitude > 1e-12f ? magnitude : 1e-12f;
     return {DivRn(kE4m3Largest, floored), Bf16FromFloat(DivRn(floored, kE4m3Largest))};
-  } else if constexpr (F == RowFormat::kNvfp4) {
+  } else if constexpr (kScale == ScaleCode::kE4m3) {
     constexpr float kSmallestScale = 0x1p-9f;
     float scale = SixthRn(magnitude);
     if (global_scale != 1.0f) scale = DivRn(scale, global_scale);
@@ -68,18 +84,17 @@ TERRACE_HOST_DEVICE GroupScale MakeGroupScale(int group, uint16_t largest, float
     // A tiny global scale can underflow the product to 0. The smallest float32 stands in: it gives
     // the same codes, and no 0 / 0.
     const float product = MulRn(ValueOfE4m3(code), global_scale);
-    return {product > 0x1p-149f ? product : 0x1p-149f, code};
-  } else if constexpr (F == RowFormat::kBf16) {
-    return {1.0f, 0};
-  } else if constexpr (F == RowFormat::kIndexerMxfp4) {
+    const float factor = product > 0x1p-149f ? product : 0x1p-149f;
+    return {factor, group < Shape::kQuantizedGroups ? uint32_t{code} : 0};
+  } else if constexpr (Shape::kE2m1) {
     const uint32_t byte = Ue8m0Scale<kE2m1LargestBf16, 1, 125 + 127>(largest);
     return {InverseUe8m0(byte), byte};
   } else {  // e4m3 with a power-of-two scale; every code decodes to a finite bf16
-    const uint32_t byte = Ue8m0Scale<kE4m3LargestBf16, 105, 119 + 127>(largest);
-    if constexpr (F == RowFormat::kIndexerFp8) {
+    const uint32_t byte = Ue8m0Scale<kE4m3LargestBf16, kLeastScaleByte<F>, 119 + 127>(largest);
+    if constexpr (kScale == ScaleCode::kFloat32) {
       return {InverseUe8m0(byte), BitsFromFloat(FloatFromUe8m0(byte))};
     }
-    return {InverseUe8m0(byte), group < RowShape<F>::kQuantizedGroups ? byte : 0};
+    return {InverseUe8m0(byte), group < Shape::kQuantizedGroups ? byte : 0};
   }
 }
 
@@ -129,13 +144,14 @@ TERRACE_HOST_DEVICE uint32_t LoadScale(const uint8_t* scale_row, int group) {
 // The float32 that a stored scale stands for.
 template <RowFormat F>
 TERRACE_HOST_DEVICE float ScaleValue(uint32_t stored) {
-  if constexpr (F == RowFormat::kBf16) {
+  constexpr ScaleCode kScale = LayoutOf(F).scale;
+  if constexpr (kScale == ScaleCode::kNone) {
     return 1.0f;
-  } else if constexpr (F == RowFormat::kFp8PerToken) {
+  } else if constexpr (kScale == ScaleCode::kBf16) {
     return FloatFromBf16(static_cast<uint16_t>(stored));
-  } else if constexpr (F == RowFormat::kNvfp4) {
+  } else if constexpr (kScale == ScaleCode::kE4m3) {
     return ValueOfE4m3(static_cast<uint8_t>(stored));
-  } else if constexpr (F == RowFormat::kIndexerFp8) {
+  } else if constexpr (kScale == ScaleCode::kFloat32) {
     return FloatFromBits(stored);
   } else {
     return FloatFromUe8m0(stored);

@@ -13,8 +13,8 @@ namespace terrace {
 inline constexpr int kPacketChannels = 16;
 inline constexpr int kPacketBf16Bytes = 2 * kPacketChannels;
 
-// Where things are in a row of one format. A group of `flashmla_v4` is 64 channels; its last group
-// is the RoPE part, stored as bf16 with a scale byte of zero.
+// Where things are in a row of one format. `flashmla_v4` and `nvfp4_rope` store the RoPE part as
+// bf16: its groups have a scale byte of zero.
 template <RowFormat F>
 struct RowShape {
   static constexpr RowLayout kLayout = LayoutOf(F);
@@ -23,10 +23,9 @@ struct RowShape {
   static constexpr int kFirstRopeChannel = kChannels - kRopeChannels;
   static constexpr int kFirstRopePacket = kFirstRopeChannel / kPacketChannels;
 
-  static constexpr bool kE2m1 = F == RowFormat::kNvfp4 || F == RowFormat::kIndexerMxfp4;
+  static constexpr bool kE2m1 = kLayout.code == ChannelCode::kE2m1;
   // Channels below this one are quantized, the rest stay bf16.
-  static constexpr int kQuantizedChannels =
-      F == RowFormat::kBf16 ? 0 : (F == RowFormat::kFlashMlaV4 ? kFirstRopeChannel : kChannels);
+  static constexpr int kQuantizedChannels = kLayout.quantized;
   static constexpr int kQuantizedPackets = kQuantizedChannels / kPacketChannels;
   static constexpr int kQuantizedPacketBytes = kE2m1 ? kPacketChannels / 2 : kPacketChannels;
 
@@ -34,9 +33,11 @@ struct RowShape {
   static constexpr int kGroupPackets = kGroupChannels / kPacketChannels;
   static constexpr int kGroups = kChannels / kGroupChannels;
   static constexpr int kQuantizedGroups = kQuantizedChannels / kGroupChannels;
+  static constexpr bool kHasScales = kLayout.scale != ScaleCode::kNone;
   static constexpr int kScaleBytes = kLayout.scale_bytes / kGroups;  // of one group
 
   static_assert(kChannels % kPacketChannels == 0 && kGroupChannels % kPacketChannels == 0);
+  static_assert(kQuantizedChannels % kGroupChannels == 0);
   static_assert(kQuantizedPackets * kQuantizedPacketBytes +
                     (kPackets - kQuantizedPackets) * kPacketBf16Bytes ==
                 kLayout.data_bytes);

@@ -16,9 +16,11 @@
 #include "kernels/translate.h"
 #include "kernels/write.h"
 #include "src/backend/allocations.h"
+#include "src/backend/byte_checks.h"
 #include "src/backend/cuda/cuda_staging_ring.h"
 #include "src/backend/cuda/cuda_status.h"
 #include "src/backend/kernel_backend.h"
+#include "src/base/status_macros.h"
 
 namespace terrace::internal {
 namespace {
@@ -47,46 +49,41 @@ class CudaBackend final : public KernelBackend {
   absl::Status Init() {
     CudaDeviceGuard guard(device_);
     early_ = KernelsCanLaunchEarly();
-    absl::StatusOr<void*> counters = AllocateOnDevice(sizeof(Counters));
-    if (!counters.ok()) return counters.status();
-    device_counters_ = static_cast<Counters*>(*counters);
-    absl::Status status =
-        StatusFromCuda(cudaMemset(device_counters_, 0, sizeof(Counters)), "cudaMemset");
-    if (status.ok()) status = Synchronize(Stream{});
-    if (!status.ok()) return status;
+    TERRACE_ASSIGN_OR_RETURN(void* const counters, AllocateOnDevice(sizeof(Counters)));
+    device_counters_ = static_cast<Counters*>(counters);
+    TERRACE_RETURN_IF_ERROR(
+        StatusFromCuda(cudaMemset(device_counters_, 0, sizeof(Counters)), "cudaMemset"));
+    TERRACE_RETURN_IF_ERROR(Synchronize(Stream{}));
     void* pinned = nullptr;
-    status = StatusFromCuda(cudaHostAlloc(&pinned, sizeof(Counters), cudaHostAllocDefault),
-                            "cudaHostAlloc");
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(StatusFromCuda(
+        cudaHostAlloc(&pinned, sizeof(Counters), cudaHostAllocDefault), "cudaHostAlloc"));
     host_counters_ = new (pinned) Counters();
-    status = StatusFromCuda(cudaStreamCreateWithFlags(&counter_stream_, cudaStreamNonBlocking),
-                            "cudaStreamCreateWithFlags");
-    if (!status.ok()) return status;
-    auto ring = CudaStagingRing::Create(kStagingBuffers, kStagingBufferBytes);
-    if (!ring.ok()) return ring.status();
-    ring_ = *std::move(ring);
+    TERRACE_RETURN_IF_ERROR(
+        StatusFromCuda(cudaStreamCreateWithFlags(&counter_stream_, cudaStreamNonBlocking),
+                       "cudaStreamCreateWithFlags"));
+    TERRACE_ASSIGN_OR_RETURN(ring_, CudaStagingRing::Create(kStagingBuffers, kStagingBufferBytes));
     return absl::OkStatus();
   }
 
   absl::string_view name() const override { return "cuda"; }
 
   absl::StatusOr<void*> Allocate(int64_t bytes, Stream stream) override {
-    if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes));
+    if (absl::Status status = CheckAllocation(bytes); !status.ok()) return status;
     CudaDeviceGuard guard(device_);
     bytes = std::max<int64_t>(bytes, 1);
-    absl::StatusOr<void*> memory =
-        memory_ != nullptr ? AllocateFrom(*memory_, bytes, stream) : AllocateOnDevice(bytes);
-    if (!memory.ok()) return memory;
+    TERRACE_ASSIGN_OR_RETURN(void* const memory, memory_ != nullptr
+                                                     ? AllocateFrom(*memory_, bytes, stream)
+                                                     : AllocateOnDevice(bytes));
     absl::Status status =
-        StatusFromCuda(cudaMemsetAsync(*memory, 0, static_cast<size_t>(bytes), StreamOf(stream)),
+        StatusFromCuda(cudaMemsetAsync(memory, 0, static_cast<size_t>(bytes), StreamOf(stream)),
                        "cudaMemsetAsync");
     // Zeros must be there before any stream looks, one that does not wait for this one too.
     if (status.ok()) status = Synchronize(stream);
     if (!status.ok()) {
-      Release(*memory, bytes, stream);
+      Release(memory, bytes, stream);
       return status;
     }
-    allocations_.Add(*memory, bytes);
+    allocations_.Add(memory, bytes);
     return memory;
   }
 
@@ -98,11 +95,13 @@ class CudaBackend final : public KernelBackend {
   }
 
   absl::Status Upload(void* to, const void* from, int64_t bytes, Stream stream) override {
+    if (absl::Status status = CheckTransfer(to, from, bytes); !status.ok()) return status;
     CudaDeviceGuard guard(device_);
     return ring_->Upload(to, from, bytes, StreamOf(stream));
   }
 
   absl::Status Download(void* to, const void* from, int64_t bytes, Stream stream) override {
+    if (absl::Status status = CheckTransfer(to, from, bytes); !status.ok()) return status;
     CudaDeviceGuard guard(device_);
     const absl::Status status =
         StatusFromCuda(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,
@@ -134,12 +133,12 @@ class CudaBackend final : public KernelBackend {
       return ring_->Stage(params.plan, bytes, StreamOf(stream), launch);
     }
     std::byte* const uploaded = reinterpret_cast<std::byte*>(params.step.header);
-    absl::Status status = ring_->Upload(uploaded, params.plan, bytes, StreamOf(stream));
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(ring_->Upload(uploaded, params.plan, bytes, StreamOf(stream)));
     const auto* patches =
         reinterpret_cast<const BlockPatch*>(uploaded + params.header.patches_offset);
-    status = Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream);
-    return status.ok() ? launch(nullptr) : status;
+    TERRACE_RETURN_IF_ERROR(
+        Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream));
+    return launch(nullptr);
   }
   absl::Status Patch(const PatchParams& params, Stream stream) override {
     CudaDeviceGuard guard(device_);
@@ -244,11 +243,9 @@ absl::Status CheckDevice(int device) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(int device, MemoryResource* memory) {
-  absl::Status status = CheckDevice(device);
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckDevice(device));
   auto backend = std::make_unique<CudaBackend>(device, memory);
-  status = backend->Init();
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(backend->Init());
   return backend;
 }
 

@@ -4,14 +4,14 @@
 #include <cstring>
 
 #include "src/backend/cuda/cuda_status.h"
+#include "src/base/status_macros.h"
 
 namespace terrace::internal {
 
 absl::Status CheckNotCapturing(cudaStream_t stream) {
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  absl::Status status =
-      StatusFromCuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(
+      StatusFromCuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing"));
   if (capture != cudaStreamCaptureStatusNone) {
     return absl::FailedPreconditionError(
         "the stream is being captured: begin a step before the capture, not in it");
@@ -25,13 +25,12 @@ absl::StatusOr<std::unique_ptr<CudaStagingRing>> CudaStagingRing::Create(int num
   ring->buffers_.resize(num_buffers);
   for (Buffer& buffer : ring->buffers_) {
     void* bytes = nullptr;
-    absl::Status status =
-        StatusFromCuda(cudaHostAlloc(&bytes, buffer_bytes, cudaHostAllocDefault), "cudaHostAlloc");
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(
+        StatusFromCuda(cudaHostAlloc(&bytes, buffer_bytes, cudaHostAllocDefault), "cudaHostAlloc"));
     buffer.bytes = static_cast<std::byte*>(bytes);
-    status = StatusFromCuda(cudaEventCreateWithFlags(&buffer.read, cudaEventDisableTiming),
-                            "cudaEventCreateWithFlags");
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(
+        StatusFromCuda(cudaEventCreateWithFlags(&buffer.read, cudaEventDisableTiming),
+                       "cudaEventCreateWithFlags"));
   }
   return ring;
 }
@@ -49,16 +48,14 @@ CudaStagingRing::~CudaStagingRing() {
 
 absl::Status CudaStagingRing::Stage(const void* from, int64_t bytes, cudaStream_t stream,
                                     absl::FunctionRef<absl::Status(const std::byte*)> enqueue) {
-  absl::Status status = CheckNotCapturing(stream);
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(CheckNotCapturing(stream));
   Buffer& buffer = buffers_[next_];
-  status = StatusFromCuda(cudaEventSynchronize(buffer.read), "cudaEventSynchronize");
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(
+      StatusFromCuda(cudaEventSynchronize(buffer.read), "cudaEventSynchronize"));
   std::memcpy(buffer.bytes, from, bytes);
-  status = enqueue(buffer.bytes);
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(enqueue(buffer.bytes));
   next_ = (next_ + 1) % buffers_.size();
-  status = StatusFromCuda(cudaEventRecord(buffer.read, stream), "cudaEventRecord");
+  absl::Status status = StatusFromCuda(cudaEventRecord(buffer.read, stream), "cudaEventRecord");
   if (!status.ok()) cudaStreamSynchronize(stream);  // nothing else tells when it has been read
   return status;
 }
@@ -67,13 +64,12 @@ absl::Status CudaStagingRing::Upload(void* to, const void* from, int64_t bytes,
                                      cudaStream_t stream) {
   for (int64_t done = 0; done < bytes; done += buffer_bytes_) {
     const int64_t piece = std::min(buffer_bytes_, bytes - done);
-    absl::Status status = Stage(
-        static_cast<const std::byte*>(from) + done, piece, stream, [&](const std::byte* staged) {
-          return StatusFromCuda(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staged, piece,
-                                                cudaMemcpyHostToDevice, stream),
-                                "cudaMemcpyAsync");
-        });
-    if (!status.ok()) return status;
+    const auto copy = [&](const std::byte* staged) {
+      return StatusFromCuda(cudaMemcpyAsync(static_cast<std::byte*>(to) + done, staged, piece,
+                                            cudaMemcpyHostToDevice, stream),
+                            "cudaMemcpyAsync");
+    };
+    TERRACE_RETURN_IF_ERROR(Stage(static_cast<const std::byte*>(from) + done, piece, stream, copy));
   }
   return absl::OkStatus();
 }

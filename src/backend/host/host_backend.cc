@@ -9,9 +9,11 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "src/backend/byte_checks.h"
 #include "src/backend/host/host_compress.h"
 #include "src/backend/host/host_expand.h"
 #include "src/backend/host/host_rows.h"
+#include "src/base/status_macros.h"
 #include "src/ops/begin_params.h"
 #include "src/ops/compress_params.h"
 #include "src/ops/copy_params.h"
@@ -31,8 +33,6 @@ constexpr int64_t kPieceCopyBytes = 1 << 18;
 constexpr int64_t kPieceCsaEntries = 16;
 constexpr int64_t kPieceCsaSequences = 16;
 constexpr int64_t kPieceHcaSequences = 4;
-
-constexpr int64_t kMostBytes = int64_t{1} << 62;
 
 absl::Status OutOfMemory(int64_t bytes) {
   const int64_t free = sysconf(_SC_AVPHYS_PAGES) * int64_t{sysconf(_SC_PAGESIZE)};
@@ -58,15 +58,12 @@ HostBackend::~HostBackend() {
 }
 
 absl::StatusOr<void*> HostBackend::Allocate(int64_t bytes, Stream stream) {
-  if (bytes < 0 || bytes > kMostBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot allocate ", bytes, " bytes"));
-  }
+  if (absl::Status status = CheckAllocation(bytes); !status.ok()) return status;
   bytes = std::max<int64_t>(bytes, 1);
-  absl::StatusOr<void*> memory =
-      memory_ != nullptr ? AllocateFrom(*memory_, bytes, stream) : Map(bytes);
-  if (!memory.ok()) return memory;
-  if (memory_ != nullptr) std::memset(*memory, 0, bytes);
-  allocations_.Add(*memory, bytes);
+  TERRACE_ASSIGN_OR_RETURN(void* const memory,
+                           memory_ != nullptr ? AllocateFrom(*memory_, bytes, stream) : Map(bytes));
+  if (memory_ != nullptr) std::memset(memory, 0, bytes);
+  allocations_.Add(memory, bytes);
   return memory;
 }
 
@@ -81,8 +78,9 @@ void HostBackend::Free(void* memory, Stream stream) {
 }
 
 absl::Status HostBackend::Upload(void* to, const void* from, int64_t bytes, Stream /*stream*/) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  return absl::OkStatus();
+  absl::Status status = CheckTransfer(to, from, bytes);
+  if (status.ok() && bytes > 0) std::memcpy(to, from, bytes);
+  return status;
 }
 
 absl::Status HostBackend::Download(void* to, const void* from, int64_t bytes, Stream stream) {
@@ -95,9 +93,8 @@ absl::Status HostBackend::Begin(const BeginParams& params, Stream stream) {
   std::memcpy(params.step.header, params.plan, BytesToBegin(params));
   const BlockPatch* patches = reinterpret_cast<const BlockPatch*>(
       reinterpret_cast<const std::byte*>(params.step.header) + params.header.patches_offset);
-  absl::Status status =
-      Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream);
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(
+      Patch({params.geometry, params.step, patches, PatchesToBegin(params)}, stream));
   ExpandHostStep(params);
   return absl::OkStatus();
 }
@@ -202,7 +199,9 @@ Counters HostBackend::ReadCounters() const {
           .skipped_slots = read(counters_.skipped_slots),
           .skipped_entries = read(counters_.skipped_entries),
           .skipped_positions = read(counters_.skipped_positions),
-          .truncated_queries = read(counters_.truncated_queries)};
+          .truncated_queries = read(counters_.truncated_queries),
+          .stale_states = read(counters_.stale_states),
+          .first_stale_state = read(counters_.first_stale_state)};
 }
 
 }  // namespace terrace::internal

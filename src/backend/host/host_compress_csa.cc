@@ -121,8 +121,10 @@ void CompressCsaSequences(const CompressParams& params, int64_t begin, int64_t e
       CaptureCsaOverlap(params, sequence, state, *at);
     }
     const int32_t length = sequence.first + sequence.count;
+    TakeStateToStep(params, sequence, state);
     for (int half = 0; half < 2; ++half) {
       for (int32_t t = std::max(sequence.first, length - layout.rows(half)); t < length; ++t) {
+        if (!CsaStateLayout::keeps(half, t)) continue;
         CopyCsaRow(params, sequence, state, t, half, state + layout.row_offset(half, t));
       }
     }

@@ -78,11 +78,9 @@ void HcaSequence(const CompressParams& params, const SequenceStep& sequence, flo
   const CompressPlane& plane = params.planes[0];
   const auto ring_row = [&](int32_t position) { return state + layout.row_offset(position); };
   auto& page = *reinterpret_cast<HcaState*>(state);
-  int32_t folded = page.folded;
-  // Nothing but a state that a missed step left behind is elsewhere.
-  if (folded > sequence.first || folded < std::max(sequence.first - params.max_drafts, 0)) {
-    folded = sequence.first;
-  }
+  int32_t folded = page.header.range.folded;
+  // A stale page is gone on from as if it stood at the step.
+  if (!TakeStateToStep(params, sequence, state) || sequence.first == 0) folded = sequence.first;
 
   HcaGroup group;
   if (folded % kHcaRatio == 0) {
@@ -105,7 +103,6 @@ void HcaSequence(const CompressParams& params, const SequenceStep& sequence, flo
     FeedToken(params, sequence, FromInputs(plane, sequence, t, 0, room), t, group);
     ++t;
   }
-  page.folded = final_end;
   page.group = group;
   for (int32_t t = final_end; t < length; ++t) {
     const TokenPart token = FromInputs(plane, sequence, t, 0, room);

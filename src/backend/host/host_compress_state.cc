@@ -18,6 +18,15 @@ void ClearCsaRow(const CsaStateLayout& layout, float* row) {
   }
 }
 
+// The pages of a pool stand where the sequence's next step begins.
+void StandAt(const RestoreRecord& record, const PoolStatePages& pages, const int32_t* table) {
+  for (int32_t layer = 0; layer < pages.rows; ++layer) {
+    float* const state = PageOfBlock(pages, layer, table[record.sequence_index]);
+    if (state == nullptr) continue;
+    reinterpret_cast<StateHeader*>(state)->range = {record.position, record.position};
+  }
+}
+
 }  // namespace
 
 void CaptureHostOverlap(const CaptureOverlapParams& params) {
@@ -42,11 +51,8 @@ void RestoreHostState(const RestoreStateParams& params) {
   const int32_t floats = params.csa_layout.row_floats();
   for (int32_t i = 0; i < params.count; ++i) {
     const RestoreRecord& record = params.records[i];
-    for (int32_t layer = 0; layer < params.hca_state.rows; ++layer) {
-      float* const state =
-          PageOfBlock(params.hca_state, layer, params.hca_table[record.sequence_index]);
-      if (state != nullptr) reinterpret_cast<HcaState*>(state)->folded = record.position;
-    }
+    StandAt(record, params.hca_state, params.hca_table);
+    StandAt(record, params.csa_state, params.csa_table);
     if (record.position < kCsaRatio) continue;
     for (int32_t layer = 0; layer < params.csa_state.rows; ++layer) {
       float* const state =

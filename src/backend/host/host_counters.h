@@ -23,6 +23,14 @@ inline void Raise(Counters* counters, const Counters& by) {
   Raise(counters->truncated_queries, by.truncated_queries);
 }
 
+// Thread-safe: yes.
+inline void RaiseToAtLeast(uint64_t& counter, uint64_t value) {
+  const std::atomic_ref<uint64_t> shared(counter);
+  uint64_t found = shared.load(std::memory_order_relaxed);
+  while (found < value && !shared.compare_exchange_weak(found, value, std::memory_order_relaxed)) {
+  }
+}
+
 }  // namespace terrace::internal
 
 #endif  // TERRACE_SRC_BACKEND_HOST_HOST_COUNTERS_H_

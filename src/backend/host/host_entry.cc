@@ -101,6 +101,20 @@ float* StateOf(const CompressParams& params, int32_t sequence_index, bool count)
   return page;
 }
 
+bool TakeStateToStep(const CompressParams& params, const SequenceStep& sequence, float* state) {
+  FedRange& range = reinterpret_cast<StateHeader*>(state)->range;
+  const bool is_stale = IsStale(range, sequence.first, params.max_drafts);
+  if (is_stale) {
+    Counters& counters = *params.step.counters;
+    Raise(counters.stale_states, 1);
+    RaiseToAtLeast(counters.first_stale_state,
+                   StaleStateOf(params, sequence.sequence_index, sequence.first, range));
+  }
+  const int32_t length = sequence.first + sequence.count;
+  range = {length - sequence.drafts, length};
+  return !is_stale;
+}
+
 const SequenceStep& SequenceOfEntryRow(const CompressParams& params, int32_t entry_row) {
   const SequenceStep* const sequences = StepsOf(*params.step.header);
   return sequences[StepOfEntryRow(sequences, params.step.header->num_sequences, params.pool_index,

@@ -36,6 +36,10 @@ void WriteEntry(const CompressParams& params, const CompressPlane& plane,
 // The sequence's page of its state, or null and counted if it has no block there.
 float* StateOf(const CompressParams& params, int32_t sequence_index, bool count);
 
+// Whether a sequence's page is where the step begins; counted if it is not. From now on the page
+// stands behind the step. Once a sequence and step, before its state changes.
+bool TakeStateToStep(const CompressParams& params, const SequenceStep& sequence, float* state);
+
 // The sequence step that entry row `entry_row` is of, its entry, and back.
 const SequenceStep& SequenceOfEntryRow(const CompressParams& params, int32_t entry_row);
 int32_t EntryOfRow(const CompressParams& params, const SequenceStep& sequence, int32_t entry_row);

@@ -39,17 +39,35 @@ Json PoolToJson(const PoolBudget& budget, const PoolSpec& spec, const PoolGeomet
           {"opaque_bytes", HoldsRows(spec.kind) ? 0 : place.page_bytes[0]}};
 }
 
+Json FitToJson(const ContextFit& fit) {
+  Json choices = Json::array();
+  for (const FitChoice& choice : fit.choices) {
+    choices.push_back({{"setting", std::string(CapacitySettingName(choice.setting))},
+                       {"sequences", choice.sequences}});
+  }
+  return {{"context_tokens", fit.context_tokens},
+          {"sequences", fit.sequences},
+          {"held_back_by", std::string(FitBoundName(fit.bound))},
+          {"most_sequences", fit.choices.back().sequences},
+          {"choices", choices}};
+}
+
 }  // namespace
 
-Json CapacityToJson(const CapacityPlan& plan) {
+Json CapacityToJson(const CapacityPlan& plan, const std::vector<ContextFit>& fits,
+                    const std::vector<WorkerShare>& workers) {
   const Geometry& geometry = plan.geometry;
   Json pools = Json::array();
   for (size_t p = 0; p < plan.pools.size(); ++p) {
     pools.push_back(PoolToJson(plan.pools[p], plan.model.pools[p], geometry.pools[p]));
   }
-  Json fits = Json::array();
-  for (const int64_t context : kQuotedContexts) {
-    fits.push_back({{"context_tokens", context}, {"sequences", SequencesThatFit(plan, context)}});
+  Json contexts = Json::array();
+  for (const ContextFit& fit : fits) contexts.push_back(FitToJson(fit));
+  Json shares = Json::array();
+  for (const WorkerShare& worker : workers) {
+    shares.push_back({{"first_layer", worker.layers.first},
+                      {"num_layers", worker.layers.count},
+                      {"memory_bytes", worker.bytes}});
   }
   return {{"memory_bytes", plan.memory_bytes},
           {"table_bytes", plan.table_bytes},
@@ -66,7 +84,8 @@ Json CapacityToJson(const CapacityPlan& plan) {
           {"useful_state_bytes_per_sequence", plan.useful_state_bytes_per_sequence},
           {"marginal_bytes_per_token", plan.marginal_bytes_per_token},
           {"useful_bytes_per_token", plan.useful_bytes_per_token},
-          {"sequences_that_fit", fits},
+          {"sequences_that_fit", contexts},
+          {"workers", shares},
           {"limits",
            {{"max_sequences", geometry.max_sequences},
             {"prefill_sequences", plan.prefill_sequences},

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "terrace/units.h"
 #include "tools/terrace/commands/model_json.h"
+#include "tools/terrace/commands/numbers.h"
 
 namespace terrace::tools {
 namespace {
@@ -18,6 +19,45 @@ template <typename T>
 T ValueOrThrow(const std::string& option, const absl::StatusOr<T>& parsed) {
   if (!parsed.ok()) throw CLI::ValidationError(option, std::string(parsed.status().message()));
   return *parsed;
+}
+
+constexpr int32_t kMostBlockTokens = 65536;
+
+// A row format whose rows have `channels` channels; `rows` says what they are.
+void AddPlaneFormat(CLI::App& command, const std::string& name, std::optional<RowFormat>* format,
+                    int32_t channels, const std::string& rows, const std::string& help) {
+  command
+      .add_option_function<std::string>(
+          name,
+          [name, format, channels, rows](const std::string& text) {
+            const RowFormat parsed = ValueOrThrow(name, ParseRowFormat(text));
+            if (LayoutOf(parsed).channels != channels) {
+              throw CLI::ValidationError(
+                  name, absl::StrCat(text, " has rows of ", LayoutOf(parsed).channels,
+                                     " channels; ", rows, " have ", channels));
+            }
+            *format = parsed;
+          },
+          help)
+      ->type_name("FORMAT");
+}
+
+void AddWindowBlock(CLI::App& command, std::optional<int32_t>* tokens) {
+  command
+      .add_option_function<std::string>(
+          "--swa-block",
+          [tokens](const std::string& text) {
+            int32_t number = 0;
+            if (!ReadWhole(text, &number) || number < 1 || number > kMostBlockTokens ||
+                (number & (number - 1)) != 0) {
+              throw CLI::ValidationError(
+                  "--swa-block", absl::StrCat("\"", text, "\" is not a power of two from 1 to ",
+                                              kMostBlockTokens));
+            }
+            *tokens = number;
+          },
+          "tokens in a block of the window pool, a power of two")
+      ->type_name("TOKENS");
 }
 
 bool ChangesModel(const ModelArguments& arguments) {
@@ -60,6 +100,17 @@ absl::StatusOr<ModelSpec> LoadFile(const ModelArguments& arguments) {
 
 }  // namespace
 
+CLI::Option* AddTextOption(CLI::App& command, const std::string& name, std::string* text,
+                           const std::string& help) {
+  return command.add_option_function<std::string>(
+      name,
+      [name, text](const std::string& given) {
+        if (given.empty()) throw CLI::ValidationError(name, "the name is empty");
+        *text = given;
+      },
+      help);
+}
+
 CLI::Option* AddBytesOption(CLI::App& command, const std::string& name, int64_t* bytes,
                             const std::string& help) {
   return command
@@ -83,15 +134,14 @@ CLI::Option* AddFormatOption(CLI::App& command, const std::string& name,
 }
 
 void AddModelOptions(CLI::App& command, ModelArguments* arguments) {
-  command
-      .add_option("--model", arguments->model,
-                  "deepseek-v4-flash, deepseek-v4-pro or a JSON file (docs/capacity.md)")
+  AddTextOption(command, "--model", &arguments->model,
+                "deepseek-v4-flash, deepseek-v4-pro or a JSON file (docs/capacity.md)")
       ->type_name("NAME|FILE")
-      ->capture_default_str();
-  AddFormatOption(command, "--latent-format", &arguments->latent_format,
-                  "row format of the latents, e.g. flashmla_v4 or mxfp8_v41");
-  AddFormatOption(command, "--indexer-format", &arguments->indexer_format,
-                  "row format of the indexer keys: indexer_fp8 or indexer_mxfp4");
+      ->default_str(arguments->model);
+  AddPlaneFormat(command, "--latent-format", &arguments->latent_format, kLatentChannels, "latents",
+                 "row format of the latents, e.g. flashmla_v4 or mxfp8_v41");
+  AddPlaneFormat(command, "--indexer-format", &arguments->indexer_format, kIndexerChannels,
+                 "indexer keys", "row format of the indexer keys: indexer_fp8 or indexer_mxfp4");
   command
       .add_option_function<std::string>(
           "--layout",
@@ -100,10 +150,7 @@ void AddModelOptions(CLI::App& command, ModelArguments* arguments) {
           },
           "block-major (a block is one extent) or layer-major (a layer is one tensor)")
       ->type_name("LAYOUT");
-  command
-      .add_option("--swa-block", arguments->swa_block_tokens,
-                  "tokens in a block of the window pool, a power of two")
-      ->type_name("TOKENS");
+  AddWindowBlock(command, &arguments->swa_block_tokens);
   command.add_flag("--no-state", arguments->no_state,
                    "sequences keep no compressor state, for engines that compress themselves; "
                    "named models keep it otherwise");

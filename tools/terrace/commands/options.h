@@ -15,6 +15,10 @@
 
 namespace terrace::tools {
 
+// A name that is not empty, of a file for example.
+CLI::Option* AddTextOption(CLI::App& command, const std::string& name, std::string* text,
+                           const std::string& help);
+
 // A byte size such as 40GiB.
 CLI::Option* AddBytesOption(CLI::App& command, const std::string& name, int64_t* bytes,
                             const std::string& help);

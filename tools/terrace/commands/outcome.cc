@@ -23,6 +23,7 @@ absl::Status WriteJson(const nlohmann::ordered_json& json, const std::string& na
 int ExitCode(const std::string& command, const absl::Status& status) {
   if (status.ok()) return 0;
   std::cerr << "terrace " << command << ": " << std::string(status.message()) << std::endl;
+  if (absl::IsCancelled(status)) return 130;
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ? 2 : 1;
 }
 

@@ -1,50 +1,65 @@
 #include "tools/terrace/commands/replay_options.h"
 
+#include <limits>
 #include <map>
 
+#include "terrace/geometry.h"
+#include "tools/terrace/commands/numbers.h"
 #include "tools/terrace/commands/reuse_options.h"
 
 namespace terrace::tools {
 namespace {
 
+// Beyond these a clock or a memory would run out, whatever the trace.
+constexpr int32_t kMostRequests = 10'000'000;
+constexpr double kLowestRate = 1e-6;  // requests a second
+constexpr double kHighestRate = 1e9;
+constexpr double kLongestStepMs = 3.6e6;
+constexpr double kLowestSpeed = 1e-3;  // tokens a second
+constexpr double kHighestSpeed = 1e12;
+
 void AddWorkloadOptions(CLI::App& command, ReplayArguments* arguments) {
   WorkloadOptions& workload = arguments->workload;
   const std::string group = "Workload";
-  command
-      .add_option("--trace", arguments->trace_file,
-                  "Mooncake JSONL or Azure CSV; without it a synthetic workload")
-      ->type_name("FILE")
+  CLI::Option* const trace =
+      AddTextOption(command, "--trace", &arguments->trace_file,
+                    "Mooncake JSONL or Azure CSV; without it a synthetic workload");
+  trace->type_name("FILE")->group(group);
+  AddWholeOption(command, "--requests", &workload.requests, 1, kMostRequests,
+                 "of the synthetic workload")
+      ->excludes(trace)
       ->group(group);
-  command.add_option("--requests", workload.requests, "of the synthetic workload")
-      ->check(CLI::PositiveNumber)
-      ->group(group)
-      ->capture_default_str();
-  command.add_option("--rate", workload.requests_per_second, "of the synthetic workload, a second")
-      ->check(CLI::PositiveNumber)
-      ->group(group)
-      ->capture_default_str();
-  command.add_option("--seed", workload.seed, "of the synthetic workload and the samples")
-      ->group(group)
-      ->capture_default_str();
+  AddRealOption(command, "--rate", &workload.requests_per_second, kLowestRate, kHighestRate,
+                "of the synthetic workload, a second")
+      ->excludes(trace)
+      ->group(group);
+  AddWholeOption(command, "--seed", &workload.seed, uint64_t{0},
+                 std::numeric_limits<uint64_t>::max(), "of the synthetic workload and the samples")
+      ->group(group);
 }
 
 void AddSchedulerOptions(CLI::App& command, SchedulerOptions* scheduler) {
   const std::string group = "Scheduler";
-  const auto add = [&](const std::string& name, auto* value, const std::string& help,
-                       const CLI::Validator& check) {
-    command.add_option(name, *value, help)->check(check)->group(group)->capture_default_str();
+  const auto add_whole = [&](const std::string& name, int32_t* value, int32_t least, int32_t most,
+                             const std::string& help) {
+    AddWholeOption(command, name, value, least, most, help)->group(group);
   };
-  add("--sequences", &scheduler->sequences, "running at one time", CLI::PositiveNumber);
-  add("--step-tokens", &scheduler->step_tokens, "most tokens of a step", CLI::PositiveNumber);
-  add("--step-ms", &scheduler->step_ms, "fixed part of a step's time", CLI::NonNegativeNumber);
-  add("--tokens-per-second", &scheduler->tokens_per_second, "of a step's other part",
-      CLI::PositiveNumber);
-  add("--drafts", &scheduler->drafts, "speculative tokens of a decode step", CLI::Range(0, 64));
-  add("--acceptance", &scheduler->acceptance, "chance that a draft is accepted",
-      CLI::Range(0.0, 1.0));
-  add("--check", &scheduler->check_every, "check all invariants every N steps; 0 = at the end",
-      CLI::NonNegativeNumber);
-  command.add_flag("--serial", scheduler->serial, "one request at a time")->group(group);
+  const auto add_real = [&](const std::string& name, double* value, double least, double most,
+                            const std::string& help) {
+    AddRealOption(command, name, value, least, most, help)->group(group);
+  };
+  add_whole("--sequences", &scheduler->sequences, 1, kMaxSequences, "running at one time");
+  add_whole("--step-tokens", &scheduler->step_tokens, 1, kMaxStepTokens, "most tokens of a step");
+  add_real("--step-ms", &scheduler->step_ms, 0, kLongestStepMs, "fixed part of a step's time");
+  add_real("--tokens-per-second", &scheduler->tokens_per_second, kLowestSpeed, kHighestSpeed,
+           "of a step's other part");
+  add_whole("--drafts", &scheduler->drafts, 0, 64, "speculative tokens of a decode step");
+  add_real("--acceptance", &scheduler->acceptance, 0, 1, "chance that a draft is accepted");
+  add_whole("--check", &scheduler->check_every, 0, std::numeric_limits<int32_t>::max(),
+            "check all invariants every N steps; 0 = at the end");
+  command.add_flag("--serial", scheduler->serial, "one request at a time")
+      ->excludes(command.get_option("--sequences"))
+      ->group(group);
 }
 
 void AddStoreOptions(CLI::App& command, ReplayArguments* arguments) {
@@ -77,25 +92,20 @@ void AddStoreOptions(CLI::App& command, ReplayArguments* arguments) {
           "rows, or none: the ledger alone, at any --memory")
       ->type_name("NAME")
       ->group(group);
-  command
-      .add_option("--layers", replay.layers,
-                  "that carry data: N, A-B or all; default: cuda all, host the shortest run with "
-                  "one of each kind")
+  AddTextOption(command, "--layers", &replay.layers,
+                "that carry data: N, A-B or all; default: cuda all, host the shortest run with "
+                "one of each kind")
       ->type_name("L")
       ->group(group);
   command
       .add_flag("--compress", replay.compress,
                 "the store makes the entries, of raw rows; for models that keep state")
       ->group(group);
-  command
-      .add_option("--verify", replay.verifier.rate,
-                  "share of the steps after which rows are read back and compared")
-      ->check(CLI::Range(0.0, 1.0))
-      ->group(group)
-      ->capture_default_str();
-  command
-      .add_option("--threads", replay.backend.host_threads, "of the host backend; 0 = one a core")
-      ->check(CLI::Range(0, 1024))
+  AddRealOption(command, "--verify", &replay.verifier.rate, 0, 1,
+                "share of the steps after which rows are read back and compared")
+      ->group(group);
+  AddWholeOption(command, "--threads", &replay.backend.host_threads, 0, 1024,
+                 "of the host backend; 0 = one a core")
       ->group(group);
   command
       .add_flag("--whole-chunk", replay.store_whole_chunk,
@@ -114,12 +124,21 @@ void AddReplayOptions(CLI::App& command, ReplayArguments* arguments) {
   AddSchedulerOptions(command, &arguments->replay.scheduler);
   AddReuseOptions(command, &arguments->replay);
   AddStoreOptions(command, arguments);
-  command
-      .add_option("--json", arguments->json_file,
-                  "write the figures as JSON; - = to standard output, without the table")
+  AddTextOption(command, "--json", &arguments->json_file,
+                "write the figures as JSON; - = to standard output, without the table")
       ->type_name("FILE");
-  command.add_option("--plot", arguments->plot_file, "draw how full every pool was: .svg or .png")
+  AddTextOption(command, "--plot", &arguments->plot_file,
+                "draw how full every pool was: .svg or .png")
       ->type_name("FILE");
+}
+
+void CheckReplayOptions(const CLI::App& command) {
+  const auto given = [&](const char* name) { return command.get_option(name)->count() > 0; };
+  if (given("--data") && command.get_option("--data")->as<std::string>() == "none") {
+    for (const char* name : {"--layers", "--verify"}) {
+      if (given(name)) throw CLI::ValidationError(name, "with --data none there are no rows");
+    }
+  }
 }
 
 }  // namespace terrace::tools

@@ -24,6 +24,9 @@ struct ReplayArguments {
 // All options, in the order in which --help shows them.
 void AddReplayOptions(CLI::App& command, ReplayArguments* arguments);
 
+// Errors: CLI::ValidationError for parsed options that contradict each other.
+void CheckReplayOptions(const CLI::App& command);
+
 }  // namespace terrace::tools
 
 #endif  // TERRACE_TOOLS_TERRACE_COMMANDS_REPLAY_OPTIONS_H_

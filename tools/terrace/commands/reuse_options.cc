@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "tools/terrace/commands/numbers.h"
 
 namespace terrace::tools {
 
@@ -55,9 +56,9 @@ void AddReuseOptions(CLI::App& command, ReplayOptions* options) {
       ->excludes(no_reuse)
       ->group(group);
   const auto add_tokens = [&](const std::string& name, int32_t* tokens, const std::string& help) {
-    command.add_option(name, *tokens, help)
-        ->check(CLI::Range(0, RefeedLimits::kUnlimited))
+    AddWholeOption(command, name, tokens, 0, RefeedLimits::kUnlimited, help)
         ->type_name("TOKENS")
+        ->default_str("")
         ->excludes(no_reuse)
         ->group(group);
   };
@@ -65,13 +66,10 @@ void AddReuseOptions(CLI::App& command, ReplayOptions* options) {
              "most tokens to refeed for a match without checkpoint; default: no limit");
   add_tokens("--approximate-replay", &refeed.approximate_tokens,
              "refeed only so many where an exact refeed takes more; 0 = exact (default)");
-  command
-      .add_option("--in-flight", options->scheduler.in_flight,
-                  "plans that stay unretired: blocks drain until their plan has run")
+  AddWholeOption(command, "--in-flight", &options->scheduler.in_flight, 0, 1024,
+                 "plans that stay unretired: blocks drain until their plan has run")
       ->type_name("PLANS")
-      ->check(CLI::Range(0, 1024))
-      ->group(group)
-      ->capture_default_str();
+      ->group(group);
 }
 
 }  // namespace terrace::tools

@@ -17,12 +17,12 @@ template <RowFormat F>
 TERRACE_MULTIVERSION int64_t EncodePage(const uint16_t* rows, const float* rope, int64_t count,
                                         int64_t page_rows, float global_scale, uint8_t* page) {
   constexpr RowLayout kLayout = LayoutOf(F);
-  uint8_t* scales = page + page_rows * kLayout.data_bytes;
+  uint8_t* scales = page + kLayout.scale_offset(page_rows);
   int64_t bad_values = 0;
   for (int64_t t = 0; t < count; ++t) {
-    bad_values += EncodeRow<F>(rows + t * kLayout.channels,
-                               rope == nullptr ? nullptr : rope + t * kRopeChannels, global_scale,
-                               page + t * kLayout.data_bytes, scales + t * kLayout.scale_bytes);
+    bad_values += EncodeRow<F>(
+        rows + t * kLayout.channels, rope == nullptr ? nullptr : rope + t * kRopeChannels,
+        global_scale, page + t * kLayout.data_stride(), scales + t * kLayout.scale_stride());
   }
   return bad_values;
 }
@@ -32,9 +32,9 @@ template <RowFormat F>
 TERRACE_MULTIVERSION void DecodePage(const uint8_t* page, const float* rope, int64_t rope_rows,
                                      int64_t page_rows, float global_scale, uint16_t* rows) {
   constexpr RowLayout kLayout = LayoutOf(F);
-  const uint8_t* scales = page + page_rows * kLayout.data_bytes;
+  const uint8_t* scales = page + kLayout.scale_offset(page_rows);
   for (int64_t t = 0; t < page_rows; ++t) {
-    DecodeRow<F>(page + t * kLayout.data_bytes, scales + t * kLayout.scale_bytes,
+    DecodeRow<F>(page + t * kLayout.data_stride(), scales + t * kLayout.scale_stride(),
                  t < rope_rows ? rope + t * kRopeChannels : nullptr, global_scale,
                  rows + t * kLayout.channels);
   }

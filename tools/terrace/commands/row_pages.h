@@ -16,7 +16,7 @@ struct PageOptions {
   RowFormat format = RowFormat::kFlashMlaV4;
   int64_t page_rows = 64;              // a power of two
   int64_t align = 16;                  // every page is padded to a multiple of it
-  float global_scale = 1;              // nvfp4 alone reads it
+  float global_scale = 1;              // read by formats with HasGlobalScale
   std::optional<NpyArray> rope_table;  // float32 [rows, 64], 32 cosines then 32 sines a row
 
   int64_t page_bytes() const;  // padding included

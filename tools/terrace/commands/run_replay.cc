@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/base/status_macros.h"
 #include "tools/terrace/commands/options.h"
+#include "tools/terrace/commands/output_files.h"
 #include "tools/terrace/commands/reuse_options.h"
 #include "tools/terrace/engine/layer_range.h"
 #include "tools/terrace/report/plot.h"
@@ -19,6 +20,9 @@ absl::StatusOr<std::vector<TraceRequest>> PrepareReplay(ReplayArguments* argumen
   if (!options.layers.empty()) {
     TERRACE_RETURN_IF_ERROR(ParseLayers(options.layers, options.model).status());
   }
+  TERRACE_RETURN_IF_ERROR(
+      CheckOutputs({{"--json", arguments->json_file}, {"--plot", arguments->plot_file}},
+                   {{"--trace", arguments->trace_file}, {"--model", arguments->model.model}}));
   if (!arguments->plot_file.empty()) TERRACE_RETURN_IF_ERROR(CheckPlot(arguments->plot_file));
   if (arguments->trace_file.empty()) return MakeWorkload(arguments->workload);
   absl::StatusOr<std::vector<TraceRequest>> requests = ReadTrace(arguments->trace_file);
@@ -38,6 +42,10 @@ absl::Status JudgeReplay(const ReplayResult& result) {
   }
   if (!result.ok()) {
     return absl::InternalError("the store skipped or mended rows; see store_counters in the JSON");
+  }
+  if (result.scheduler.interrupted) {
+    return absl::CancelledError(absl::StrCat("interrupted after ", result.scheduler.completed,
+                                             " of ", result.scheduler.requests, " requests"));
   }
   if (result.scheduler.completed == 0) {
     return absl::ResourceExhaustedError(

@@ -78,11 +78,9 @@ absl::Status RawRows::AddPlane(const CompressorWeights::Plane& weights, ContentP
     Backend& backend = store_->backend();
     BackendBuffer<float>& memory = layer->weights.emplace_back();
     const int64_t count = static_cast<int64_t>(numbers.size());
-    absl::Status status = memory.Allocate(backend, count, Stream{});
-    if (status.ok()) {
-      status = backend.Upload(memory.data(), numbers.data(), count * int64_t{sizeof(float)}, {});
-    }
-    if (!status.ok()) return status;
+    TERRACE_RETURN_IF_ERROR(memory.Allocate(backend, count, Stream{}));
+    TERRACE_RETURN_IF_ERROR(
+        backend.Upload(memory.data(), numbers.data(), count * int64_t{sizeof(float)}, {}));
     return memory.data();
   };
   CompressPlaneIn& in = place.plane == 0 ? layer->inputs.latent : layer->inputs.indexer;

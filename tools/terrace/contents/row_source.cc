@@ -86,7 +86,7 @@ absl::Status RowSource::Build(const CompressorWeights& weights) {
     return segment.token_sequences != nullptr ? 0 : 1 + segment.plane.plane;
   };
   const auto elements_of = [&](const FillSegment& segment) {
-    return MaxEntryRows(geometry, segment.plane.pool) * segment.channels;
+    return MaxEntryRows(geometry, PoolIndex(segment.plane.pool)) * segment.channels;
   };
   for (const FillSegment& segment : segments_) {
     largest[kind_of(segment)] = std::max(largest[kind_of(segment)], elements_of(segment));

@@ -1,5 +1,7 @@
 #include "tools/terrace/contents/step_contents.h"
 
+#include "src/base/status_macros.h"
+
 namespace terrace::tools {
 
 absl::StatusOr<std::unique_ptr<StepContents>> StepContents::Create(Backend* backend,
@@ -8,13 +10,10 @@ absl::StatusOr<std::unique_ptr<StepContents>> StepContents::Create(Backend* back
   std::unique_ptr<StepContents> contents(new StepContents(backend, keys));
   const absl::Span<const uint64_t> all = keys->all();
   const int64_t count = static_cast<int64_t>(all.size());
-  absl::Status status = contents->sequences_.Allocate(*backend, max_sequences, Stream{});
-  if (status.ok()) status = contents->prefix_keys_.Allocate(*backend, count, Stream{});
-  if (status.ok()) {
-    status = backend->Upload(contents->prefix_keys_.data(), all.data(),
-                             count * int64_t{sizeof(uint64_t)}, {});
-  }
-  if (!status.ok()) return status;
+  TERRACE_RETURN_IF_ERROR(contents->sequences_.Allocate(*backend, max_sequences, Stream{}));
+  TERRACE_RETURN_IF_ERROR(contents->prefix_keys_.Allocate(*backend, count, Stream{}));
+  TERRACE_RETURN_IF_ERROR(backend->Upload(contents->prefix_keys_.data(), all.data(),
+                                          count * int64_t{sizeof(uint64_t)}, {}));
   return contents;
 }
 

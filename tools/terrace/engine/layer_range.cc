@@ -11,7 +11,7 @@ namespace terrace::tools {
 namespace {
 
 size_t NumKinds(const ModelSpec& model, int first, int count) {
-  std::set<int> kinds;
+  std::set<PoolIndex> kinds;
   for (int layer = first; layer < first + count; ++layer) kinds.insert(FullPool(model, layer));
   return kinds.size();
 }
@@ -38,7 +38,7 @@ absl::StatusOr<LayerRange> ParseLayers(const std::string& text, const ModelSpec&
   if (ends.size() > 2 || !absl::SimpleAtoi(ends.front(), &first) ||
       !absl::SimpleAtoi(ends.back(), &last) || first < 0 || first > last || last >= layers) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("layers \"%s\" is neither N, A-B nor all; %s has layers 0 to %d", text,
+        absl::StrFormat("--layers: \"%s\" is neither N, A-B nor all; %s has layers 0 to %d", text,
                         model.name, layers - 1));
   }
   return LayerRange{first, last - first + 1};

@@ -13,10 +13,12 @@ void RaiseTo(PoolCounts& counts, const PoolCounts& other) {
 
 }  // namespace
 
-void OccupancySeries::Add(double seconds, const PoolCounts& live) {
+void OccupancySeries::Add(double seconds, const PoolCounts& live, const PoolCounts& held) {
   RaiseTo(peak_, live);
+  RaiseTo(peak_held_, held);
   if (!points_.empty() && steps_in_last_ < steps_a_point_) {
     RaiseTo(points_.back().live, live);
+    RaiseTo(points_.back().held, held);
     ++steps_in_last_;
     return;
   }
@@ -24,11 +26,12 @@ void OccupancySeries::Add(double seconds, const PoolCounts& live) {
     for (int32_t i = 0; i < max_points_ / 2; ++i) {
       points_[i] = points_[2 * i];
       RaiseTo(points_[i].live, points_[2 * i + 1].live);
+      RaiseTo(points_[i].held, points_[2 * i + 1].held);
     }
     points_.resize(max_points_ / 2);
     steps_a_point_ *= 2;
   }
-  points_.push_back({seconds, live});
+  points_.push_back({seconds, live, held});
   steps_in_last_ = 1;
 }
 

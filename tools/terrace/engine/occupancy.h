@@ -1,5 +1,5 @@
-// OccupancySeries holds how many blocks of every pool were live over simulated time, in a bounded
-// number of points, however long a run takes.
+// OccupancySeries holds how many blocks of every pool were live, and live or cached, over simulated
+// time, in a bounded number of points, however long a run takes.
 
 #ifndef TERRACE_TOOLS_TERRACE_ENGINE_OCCUPANCY_H_
 #define TERRACE_TOOLS_TERRACE_ENGINE_OCCUPANCY_H_
@@ -21,6 +21,7 @@ class OccupancySeries {
   struct Point {
     double seconds = 0;  // where the span begins
     PoolCounts live = {};
+    PoolCounts held = {};  // live or cached, at one time
   };
 
   // REQUIRES: max_points is even and positive.
@@ -29,10 +30,11 @@ class OccupancySeries {
   }
 
   // REQUIRES: seconds never goes back.   Cost: O(pools), amortized.
-  void Add(double seconds, const PoolCounts& live);
+  void Add(double seconds, const PoolCounts& live, const PoolCounts& held);
 
   const std::vector<Point>& points() const { return points_; }
-  const PoolCounts& peak() const { return peak_; }
+  const PoolCounts& peak() const { return peak_; }  // live
+  const PoolCounts& peak_held() const { return peak_held_; }
 
  private:
   int32_t max_points_;
@@ -40,6 +42,7 @@ class OccupancySeries {
   int64_t steps_in_last_ = 0;
   std::vector<Point> points_;
   PoolCounts peak_ = {};
+  PoolCounts peak_held_ = {};
 };
 
 }  // namespace terrace::tools

@@ -34,7 +34,8 @@ int32_t ContextOf(absl::Span<const TraceRequest> requests, const ModelSpec& mode
 
 absl::Status CheckCompress(const ReplayOptions& options) {
   if (!options.compress) return absl::OkStatus();
-  if (StatePool(options.model, kCsaRatio) < 0 && StatePool(options.model, kHcaRatio) < 0) {
+  if (StatePool(options.model, kCsaRatio) == kNoPool &&
+      StatePool(options.model, kHcaRatio) == kNoPool) {
     return absl::InvalidArgumentError(
         absl::StrCat("--compress: model ", options.model.name,
                      " has no compressor state; drop "
@@ -67,18 +68,18 @@ absl::Status CheckNumbers(const ReplayOptions& options) {
 
 // Blocks that are lost: live or draining after every sequence was freed, or not free when the
 // prefixes are gone too. What a next plan would take for a checkpoint, it may hold until then.
-int64_t CountLeaks(Ledger& ledger) {
+absl::StatusOr<int64_t> CountLeaks(Ledger& ledger) {
   const Geometry& geometry = ledger.geometry();
   std::vector<int64_t> leaked(geometry.num_pools);
   ledger.CheckInvariants();
   for (int pool = 0; pool < geometry.num_pools; ++pool) {
-    const PoolUse use = ledger.Use(pool);
+    TERRACE_ASSIGN_OR_RETURN(const PoolUse use, ledger.Use(PoolIndex(pool)));
     if (HoldsRows(geometry.pools[pool].kind)) leaked[pool] = use.live + use.draining;
   }
   ledger.ClearPrefixes();
   ledger.CheckInvariants();
   for (int pool = 0; pool < geometry.num_pools; ++pool) {
-    const PoolUse use = ledger.Use(pool);
+    TERRACE_ASSIGN_OR_RETURN(const PoolUse use, ledger.Use(PoolIndex(pool)));
     leaked[pool] = std::max<int64_t>(leaked[pool], use.capacity - use.free);
   }
   return std::accumulate(leaked.begin(), leaked.end(), int64_t{0});
@@ -106,7 +107,7 @@ int64_t PeakMemoryBytes() {
 bool ReplayResult::ok() const {
   return verifier.corrupt_rows == 0 && leaked_blocks == 0 && counters.nonfinite_values == 0 &&
          counters.skipped_slots == 0 && counters.skipped_entries == 0 &&
-         counters.skipped_positions == 0;
+         counters.skipped_positions == 0 && counters.stale_states == 0;
 }
 
 absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
@@ -143,6 +144,7 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
 
   Scheduler scheduler(ledger.get(), requests, runner.get(), options.scheduler);
   scheduler.OnStep(options.on_step);
+  scheduler.StopWhen(options.stop);
   const auto start = std::chrono::steady_clock::now();
   TERRACE_RETURN_IF_ERROR(scheduler.Run());
   if (runner != nullptr) TERRACE_RETURN_IF_ERROR(runner->Wait());
@@ -153,7 +155,7 @@ absl::StatusOr<ReplayResult> Replay(absl::Span<const TraceRequest> requests,
   result.occupancy = scheduler.occupancy();
   result.prefix = ledger->prefix_figures();
   result.checkpoint_bytes_peak = CheckpointBytesPeak(result);
-  result.leaked_blocks = CountLeaks(*ledger);
+  TERRACE_ASSIGN_OR_RETURN(result.leaked_blocks, CountLeaks(*ledger));
   if (runner != nullptr) {
     result.verifier = runner->verified();
     result.counters = runner->store().ReadCounters();

@@ -40,6 +40,7 @@ struct ReplayOptions {
   // For tests: called on every step after all rows were written and before any is read back.
   std::function<absl::Status(Store&)> after_write = {};
   std::function<void(const SchedulerStats&)> on_step = {};
+  std::function<bool()> stop = {};  // asked before every step: true ends the run with what it has
 };
 
 struct ReplayResult {

@@ -20,6 +20,11 @@ Scheduler::Scheduler(Ledger* ledger, absl::Span<const TraceRequest> requests, St
 
 absl::Status Scheduler::Run() {
   while (stats_.completed + stats_.failed < stats_.requests) {
+    if (stop_ && stop_()) {
+      stats_.interrupted = true;
+      while (!running_.empty()) TERRACE_RETURN_IF_ERROR(Preempt());
+      break;
+    }
     AdmitArrivals();
     if (running_.empty() && waiting_.empty()) {
       now_ms_ = requests_[arrived_].arrival_ms;
@@ -27,14 +32,14 @@ absl::Status Scheduler::Run() {
     }
     TERRACE_ASSIGN_OR_RETURN(const std::optional<Plan> plan, Schedule());
     if (!plan.has_value()) continue;
-    CountBlocks();
+    TERRACE_RETURN_IF_ERROR(CountBlocks());
     TERRACE_RETURN_IF_ERROR(RunStep(*plan));
     TERRACE_RETURN_IF_ERROR(Postprocess());
     CountStep();
     if (on_step_) on_step_(stats_);
   }
   TERRACE_RETURN_IF_ERROR(RetireAllBut(0));
-  CountBlocks();
+  TERRACE_RETURN_IF_ERROR(CountBlocks());
   if (on_step_) on_step_(stats_);
   return absl::OkStatus();
 }

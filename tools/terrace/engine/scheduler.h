@@ -61,6 +61,9 @@ class Scheduler {
     on_step_ = std::move(callback);
   }
 
+  // Asked before every step: true ends the run there, with every sequence freed.
+  void StopWhen(std::function<bool()> stop) { stop_ = std::move(stop); }
+
   // Serves all requests. Errors: what the ledger or the runner fails with, other than a shortage.
   absl::Status Run();
 
@@ -116,7 +119,7 @@ class Scheduler {
   absl::Status SettleWithLedger();
   void UpdateRunning(const BatchItem& item);
   void CountStep();
-  void CountBlocks();
+  absl::Status CountBlocks();
 
   int32_t OutputLeft(const Running& sequence) const;
   int32_t Accepted(const Running& sequence, int32_t drafts) const;
@@ -126,6 +129,7 @@ class Scheduler {
   StepRunner* const runner_;
   const SchedulerOptions options_;
   std::function<void(const SchedulerStats&)> on_step_;
+  std::function<bool()> stop_;
 
   double now_ms_ = 0;
   size_t arrived_ = 0;            // requests that are waiting, running or done

@@ -58,8 +58,10 @@ absl::Status Scheduler::AdmitWaiting(int32_t budget) {
     }
     const int32_t known = request.input_length + served_[index].generated;
     FillTokenIds(request, index, known, ids_);
-    const absl::StatusOr<Admission> admitted = ledger_time_.Time(
-        [&] { return ledger_->AllocateSequence({.tokens = ids_, .refeed = options_.refeed}); });
+    const absl::StatusOr<Admission> admitted = ledger_time_.Time([&] {
+      return ledger_->AllocateSequence(
+          {.tokens = ids_, .refeed = options_.refeed, .returning = served_[index].most_rows > 0});
+    });
     if (const auto shortage = ShortageOf(admitted.status()); shortage && !shortage->retry_later) {
       ++stats_.failed;
       continue;

@@ -81,14 +81,17 @@ void Scheduler::CountStep() {
   }
 }
 
-void Scheduler::CountBlocks() {
+absl::Status Scheduler::CountBlocks() {
   PoolCounts live = {};
+  PoolCounts held = {};
   for (int pool = 0; pool < ledger_->geometry().num_pools; ++pool) {
-    const PoolUse use = ledger_->Use(pool);
+    TERRACE_ASSIGN_OR_RETURN(const PoolUse use, ledger_->Use(PoolIndex(pool)));
     live[pool] = use.live;
+    held[pool] = use.live + use.cached;
     stats_.peak_cached_blocks[pool] = std::max(stats_.peak_cached_blocks[pool], use.cached);
   }
-  occupancy_.Add(now_ms_ / 1000, live);
+  occupancy_.Add(now_ms_ / 1000, live, held);
+  return absl::OkStatus();
 }
 
 }  // namespace terrace::tools

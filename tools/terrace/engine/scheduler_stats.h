@@ -15,7 +15,8 @@ namespace terrace::tools {
 struct SchedulerStats {
   int64_t requests = 0;
   int64_t completed = 0;
-  int64_t failed = 0;  // can never fit: beyond the longest context, or larger than a pool
+  int64_t failed = 0;        // can never fit: beyond the longest context, or larger than a pool
+  bool interrupted = false;  // stopped before all requests were served
   int64_t preemptions = 0;
   int64_t steps = 0;
   int64_t sequence_steps = 0;     // sum over steps of their sequences

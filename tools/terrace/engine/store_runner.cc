@@ -1,7 +1,6 @@
 #include "tools/terrace/engine/store_runner.h"
 
 #include <algorithm>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -61,7 +60,7 @@ absl::Status StoreRunner::BuildSources() {
     TERRACE_ASSIGN_OR_RETURN(
         raw_, RawRows::Create(store_.get(), model, contents_.get(), weights_, &threads_));
   }
-  if (!options_.compress || StatePool(model, kCsaRatio) < 0) {
+  if (!options_.compress || StatePool(model, kCsaRatio) == kNoPool) {
     overlap_ = std::make_unique<OverlapRows>(store_.get(), &keys_);
   }
   TERRACE_ASSIGN_OR_RETURN(
@@ -72,22 +71,15 @@ absl::Status StoreRunner::BuildSources() {
 absl::Status StoreRunner::MakeRopes(int32_t positions) {
   std::vector<RopeTableView> views;
   for (const RopeSpec& rope : options_.model.ropes) {
-    std::optional<YarnScaling> yarn;
-    if (rope.yarn_factor > 1) {
-      yarn = {rope.yarn_factor, rope.yarn_original_length, rope.yarn_beta_fast,
-              rope.yarn_beta_slow};
-    }
-    rope_tables_.push_back(MakeRopeTable(positions, rope.base, yarn));
+    rope_tables_.push_back(MakeRopeTable(positions, rope));
     const std::vector<float>& table = rope_tables_.back();
     const float* data = table.data();
     if (backend_->name() != "host") {
       const int64_t size = static_cast<int64_t>(table.size());
       BackendBuffer<float>& memory = device_ropes_.emplace_back();
-      absl::Status status = memory.Allocate(*backend_, size, Stream{});
-      if (status.ok()) {
-        status = backend_->Upload(memory.data(), data, size * int64_t{sizeof(float)}, stream_);
-      }
-      if (!status.ok()) return status;
+      TERRACE_RETURN_IF_ERROR(memory.Allocate(*backend_, size, Stream{}));
+      TERRACE_RETURN_IF_ERROR(
+          backend_->Upload(memory.data(), data, size * int64_t{sizeof(float)}, stream_));
       data = memory.data();
     }
     views.push_back({data, positions});

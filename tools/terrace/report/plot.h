@@ -15,7 +15,8 @@ namespace terrace::tools {
 // where gnuplot cannot be started.
 absl::Status CheckPlot(const std::string& file);
 
-// Writes `file`: a panel a pool, percent of its blocks over minutes.
+// Writes `file`: a panel a pool, percent of its blocks over minutes, live ones with cached ones on
+// top of them.
 // Errors: as CheckPlot; Unavailable where gnuplot fails, whose own words are on standard error.
 absl::Status PlotOccupancy(const ReplayResult& result, const std::string& file);
 

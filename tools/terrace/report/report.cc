@@ -1,6 +1,8 @@
 #include "tools/terrace/report/report.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -17,13 +19,21 @@ double Ratio(double value, double of) { return of > 0 ? value / of : 0; }
 // Lines of a label and what belongs to it, the labels in one column.
 class Table {
  public:
+  explicit Table(int columns) : columns_(columns) {}
+
   template <typename... Parts>
   void Add(const char* label, const Parts&... parts) {
-    absl::StrAppend(&text_, absl::StrFormat("%-14s ", label), parts..., "\n");
+    const std::string line = absl::StrCat(absl::StrFormat("%-14s ", label), parts...);
+    absl::StrAppend(&text_, internal::Wrap(line, columns_, kLabel), "\n");
+  }
+  void AddTable(const std::vector<internal::Cells>& rows) {
+    absl::StrAppend(&text_, internal::Align(rows, 1, columns_));
   }
   std::string text() const { return text_; }
 
  private:
+  static constexpr int kLabel = 15;
+  int columns_;
   std::string text_;
 };
 
@@ -37,18 +47,19 @@ std::string Layers(const ReplayResult& result) {
 }
 
 void AddPools(const ReplayResult& result, Table& table) {
-  table.Add("pool", absl::StrFormat("%12s %12s %8s %12s %8s %14s", "blocks", "peak live", "",
-                                    "peak cached", "", "block bytes"));
+  const auto peak = [](int32_t blocks, int32_t capacity) {
+    return absl::StrFormat("%s %6.1f %%", WithCommas(blocks), 100 * Ratio(blocks, capacity));
+  };
+  std::vector<internal::Cells> rows = {
+      {"pool", "blocks", "peak live", "peak cached", "block bytes"}};
   for (size_t p = 0; p < result.capacity.pools.size(); ++p) {
     const PoolBudget& pool = result.capacity.pools[p];
-    const int32_t live = result.occupancy.peak()[p];
-    const int32_t cached = result.scheduler.peak_cached_blocks[p];
-    table.Add(absl::StrCat("  ", pool.name).c_str(),
-              absl::StrFormat("%12s %12s %6.1f %% %12s %6.1f %% %14s", WithCommas(pool.blocks),
-                              WithCommas(live), 100 * Ratio(live, pool.blocks), WithCommas(cached),
-                              100 * Ratio(cached, pool.blocks),
-                              WithCommas(pool.place.reserved_bytes_per_block())));
+    rows.push_back({absl::StrCat("  ", pool.name), WithCommas(pool.blocks),
+                    peak(result.occupancy.peak()[p], pool.blocks),
+                    peak(result.scheduler.peak_cached_blocks[p], pool.blocks),
+                    WithCommas(pool.place.reserved_bytes_per_block())});
   }
+  table.AddTable(rows);
 }
 
 void AddPrefix(const ReplayResult& result, Table& table) {
@@ -99,14 +110,15 @@ double LedgerPrefillNsPerToken(const SchedulerStats& stats) {
   return Ratio(stats.ledger_prefill_ns, stats.prefill_tokens);
 }
 
-std::string ReplayTable(const ReplayResult& result) {
+std::string ReplayTable(const ReplayResult& result, int columns) {
   const SchedulerStats& stats = result.scheduler;
-  Table table;
+  Table table(columns);
   table.Add("model", result.capacity.model.name, ", ", FormatBytes(result.capacity.memory_bytes),
             ": ", WithCommas(result.capacity.max_tokens), " tokens");
   table.Add("store", Layers(result));
   table.Add("requests", WithCommas(stats.requests), ": completed ", WithCommas(stats.completed),
             ", failed ", WithCommas(stats.failed), ", preemptions ", WithCommas(stats.preemptions));
+  if (stats.interrupted) table.Add("interrupted", "the figures are those of the run so far");
   table.Add("tokens", "prompt ", WithCommas(stats.prompt_tokens), ", decode ",
             WithCommas(stats.decode_tokens), ", recomputed ", WithCommas(stats.recomputed_tokens));
   table.Add("steps", WithCommas(stats.steps), " of ",
@@ -155,6 +167,7 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
           {"requests", stats.requests},
           {"completed", stats.completed},
           {"failed", stats.failed},
+          {"interrupted", stats.interrupted},
           {"preemptions", stats.preemptions},
           {"steps", stats.steps},
           {"sequence_steps", stats.sequence_steps},
@@ -185,7 +198,8 @@ nlohmann::ordered_json ReplayJson(const ReplayResult& result) {
            {{"nonfinite_values", result.counters.nonfinite_values},
             {"skipped_slots", result.counters.skipped_slots},
             {"skipped_entries", result.counters.skipped_entries},
-            {"skipped_positions", result.counters.skipped_positions}}},
+            {"skipped_positions", result.counters.skipped_positions},
+            {"stale_states", result.counters.stale_states}}},
           {"pools", pools},
           {"prefix", nlohmann::ordered_json::parse(ToJson(prefix))}};
 }

@@ -11,7 +11,8 @@
 
 namespace terrace::tools {
 
-std::string ReplayTable(const ReplayResult& result);
+// No line is wider than `columns` where words allow it; 0 = any width.
+std::string ReplayTable(const ReplayResult& result, int columns = 0);
 nlohmann::ordered_json ReplayJson(const ReplayResult& result);
 
 // Time inside ledger calls; 0 where there was no such step.

@@ -23,6 +23,7 @@ namespace {
 using nlohmann::json;
 
 constexpr char kCsvHeader[] = "TIMESTAMP,ContextTokens,GeneratedTokens";
+constexpr double kLatestMs = 1e15;  // some 30,000 years: a clock of whole milliseconds holds it
 constexpr int64_t kMostTokens = std::numeric_limits<int32_t>::max() / 2;
 
 absl::Status Wrong(const std::string& what) { return absl::InvalidArgumentError(what); }
@@ -61,8 +62,10 @@ absl::StatusOr<TraceRequest> ParseJsonLine(const std::string& text) {
   TraceRequest request;
   const auto timestamp = line.find("timestamp");
   if (timestamp == line.end()) return Wrong("\"timestamp\" is missing");
-  if (!timestamp->is_number() || !(timestamp->get<double>() >= 0)) {
-    return Wrong(absl::StrCat("\"timestamp\" is ", timestamp->dump(), ", not milliseconds"));
+  if (!timestamp->is_number() || !(timestamp->get<double>() >= 0) ||
+      timestamp->get<double>() > kLatestMs) {
+    return Wrong(absl::StrFormat("\"timestamp\" is %s, not milliseconds from 0 to %g",
+                                 timestamp->dump(), kLatestMs));
   }
   request.arrival_ms = timestamp->get<double>();
   TERRACE_ASSIGN_OR_RETURN(request.input_length, ReadCount(line, "input_length", 1));

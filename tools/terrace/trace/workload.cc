@@ -47,9 +47,10 @@ int32_t Clamp(double tokens, double least, double most) {
 
 absl::StatusOr<std::vector<TraceRequest>> MakeWorkload(const WorkloadOptions& options) {
   const auto positive = [](double value) { return value > 0 && std::isfinite(value); };
-  if (options.requests < 1 || !positive(options.requests_per_second) ||
-      !positive(options.prompt_median) || options.longest_prompt < 1 ||
-      !positive(options.output_median)) {
+  constexpr double kLongestSeconds = 1e12;
+  if (options.requests < 1 || options.requests / options.requests_per_second > kLongestSeconds ||
+      !positive(options.requests_per_second) || !positive(options.prompt_median) ||
+      options.longest_prompt < 1 || !positive(options.output_median)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "a workload needs positive numbers; got %d requests at %g a second, prompts "
         "of %g to %d tokens and answers of %g",

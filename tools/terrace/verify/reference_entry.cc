@@ -23,7 +23,8 @@
 //       e4m3  2^-4 of the value; at least 2^-10 * scale, a power of two below 2 * A / 448
 //       e2m1  2^-2 of the value; at least 2^-2 * scale, a power of two below 2 * A / 6, or (nvfp4)
 //             e4m3(A / 6), at most 17/16 of it, where a clamped 6.4 is off by less than 2^-2 of it
-//     fp8_per_token multiplies with a bf16 scale and rounds to bf16: 2^-8 each.
+//     fp8_per_token multiplies with a bf16 scale and rounds to bf16: 2^-8 each. fp8_per_tensor has
+//     the scale 1, whatever a row's largest magnitude is.
 //
 // The sums are bounds, so no right row fails. One wrong token of those that an entry pools moves
 // some channels by many times that (raw_contents.h); reference_entry_test shows it for
@@ -72,19 +73,25 @@ void Hadamard(int32_t channels, ReferenceEntry* entry) {
   }
 }
 
-// Half a step of a format's codes: of the value, and at least of the group's largest magnitude.
+// Half a step of a format's codes: of the value, and at least of the group's largest magnitude or
+// a number.
 struct HalfStep {
-  double of_value;
-  double of_largest;
+  double of_value = 0;
+  double of_largest = 0;
+  double least = 0;
 };
 
 HalfStep HalfStepOf(RowFormat format) {
   switch (format) {
     case RowFormat::kBf16:
-      return {0, 0};
+      return {};
     case RowFormat::kFp8PerToken:
       return {0x1p-4 + 0x1p-6, 0x1p-9 / 448};
+    case RowFormat::kFp8PerTensor:
+      return {.of_value = 0x1p-4, .least = 0x1p-10};
     case RowFormat::kNvfp4:
+    case RowFormat::kNvfp4V41Il:
+    case RowFormat::kNvfp4Rope:
       return {0x1p-2, 0x1p-2 * 17 / 16 / 6};
     case RowFormat::kIndexerMxfp4:
       return {0x1p-2, 0x1p-2 * 2 / 6};
@@ -92,8 +99,10 @@ HalfStep HalfStepOf(RowFormat format) {
     case RowFormat::kMxfp8V41:
     case RowFormat::kIndexerFp8:
       return {0x1p-4, 0x1p-10 * 2 / 448};
+    case RowFormat::kMxfp8V41Il:
+      return {0x1p-4, 0x1p-10 * 2 / 448, 0x1p-10 * 0x1p-13};
   }
-  return {0, 0};
+  return {};
 }
 
 }  // namespace
@@ -144,17 +153,15 @@ void MakeReference(const CompressorWeights::Plane& weights, absl::Span<const uin
 EntryError ErrorOf(RowFormat format, const ReferenceEntry& entry, const uint16_t* row) {
   const RowLayout layout = LayoutOf(format);
   const int32_t group = std::max(layout.group, 1);
-  const int32_t first_exact =
-      format == RowFormat::kFlashMlaV4 ? layout.channels - kRopeChannels : layout.channels;
   const auto most = [&](int32_t c) { return std::abs(entry.values[c]) + entry.slack[c]; };
   EntryError error;
   for (int32_t begin = 0; begin < layout.channels; begin += group) {
-    const HalfStep half = begin < first_exact ? HalfStepOf(format) : HalfStep{};
+    const HalfStep half = begin < layout.quantized ? HalfStepOf(format) : HalfStep{};
     double largest = 0;
     for (int32_t c = begin; c < begin + group; ++c) largest = std::max(largest, most(c));
     for (int32_t c = begin; c < begin + group; ++c) {
-      const double tolerated =
-          entry.slack[c] + std::max(half.of_value * most(c), half.of_largest * largest);
+      const double tolerated = entry.slack[c] + std::max({half.of_value * most(c),
+                                                          half.of_largest * largest, half.least});
       double relative =
           std::abs(static_cast<double>(FloatFromBf16(row[c])) - entry.values[c]) / tolerated;
       if (!std::isfinite(relative)) relative = std::numeric_limits<double>::max();

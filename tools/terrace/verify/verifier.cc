@@ -58,7 +58,7 @@ Verifier::Verifier(Store* store, const ModelSpec& model, const PrefixKeys* keys,
 absl::Status Verifier::Build() {
   const LayerRange range = store_->layers();
   for (int layer = range.first; layer < range.first + range.count; ++layer) {
-    const int32_t pool = FullPool(model_, layer);
+    const int32_t pool = FullPool(model_, layer).value();
     auto kind = std::find_if(kinds_.begin(), kinds_.end(),
                              [&](const LayerKind& kind) { return kind.full_pool == pool; });
     if (kind == kinds_.end()) kind = kinds_.insert(kind, {.full_pool = pool});
