@@ -59,9 +59,9 @@ void AddSequenceCalls(nb::class_<C>& c) {
           "digests"_a.none() = nb::none(), "max_refeed_tokens"_a.none() = nb::none(),
           "approximate_tokens"_a = 0,
           nb::sig(
-              "def probe(self, tokens: Ints, *, salt: bytes | str = b'', digests: Records | None "
-              "= None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0) -> "
-              "PrefixMatch"),
+              "def probe(self, tokens: Ints, *, salt: bytes | str = b'', key_ranges: KeyRanges = "
+              "(), digests: Records | None = None, max_refeed_tokens: int | None = None, "
+              "approximate_tokens: int = 0) -> PrefixMatch"),
           "What allocate_sequence would find now. Changes nothing.\n\n"
           "Several threads may probe at once. Releases the GIL.")
       .def(

@@ -3,7 +3,6 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "python/src/key_ranges.h"
 #include "python/src/numbers.h"
 #include "python/src/structured.h"
@@ -75,14 +74,24 @@ nb::object ToArray(const Abandoned& abandoned) {
   return NewArray<AdmissionRecord>("ADMISSION", records);
 }
 
-// Errors: as Info for the first id that is not known, and InvalidArgument for one given twice.
-void CheckEach(const LedgerCore& core, const Numbers<uint64_t>& ids) {
-  absl::flat_hash_set<uint64_t> seen;
-  for (const uint64_t id : ids.span()) {
-    core.Check(core.ledger->Info(IdOf(id)).status());
-    if (ids.size() > 1 && !seen.insert(id).second) RaiseInvalid("sequence ", id, " is given twice");
+// Each of several sequences once.
+class Distinct {
+ public:
+  explicit Distinct(const LedgerCore& core)
+      : seen_((core.ledger->geometry().max_sequences + 63) / 64) {}
+
+  // What is known of sequence `id`.   Errors: those of Info, and InvalidArgument for one given twice.
+  SequenceInfo Add(const LedgerCore& core, uint64_t id) {
+    const SequenceInfo info = core.Take(core.ledger->Info(IdOf(id)));
+    const uint64_t bit = uint64_t{1} << (info.index % 64);
+    if ((seen_[info.index / 64] & bit) != 0) RaiseInvalid("sequence ", id, " is given twice");
+    seen_[info.index / 64] |= bit;
+    return info;
   }
-}
+
+ private:
+  std::vector<uint64_t> seen_;  // a bit a sequence index
+};
 
 }  // namespace
 
@@ -194,11 +203,11 @@ void Commit(LedgerCore& core, nb::handle ids, nb::handle tokens, nb::handle coun
   each.CheckLength(sequences.size(), "sequences");
   // What could fail is looked at before anything is given, but for ids that run ahead of the rows:
   // only the ledger knows who may.
-  CheckEach(core, sequences);
+  Distinct distinct(core);
   int64_t first = 0;
   for (int64_t i = 0; i < sequences.size(); ++i) {
     const int32_t count = each.at(i);
-    const SequenceInfo info = core.Take(core.ledger->Info(IdOf(sequences[i])));
+    const SequenceInfo info = distinct.Add(core, sequences[i]);
     if (count < 0) RaiseInvalid("counts[", i, "] is ", count, ", negative");
     if (info.known + int64_t{count} > core.ledger->geometry().max_context_tokens + int64_t{1}) {
       RaiseInvalid("sequence ", sequences[i], " knows ", info.known, " ids: ", count,
@@ -229,9 +238,9 @@ void Truncate(LedgerCore& core, nb::handle ids, nb::handle lengths) {
   rows.CheckLength(sequences.size(), "sequences");
   const Entered entered(core.lock);
   if (sequences.size() > 1) {
-    CheckEach(core, sequences);
+    Distinct distinct(core);
     for (int64_t i = 0; i < sequences.size(); ++i) {
-      const SequenceInfo info = core.Take(core.ledger->Info(IdOf(sequences[i])));
+      const SequenceInfo info = distinct.Add(core, sequences[i]);
       const int32_t least = std::max(info.settled, info.length - info.undecided_drafts);
       if (rows.at(i) > info.length || rows.at(i) < least) {
         RaiseInvalid("lengths[", i, "] is ", rows.at(i), "; sequence ", sequences[i],
@@ -247,7 +256,8 @@ void Truncate(LedgerCore& core, nb::handle ids, nb::handle lengths) {
 void FreeSequence(LedgerCore& core, nb::handle ids) {
   const Numbers<uint64_t> sequences(ids, "ids");
   const Entered entered(core.lock);
-  CheckEach(core, sequences);
+  Distinct distinct(core);
+  for (const uint64_t id : sequences.span()) distinct.Add(core, id);
   const nb::gil_scoped_release released;
   for (const uint64_t id : sequences.span()) core.ledger->FreeSequence(IdOf(id)).IgnoreError();
 }

@@ -835,7 +835,7 @@ class Ledger:
         no pool can ever hold, InvalidArgument. Takes no new block yet. Releases the GIL.
         """
 
-    def probe(self, tokens: Ints, *, salt: bytes | str = b'', digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0) -> PrefixMatch:
+    def probe(self, tokens: Ints, *, salt: bytes | str = b'', key_ranges: KeyRanges = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0) -> PrefixMatch:
         """
         What allocate_sequence would find now. Changes nothing.
 
@@ -1434,7 +1434,7 @@ class Cache:
         no pool can ever hold, InvalidArgument. Takes no new block yet. Releases the GIL.
         """
 
-    def probe(self, tokens: Ints, *, salt: bytes | str = b'', digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0) -> PrefixMatch:
+    def probe(self, tokens: Ints, *, salt: bytes | str = b'', key_ranges: KeyRanges = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0) -> PrefixMatch:
         """
         What allocate_sequence would find now. Changes nothing.
 
