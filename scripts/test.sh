@@ -259,19 +259,19 @@ stage_python() {
     skip "python: python3-venv is not installed"
     return
   fi
-  local clean=build-python/clean
-  rm -rf "$clean" build-python/dist
-  check "wheel" env CMAKE_BUILD_PARALLEL_LEVEL="$JOBS" scripts/wheel.sh build-python/dist || return
+  local clean=build-wheel/clean
+  rm -rf "$clean" build-wheel/dist
+  check "wheel" env CMAKE_BUILD_PARALLEL_LEVEL="$JOBS" scripts/wheel.sh build-wheel/dist || return
   check "clean environment" install_wheel "$clean" || return
   run_pytest "python tests" "$clean/bin/python" -m pytest -p no:cacheprovider python/tests
-  check "mypy" "$clean/bin/python" -m mypy --cache-dir build-python/mypy \
+  check "mypy" "$clean/bin/python" -m mypy --cache-dir build-wheel/mypy \
     python/tests python/bench examples/python
 }
 
 install_wheel() {
   python3 -m venv "$1" &&
     "$1/bin/pip" install --disable-pip-version-check --quiet \
-      "$(echo build-python/dist/terrace_kv-*.whl)[test]" nanobind
+      "$(echo build-wheel/dist/terrace_kv-*.whl)[test]" nanobind
 }
 
 # run_pytest NAME COMMAND...: counts every test.

@@ -7,13 +7,13 @@ usage() {
   cat <<'USAGE'
 usage: scripts/wheel.sh [--cuda] [--no-fetch] [FOLDER]
 
-Builds the wheel for python3 (or $PYTHON) and puts it into FOLDER (build-python/dist by default).
+Builds the wheel for python3 (or $PYTHON) and puts it into FOLDER (build-wheel/dist by default).
 
   --cuda       with the CUDA backend too; needs nvcc. $TERRACE_CUDA_ARCHITECTURES says for which
                devices, all by default
   --no-fetch   with the packages that $PYTHON has (nanobind, scikit-build-core), nothing is fetched
 
-Without --no-fetch the build's own packages go into a virtual environment in build-python/tools, which
+Without --no-fetch the build's own packages go into a virtual environment in build-wheel/tools, which
 is kept. The wheel is for one Python version. auditwheel bundles the shared libraries that
 the machine's packages brought: Abseil and xxHash.
 USAGE
@@ -30,9 +30,9 @@ while (($#)); do
   esac
   shift
 done
-out=${out:-build-python/dist}
+out=${out:-build-wheel/dist}
 python=${PYTHON:-python3}
-tools=build-python/tools
+tools=build-wheel/tools
 
 if [[ -n "$fetch" ]]; then
   [[ -x $tools/bin/python ]] || "$python" -m venv "$tools"
@@ -45,7 +45,7 @@ fi
 settings=(-C "cmake.define.TERRACE_CUDA=$cuda")
 [[ -z "${TERRACE_CUDA_ARCHITECTURES:-}" ]] ||
   settings+=(-C "cmake.define.TERRACE_CUDA_ARCHITECTURES=$TERRACE_CUDA_ARCHITECTURES")
-raw=build-python/raw
+raw=build-wheel/raw
 rm -rf "$raw" && mkdir -p "$raw" "$out"
 "$python" -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation "${settings[@]}" \
   --wheel-dir "$raw" .

@@ -76,7 +76,7 @@ def store_calls(backend: Any, rounds: int, count: int) -> None:
     make, _ = tensors(cache.backend())
     sequence = cache.allocate_sequence([1])
     cache.begin(cache.append(sequence.id, 1))
-    rows, out = make((1, 512), "bf16"), make((1, 128, 512), "bf16")
+    rows = make((1, 512), "bf16")
     slots, lengths = make((1, 128), "int32"), make((1,), "int32")
     top_k, some = make((1, 4), "int32"), make((1, 4, 512), "bf16")
     stream = None
@@ -97,12 +97,6 @@ def store_calls(backend: Any, rounds: int, count: int) -> None:
             "gather_top_k",
             lambda: cache.gather_top_k(1, top_k, some, queries=1, stream=stream),
             cache.bind_gather_top_k(1, top_k, some, queries=1),
-            3000,
-        ),
-        (
-            "gather_window",
-            lambda: cache.gather_window(0, out, queries=1, stream=stream),
-            cache.bind_gather_window(0, out, queries=1),
             3000,
         ),
     ]

@@ -6,7 +6,7 @@
 #include "python/src/ledger_calls.h"
 #include "python/src/model_argument.h"
 #include "python/src/numbers.h"
-#include "python/src/store_calls.h"
+#include "python/src/store_read_calls.h"
 #include "terrace/cache.h"
 
 namespace terrace::python {

@@ -8,7 +8,7 @@
 
 #include "python/src/model_argument.h"
 #include "python/src/numbers.h"
-#include "python/src/store_calls.h"
+#include "python/src/store_read_calls.h"
 #include "python/src/views.h"
 #include "terrace/counters.h"
 

@@ -1,5 +1,5 @@
-// DLPack's structures, as far as tensors are taken in by them, and the table of C functions by which
-// a framework shows a tensor without making a capsule.
+// DLPack's structures, as far as tensors are taken in by them, and the table of C functions by
+// which a framework shows a tensor without making a capsule.
 // Source: DLPack 1.3 (dmlc/dlpack), by its layout; the enumerators are those that are used here.
 
 #ifndef TERRACE_PYTHON_SRC_DLPACK_API_H_

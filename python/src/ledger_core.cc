@@ -80,7 +80,8 @@ class Distinct {
   explicit Distinct(const LedgerCore& core)
       : seen_((core.ledger->geometry().max_sequences + 63) / 64) {}
 
-  // What is known of sequence `id`.   Errors: those of Info, and InvalidArgument for one given twice.
+  // What is known of sequence `id`.
+  // Errors: those of Info, and InvalidArgument for one given twice.
   SequenceInfo Add(const LedgerCore& core, uint64_t id) {
     const SequenceInfo info = core.Take(core.ledger->Info(IdOf(id)));
     const uint64_t bit = uint64_t{1} << (info.index % 64);

@@ -1,5 +1,5 @@
-// LedgerCore is a ledger with what Python needs beside it: who owns it, who is inside, and the names
-// of its pools. A Ledger has one of its own, a Cache that of its ledger.
+// LedgerCore is a ledger with what Python needs beside it: who owns it, who is inside, and the
+// names of its pools. A Ledger has one of its own, a Cache that of its ledger.
 
 #ifndef TERRACE_PYTHON_SRC_LEDGER_CORE_H_
 #define TERRACE_PYTHON_SRC_LEDGER_CORE_H_

@@ -1,5 +1,5 @@
-// StoreCore is a store with what Python needs beside it: who owns it, who is inside, where its memory
-// lies and how wide its rows are. A Store has one of its own, a Cache that of its store.
+// StoreCore is a store with what Python needs beside it: who owns it, who is inside, where its
+// memory lies and how wide its rows are. A Store has one of its own, a Cache that of its store.
 
 #ifndef TERRACE_PYTHON_SRC_STORE_CORE_H_
 #define TERRACE_PYTHON_SRC_STORE_CORE_H_

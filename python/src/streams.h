@@ -13,8 +13,8 @@ namespace terrace::python {
 namespace nb = nanobind;
 
 // `value`: a cudaStream_t as an int, or an object with __cuda_stream__ (CUDA Python), cuda_stream
-// (PyTorch) or ptr (CuPy). None: the current stream of the framework that `tensor` comes from, or of
-// PyTorch if it is imported, else the default stream. On the host it does not matter.
+// (PyTorch) or ptr (CuPy). None: the current stream of the framework that `tensor` comes from, or
+// of PyTorch if it is imported, else the default stream. On the host it does not matter.
 // Errors: InvalidArgument for anything else.
 Stream StreamOf(nb::handle value, const Place& place, const TensorIn* tensor);
 

@@ -300,8 +300,8 @@ int64_t TensorIn::Pitch(int dimension, int64_t dense) const {
 
 void TensorIn::CheckUnchanged() const {
   if (way_ == Way::kNone) return;
-  // A capsule keeps its memory, whatever becomes of the array; but PyTorch's keeps the tensor, whose
-  // memory may be replaced.
+  // A capsule keeps its memory, whatever becomes of the array. But PyTorch's keeps the tensor,
+  // whose memory may be replaced.
   const bool may_move = way_ != Way::kCapsule || nb::hasattr(source_, "resize_");
   if (!may_move) return;
   TensorIn now;

@@ -1,5 +1,5 @@
-// Views of a store's memory as tensors: DLPack and the buffer protocol show them, nothing is copied,
-// and each keeps the store alive.
+// Views of a store's memory as tensors: DLPack and the buffer protocol show them, nothing is
+// copied, and each keeps the store alive.
 
 #ifndef TERRACE_PYTHON_SRC_VIEWS_H_
 #define TERRACE_PYTHON_SRC_VIEWS_H_
