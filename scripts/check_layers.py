@@ -52,6 +52,7 @@ PART_OF_PUBLIC = {name: part for part, names in PUBLIC.items() for name in names
 OUTSIDE = {
     "tools/terrace/": ["include/", "src/base/", "tools/terrace/"],
     "examples/": ["include/"],
+    "python/": ["include/", "tools/terrace/", "python/src/"],
     "tests/install/": ["include/"],
     "tests/support/": ["include/", "src/", "tests/model/", "tools/terrace/npy.h"],
     "tests/unit/": ["include/", "src/", "tests/model/", "tests/support/"],
@@ -74,11 +75,11 @@ PACKAGES = [
     (re.compile(r"cuda(?!_bench)\w*\.h$|cuda/|cub/|cooperative_groups|nvtx3/"),
      ["kernels/", "src/backend/cuda/", "tests/", "bench/", "tools/"], "the CUDA toolkit"),
     (re.compile(r"boost/"), ["src/ledger/", "tests/", "bench/"], "Boost"),
-    (re.compile(r"nlohmann/|CLI/"), ["tools/", "tests/tools/"], "a package of the program"),
+    (re.compile(r"nlohmann/|CLI/"), ["tools/", "tests/tools/", "python/"], "a package of the program"),
     (re.compile(r"gtest/|gmock/"), ["tests/"], "GoogleTest"),
 ]
 
-FOLDERS = ["include", "src", "kernels", "tools", "examples", "tests", "bench", "fuzz"]
+FOLDERS = ["include", "src", "kernels", "tools", "python", "examples", "tests", "bench", "fuzz"]
 SOURCES = (".h", ".cc", ".cu", ".cuh")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 

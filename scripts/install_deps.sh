@@ -9,7 +9,8 @@ packages=(
   libcli11-dev nlohmann-json3-dev gnuplot-nox   # the program; gnuplot draws replay --plot
   libgtest-dev libgmock-dev libbenchmark-dev    # tests and benchmarks
   clang libclang-rt-dev                         # sanitizers and the fuzz target
-  clang-format clang-tidy python3 python3-venv              # checks
+  clang-format clang-tidy python3               # checks
+  python3-dev python3-venv                      # the Python package, and parsers for tests
 )
 
 case "${1:-}" in
@@ -30,6 +31,7 @@ This is no Debian or Ubuntu system, so nothing was installed. By hand, Terrace n
   GoogleTest with GoogleMock, Google Benchmark for tests and benchmarks
   optional: the CUDA toolkit 13 (without it the host backend alone is built), ccache,
   clang 14 with its compiler-rt, clang-format and clang-tidy 14, Python 3.9 or later for checks
+  for the Python package: Python 3.11 or later with its headers and venv
 MESSAGE
   exit 0
 fi

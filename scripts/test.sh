@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-stages=(packages format layers words build tests architectures asan fuzz tsan tidy readme)
+stages=(packages format layers words build tests architectures asan fuzz tsan tidy python readme)
 quick_stages=(packages format layers words build tests)
 
 usage() {
@@ -25,6 +25,7 @@ Runs all stages, in this order, or those that are named:
   fuzz           the fuzz target (scripts/fuzz.sh)
   tsan           tests that run threads, under ThreadSanitizer
   tidy           clang-tidy on all host sources (scripts/tidy.sh)
+  python         the wheel (scripts/wheel.sh), and in a clean environment its tests and types
   readme         the commands of README.md, as a reader would type them
 
   --quick        packages, format, layers, words, build and tests alone
@@ -253,6 +254,61 @@ stage_tidy() {
   ((absent == 0)) || [[ -n "$nvcc" ]] || skip "clang-tidy of $absent files of the CUDA backend: no nvcc"
 }
 
+# The wheel is installed and tested where nothing of the build is: an environment of its own.
+stage_python() {
+  if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    skip "python: python3-venv is not installed"
+    return
+  fi
+  local clean=build-wheel/clean
+  rm -rf "$clean" build-wheel/dist
+  check "wheel" env CMAKE_BUILD_PARALLEL_LEVEL="$JOBS" scripts/wheel.sh build-wheel/dist || return
+  check "clean environment" install_wheel "$clean" || return
+  run_pytest "python tests" "$clean/bin/python" -m pytest -p no:cacheprovider python/tests
+  check "mypy" "$clean/bin/python" -m mypy --cache-dir build-wheel/mypy \
+    python/tests python/bench examples/python
+}
+
+install_wheel() {
+  python3 -m venv "$1" &&
+    "$1/bin/pip" install --disable-pip-version-check --quiet \
+      "$(echo build-wheel/dist/terrace_kv-*.whl)[test]" nanobind
+}
+
+# run_pytest NAME COMMAND...: counts every test.
+run_pytest() {
+  local name=$1 log from=$SECONDS junit
+  shift
+  log="$logs/${name// /_}.log"
+  junit="$PWD/$logs/${name// /_}.xml"
+  rm -f "$junit"
+  echo "== $name"
+  "$@" --junitxml="$junit" >"$log" 2>&1
+  local status=$?
+  number() { grep -o "<testsuite [^>]*" "$junit" 2>/dev/null | sed -n "s/.* $1=\"\([0-9]*\)\".*/\1/p"; }
+  local total failures errors skips
+  total=$(number tests) failures=$(number failures) errors=$(number errors) skips=$(number skipped)
+  if [[ -z "$total" || "$total" == 0 ]]; then
+    failed=$((failed + 1))
+    tail -n 40 "$log"
+    record "FAILED: $name: no test ran"
+    return 1
+  fi
+  failures=$((failures + errors))
+  passed=$((passed + total - failures - skips))
+  failed=$((failed + failures))
+  skipped=$((skipped + skips))
+  local counts="$((total - failures - skips)) passed, $failures failed, $skips skipped"
+  if ((status != 0)); then
+    ((failures > 0)) || failed=$((failed + 1))
+    tail -n 120 "$log"
+    record "FAILED: $name: $counts (all of it in $log)"
+    return 1
+  fi
+  record "PASSED: $name: $counts ($((SECONDS - from)) s)"
+  ((skips == 0)) || record "SKIPPED: $skips of $name: frameworks or devices that are not here"
+}
+
 stage_readme() {
   run_stage build
   check "README commands" check_readme
@@ -265,7 +321,7 @@ for stage in "${chosen[@]}"; do
   run_stage "$stage"
 done
 [[ -z "$quick" ]] ||
-  skip "all architectures, sanitizers, fuzzing, clang-tidy, README commands: --quick"
+  skip "all architectures, sanitizers, fuzzing, clang-tidy, Python, README commands: --quick"
 
 echo
 echo "== stages"

@@ -9,22 +9,18 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "src/base/status_macros.h"
 #include "tools/terrace/commands/interrupt.h"
 #include "tools/terrace/commands/option_names.h"
 #include "tools/terrace/commands/outcome.h"
-#include "tools/terrace/commands/output_files.h"
 #include "tools/terrace/commands/replay_options.h"
-#include "tools/terrace/commands/reuse_options.h"
-#include "tools/terrace/engine/layer_range.h"
+#include "tools/terrace/commands/run_replay.h"
 #include "tools/terrace/engine/replay.h"
 #include "tools/terrace/report/plot.h"
 #include "tools/terrace/report/progress.h"
 #include "tools/terrace/report/report.h"
 #include "tools/terrace/report/terminal.h"
 #include "tools/terrace/trace/trace.h"
-#include "tools/terrace/trace/workload.h"
 
 namespace terrace::tools {
 namespace {
@@ -43,37 +39,6 @@ Examples:
   terrace replay --memory 8GiB --data none --checkpoints none --replay-limit 4096
   terrace replay --memory 8GiB --requests 100 --compress --drafts 3 --in-flight 2)";
 
-// Why a run that came to its end is a failure all the same.
-absl::Status Judge(const ReplayResult& result) {
-  if (result.verifier.corrupt_rows > 0) {
-    for (const std::string& line : result.verifier.first_corrupt) {
-      std::cerr << "corrupt row: " << line << "\n";
-    }
-    return absl::DataLossError(absl::StrCat(result.verifier.corrupt_rows, " corrupt rows of ",
-                                            result.verifier.verified_rows, " verified"));
-  }
-  if (result.leaked_blocks > 0) {
-    return absl::InternalError(
-        absl::StrCat(result.leaked_blocks, " blocks are lost after every sequence was freed"));
-  }
-  if (!result.ok()) {
-    return absl::InternalError("the store skipped or mended rows; see store_counters in the JSON");
-  }
-  if (result.scheduler.interrupted) {
-    return absl::CancelledError(absl::StrCat("interrupted after ", result.scheduler.completed,
-                                             " of ", result.scheduler.requests, " requests"));
-  }
-  if (result.scheduler.completed == 0) {
-    return absl::ResourceExhaustedError(
-        "no request fits; give more --memory, or a trace of shorter requests");
-  }
-  if (result.scheduler.failed > 0) {
-    std::cerr << "terrace replay: " << result.scheduler.failed
-              << " requests can never fit; they were skipped\n";
-  }
-  return absl::OkStatus();
-}
-
 absl::Status WriteResult(const ReplayResult& result, const ReplayArguments& arguments) {
   absl::Status status;
   if (arguments.json_file != "-") {
@@ -88,43 +53,31 @@ absl::Status WriteResult(const ReplayResult& result, const ReplayArguments& argu
 }
 
 absl::Status Run(ReplayArguments& arguments) {
-  ReplayOptions& options = arguments.replay;
-  TERRACE_ASSIGN_OR_RETURN(options.model, LoadModel(arguments.model));
-  TERRACE_RETURN_IF_ERROR(CheckReuse(options.prefix, options.model));
-  options.verifier.store_whole_chunk = options.store_whole_chunk;
-  options.verifier.seed = arguments.workload.seed;
-  if (!options.layers.empty()) {
-    TERRACE_RETURN_IF_ERROR(ParseLayers(options.layers, options.model).status());
-  }
-  TERRACE_RETURN_IF_ERROR(
-      CheckOutputs({{"--json", arguments.json_file}, {"--plot", arguments.plot_file}},
-                   {{"--trace", arguments.trace_file}, {"--model", arguments.model.model}}));
-  if (!arguments.plot_file.empty()) TERRACE_RETURN_IF_ERROR(CheckPlot(arguments.plot_file));
   const Interrupt interrupt;
-  const absl::StatusOr<std::vector<TraceRequest>> requests = arguments.trace_file.empty()
-                                                                 ? MakeWorkload(arguments.workload)
-                                                                 : ReadTrace(arguments.trace_file);
-  if (!requests.ok()) {
-    // A file that cannot be read is a failure, not bad usage.
-    if (arguments.trace_file.empty()) return requests.status();
-    return absl::DataLossError(requests.status().message());
-  }
-
+  TERRACE_ASSIGN_OR_RETURN(const std::vector<TraceRequest> requests, PrepareReplay(&arguments));
   int64_t tokens = 0;
-  for (const TraceRequest& request : *requests) {
+  for (const TraceRequest& request : requests) {
     tokens += int64_t{request.input_length} + request.output_length;
   }
   Progress progress(
-      stderr, [] { return TerminalColumns(STDERR_FILENO); }, static_cast<int64_t>(requests->size()),
+      stderr, [] { return TerminalColumns(STDERR_FILENO); }, static_cast<int64_t>(requests.size()),
       tokens);
-  options.stop = [&interrupt] { return interrupt.noted(); };
-  options.on_step = [&progress](const SchedulerStats& stats) { progress.Update(stats); };
-  const absl::StatusOr<ReplayResult> result = Replay(*requests, options);
+  arguments.replay.stop = [&interrupt] { return interrupt.noted(); };
+  arguments.replay.on_step = [&progress](const SchedulerStats& stats) { progress.Update(stats); };
+  const absl::StatusOr<ReplayResult> result = Replay(requests, arguments.replay);
   progress.Finish();
   if (!result.ok()) return NameOptions(result.status());
 
   absl::Status status = WriteResult(*result, arguments);
-  status.Update(Judge(*result));
+  for (const std::string& line : result->verifier.first_corrupt) {
+    std::cerr << "corrupt row: " << line << "\n";
+  }
+  const absl::Status judged = JudgeReplay(*result);
+  if (judged.ok() && result->scheduler.failed > 0) {
+    std::cerr << "terrace replay: " << result->scheduler.failed
+              << " requests can never fit; they were skipped\n";
+  }
+  status.Update(judged);
   return status;
 }
 

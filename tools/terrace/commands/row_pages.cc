@@ -65,6 +65,34 @@ absl::Status CheckRopeTable(const PageOptions& options, int64_t fewest, int64_t 
 
 int64_t PageOptions::page_bytes() const { return RoundUp(PageBytes(format, page_rows), align); }
 
+int64_t EncodePages(const uint16_t* rows, int64_t n, const float* rope, const PageOptions& options,
+                    uint8_t* pages) {
+  const int64_t channels = LayoutOf(options.format).channels;
+  int64_t bad_values = 0;
+  for (int64_t first = 0; first < n; first += options.page_rows) {
+    bad_values += DispatchRowFormat(options.format, [&]<RowFormat F>() {
+      return EncodePage<F>(
+          rows + first * channels, rope == nullptr ? nullptr : rope + first * kRopeChannels,
+          std::min(options.page_rows, n - first), options.page_rows, options.global_scale, pages);
+    });
+    pages += options.page_bytes();
+  }
+  return bad_values;
+}
+
+void DecodePages(const uint8_t* pages, int64_t num_pages, const float* rope, int64_t rope_rows,
+                 const PageOptions& options, uint16_t* rows) {
+  const int64_t channels = LayoutOf(options.format).channels;
+  for (int64_t i = 0; i < num_pages; ++i) {
+    const int64_t first = i * options.page_rows;
+    DispatchRowFormat(options.format, [&]<RowFormat F>() {
+      DecodePage<F>(pages + i * options.page_bytes(),
+                    rope == nullptr ? nullptr : rope + first * kRopeChannels, rope_rows - first,
+                    options.page_rows, options.global_scale, rows + first * channels);
+    });
+  }
+}
+
 absl::StatusOr<EncodedPages> EncodeRowPages(const NpyArray& rows, const PageOptions& options) {
   const int64_t channels = LayoutOf(options.format).channels;
   if (!IsMatrix(rows, NpyType::kUint16, channels)) {
@@ -81,16 +109,9 @@ absl::StatusOr<EncodedPages> EncodeRowPages(const NpyArray& rows, const PageOpti
   encoded.pages = {NpyType::kUint8,
                    {num_pages, page_bytes},
                    std::vector<uint8_t>(static_cast<size_t>(num_pages * page_bytes))};
-  const float* rope = options.rope_table ? options.rope_table->data<float>() : nullptr;
-  for (int64_t i = 0; i < num_pages; ++i) {
-    const int64_t first = i * options.page_rows;
-    encoded.bad_values += DispatchRowFormat(options.format, [&]<RowFormat F>() {
-      return EncodePage<F>(rows.data<uint16_t>() + first * channels,
-                           rope == nullptr ? nullptr : rope + first * kRopeChannels,
-                           std::min(options.page_rows, n - first), options.page_rows,
-                           options.global_scale, encoded.pages.bytes.data() + i * page_bytes);
-    });
-  }
+  encoded.bad_values = EncodePages(rows.data<uint16_t>(), n,
+                                   options.rope_table ? options.rope_table->data<float>() : nullptr,
+                                   options, encoded.pages.bytes.data());
   return encoded;
 }
 
@@ -108,16 +129,9 @@ absl::StatusOr<NpyArray> DecodeRowPages(const NpyArray& pages, const PageOptions
       CheckRopeTable(options, std::max<int64_t>(n - options.page_rows + 1, 0), n));
 
   std::vector<uint16_t> rows(static_cast<size_t>(n * channels));
-  const float* rope = options.rope_table ? options.rope_table->data<float>() : nullptr;
-  const int64_t rope_rows = options.rope_table ? options.rope_table->shape[0] : 0;
-  for (int64_t i = 0; i < num_pages; ++i) {
-    const int64_t first = i * options.page_rows;
-    DispatchRowFormat(options.format, [&]<RowFormat F>() {
-      DecodePage<F>(pages.data<uint8_t>() + i * page_bytes,
-                    rope == nullptr ? nullptr : rope + first * kRopeChannels, rope_rows - first,
-                    options.page_rows, options.global_scale, rows.data() + first * channels);
-    });
-  }
+  DecodePages(pages.data<uint8_t>(), num_pages,
+              options.rope_table ? options.rope_table->data<float>() : nullptr,
+              options.rope_table ? options.rope_table->shape[0] : 0, options, rows.data());
   return MakeNpyArray<uint16_t>({n, channels}, rows);
 }
 

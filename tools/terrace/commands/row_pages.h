@@ -27,6 +27,16 @@ struct EncodedPages {
   int64_t bad_values = 0;  // NaN and infinities that were replaced
 };
 
+// Between arrays of the caller's. Nothing is checked; PageOptions::rope_table is not read.
+// Shape: rows [n, channels], rope [n, 64] or null, pages [ceil(n / page_rows), page_bytes] of zeros.
+// Returns how many NaN and infinities were replaced.
+int64_t EncodePages(const uint16_t* rows, int64_t n, const float* rope, const PageOptions& options,
+                    uint8_t* pages);
+// Shape: pages [num_pages, page_bytes], rope [rope_rows, 64] or null, rows [num_pages * page_rows,
+// channels].
+void DecodePages(const uint8_t* pages, int64_t num_pages, const float* rope, int64_t rope_rows,
+                 const PageOptions& options, uint16_t* rows);
+
 // Rotates rows if there is a rope table, then encodes. Shape: rows uint16 [n, channels].
 // Errors: InvalidArgument that names the shape that does not fit.
 absl::StatusOr<EncodedPages> EncodeRowPages(const NpyArray& rows, const PageOptions& options);

@@ -75,6 +75,7 @@ void Scheduler::CountStep() {
   stats_.AddStep(sequences_, ledger_time_.Take());
   now_ms_ += options_.step_ms + 1000.0 * static_cast<double>(tokens) / options_.tokens_per_second;
   stats_.simulated_seconds = now_ms_ / 1000;
+  stats_.matched_tokens = ledger_->prefix_figures().matched_tokens;
   if (options_.check_every > 0 && stats_.steps % options_.check_every == 0) {
     ledger_->CheckInvariants();
   }

@@ -21,6 +21,7 @@ struct SchedulerStats {
   int64_t steps = 0;
   int64_t sequence_steps = 0;     // sum over steps of their sequences
   int64_t prompt_tokens = 0;      // prompts served, fed or matched, each counted once
+  int64_t matched_tokens = 0;     // of prompts, found cached; as PrefixFigures
   int64_t decode_tokens = 0;      // tokens generated
   int64_t recomputed_tokens = 0;  // rows lost to preemption and fed again
   int64_t drafts = 0;
