@@ -14,6 +14,7 @@ using namespace nb::literals;  // NOLINT(google-build-using-namespace): "name"_a
 void BindModel(nb::module_& module);     // model.h, pool_kinds.h
 void BindCapacity(nb::module_& module);  // capacity.h, limits.h, geometry.h
 void BindPrefix(nb::module_& module);    // prefix.h, chunk_digest.h
+void BindMetrics(nb::module_& module);   // metrics.h, of stores and caches too
 void BindPlan(nb::module_& module);      // plan.h, step.h
 void BindLedger(nb::module_& module);    // ledger.h
 void BindStore(nb::module_& module);     // store.h, backend.h, page_view.h

@@ -25,14 +25,14 @@ struct PyCache {
 
 void MakeCache(PyCache* self, nb::handle model, nb::handle memory, const Limits& limits,
                nb::handle backend, int32_t device, int32_t host_threads, nb::handle resource,
-               int32_t in_flight_plans, nb::handle epoch, const PrefixOptions& prefix,
+               bool nvtx, int32_t in_flight_plans, nb::handle epoch, const PrefixOptions& prefix,
                int32_t prefill_sequences, int32_t checkpoints) {
   auto store = std::make_shared<StoreCore>();
   CacheOptions options = {
       .model = ModelOf(model),
       .memory_bytes = BytesOf(memory, "memory"),
       .limits = limits,
-      .backend = BackendArguments{backend, device, host_threads, resource}.Options(*store),
+      .backend = BackendArguments{backend, device, host_threads, resource, nvtx}.Options(*store),
       .in_flight_plans = in_flight_plans,
       .epoch = std::nullopt,
       .prefix = prefix,
@@ -75,12 +75,13 @@ void BindCache(nb::module_& module) {
   cache.def(
       "__init__", &MakeCache, "model"_a, "memory"_a, nb::kw_only(), "limits"_a = Limits(),
       "backend"_a = "auto", "device"_a = 0, "host_threads"_a = 0,
-      "memory_resource"_a.none() = nb::none(), "in_flight_plans"_a = 0,
+      "memory_resource"_a.none() = nb::none(), "nvtx"_a = false, "in_flight_plans"_a = 0,
       "epoch"_a.none() = nb::none(), "prefix"_a = PrefixOptions(), "prefill_sequences"_a = 0,
       "checkpoints"_a = -1,
       nb::sig("def __init__(self, model: ModelSpec | str, memory: int | str, *, limits: Limits "
               "= ..., backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, "
-              "memory_resource: MemoryResource | None = None, in_flight_plans: int = 0, epoch: "
+              "memory_resource: MemoryResource | None = None, nvtx: bool = False, in_flight_plans: "
+              "int = 0, epoch: "
               "int | None = None, prefix: PrefixOptions = ..., prefill_sequences: int = 0, "
               "checkpoints: "
               "int = -1) -> None"),
@@ -90,6 +91,14 @@ void BindCache(nb::module_& module) {
   AddSequenceCalls(cache);
   AddPlanCalls(cache);
   AddStoreCalls(cache);
+  cache.def(
+      "metrics",
+      [](PyCache& self) {
+        const Entered entered(self.ledger().lock);
+        const nb::gil_scoped_release released;
+        return self.cache->metrics();
+      },
+      "All that a monitor asks, of both sides; the worker's side may be in another call.");
   cache.def_prop_ro("geometry", [](PyCache& self) { return self.cache->geometry(); })
       .def_prop_ro(
           "capacity", [](PyCache& self) { return self.cache->capacity(); },

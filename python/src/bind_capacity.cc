@@ -58,6 +58,14 @@ int32_t Most(nb::handle model, nb::handle memory, int64_t context_tokens, const 
   }());
 }
 
+CapacityPlan PlanChoice(const FitChoice& choice, nb::handle model, nb::handle memory,
+                        int64_t context_tokens, const Limits& limits, int32_t prefill_sequences,
+                        bool prefix_reuse, int32_t checkpoints, int32_t in_flight_plans) {
+  const CapacityRequest request = RequestOf(model, memory, limits, prefill_sequences, prefix_reuse,
+                                            checkpoints, in_flight_plans);
+  return Take(PlanCapacity(WithChoice(request, choice, context_tokens)));
+}
+
 void BindFits(nb::module_& module) {
   nb::class_<FitChoice>(module, "FitChoice",
                         "How many sequences fit if max_sequences is that number and one setting "
@@ -93,6 +101,16 @@ void BindFits(nb::module_& module) {
           "limits: Limits = ..., prefill_sequences: int = 0, prefix_reuse: bool = True, "
           "checkpoints: int = -1, in_flight_plans: int = 0) -> int"),
       "The largest max_sequences with which so many sequences of that length fit; 0 if not one.");
+  module.def(
+      "plan_choice", &PlanChoice, "choice"_a, "model"_a, "memory"_a, "context_tokens"_a,
+      nb::kw_only(), "limits"_a = Limits(), "prefill_sequences"_a = 0, "prefix_reuse"_a = true,
+      "checkpoints"_a = -1, "in_flight_plans"_a = 0,
+      nb::sig("def plan_choice(choice: FitChoice, model: ModelSpec | str, memory: int | str, "
+              "context_tokens: int, *, limits: Limits = ..., prefill_sequences: int = 0, "
+              "prefix_reuse: bool = True, checkpoints: int = -1, in_flight_plans: int = 0) -> "
+              "CapacityPlan"),
+      "plan_capacity of what a choice of fit_context says: it holds choice.sequences of\n"
+      "`context_tokens` tokens. The rest as it was given to fit_context.");
 }
 
 void MakeLimits(Limits* self, int32_t max_sequences, int32_t max_step_tokens, int32_t max_drafts,

@@ -57,6 +57,7 @@ void BindRecords(nb::module_& module) {
       .def_ro("write_from", &SequenceInfo::write_from,
               "Entries before it are shared and not written.")
       .def_ro("approximate", &SequenceInfo::approximate)
+      .def_ro("reserve_tokens", &SequenceInfo::reserve_tokens, "As asked for.")
       .def("__repr__", [](const SequenceInfo& i) {
         return absl::StrCat("SequenceInfo(index=", i.index, ", length=", i.length,
                             ", known=", i.known, ", settled=", i.settled,
@@ -70,6 +71,12 @@ void BindRecords(nb::module_& module) {
       .def_ro("cached", &PoolUse::cached,
               "Content that may be reused; evicted where blocks are short.")
       .def_ro("draining", &PoolUse::draining, "Until the plans that may name them are retired.")
+      .def_ro("evictable_now", &PoolUse::evictable_now,
+              "Of those cached: a step that needs them evicts them.")
+      .def_ro("evictable_later", &PoolUse::evictable_later,
+              "The others: when plans that may name them are retired.")
+      .def_ro("reserved", &PoolUse::reserved,
+              "Of those free, cached and draining: set aside for sequences.")
       .def("__repr__", [](const PoolUse& u) {
         return absl::StrCat("PoolUse(capacity=", u.capacity, ", free=", u.free, ", live=", u.live,
                             ", cached=", u.cached, ", draining=", u.draining, ")");
@@ -77,11 +84,13 @@ void BindRecords(nb::module_& module) {
 }
 
 void MakePrefixOptions(PrefixOptions* self, bool enabled, nb::handle match, nb::handle checkpoints,
-                       bool record_events) {
+                       bool record_events, int32_t max_events, bool event_keys) {
   new (self) PrefixOptions{.enabled = enabled,
                            .match = MatchPolicyOf(match),
                            .checkpoints = CheckpointPolicyOf(checkpoints),
-                           .record_events = record_events};
+                           .record_events = record_events,
+                           .max_events = max_events,
+                           .event_keys = event_keys};
 }
 
 void BindOptions(nb::module_& module) {
@@ -89,17 +98,22 @@ void BindOptions(nb::module_& module) {
       .def(
           "__init__", &MakePrefixOptions, nb::kw_only(), "enabled"_a = true, "match"_a = "appended",
           "checkpoints"_a = "end", "record_events"_a = false,
+          "max_events"_a = PrefixOptions().max_events, "event_keys"_a = false,
           nb::sig("def __init__(self, *, enabled: bool = True, match: MatchName = 'appended', "
-                  "checkpoints: Literal['none', 'end'] | int = 'end', record_events: bool = False) "
-                  "-> None"),
+                  "checkpoints: Literal['none', 'end'] | int = 'end', record_events: bool = False, "
+                  "max_events: int = 1048576, event_keys: bool = False) -> None"),
           "enabled: False matches and publishes nothing.\n"
           "match: 'appended' as soon as a step is appended; 'retired' only what plans computed\n"
           "that retire named.\n"
           "checkpoints: 'none', 'end' (of prompt and output), or a number of tokens between two,\n"
           "a multiple of the chunk's.\n"
-          "record_events: keep events for take_events.")
+          "record_events: keep events for take_events. max_events: most that wait, at least 1; "
+          "beyond,\n"
+          "they are dropped, and a 'gap' says so. event_keys: 'chunk_stored' has salt and keys.")
       .def_ro("enabled", &PrefixOptions::enabled)
       .def_ro("record_events", &PrefixOptions::record_events)
+      .def_ro("max_events", &PrefixOptions::max_events)
+      .def_ro("event_keys", &PrefixOptions::event_keys)
       .def_prop_ro("match", [](const PrefixOptions& o) { return WordOf(o.match); })
       .def_prop_ro(
           "checkpoints", [](const PrefixOptions& o) { return WordOf(o.checkpoints); },
@@ -135,6 +149,9 @@ void BindLedger(nb::module_& module) {
       "Raises InvalidArgument, ResourceExhausted without the memory for it.");
   AddSequenceCalls(ledger);
   AddPlanCalls(ledger);
+  ledger.def(
+      "metrics", [](PyLedger& self) { return MetricsOf(self.ledger()); },
+      "All that a monitor asks, in one call; to_json and to_prometheus write it.");
   ledger.def_prop_ro(
       "geometry", [](PyLedger& self) { return self.ledger().ledger->geometry(); },
       "The deployment that plans are made for.");

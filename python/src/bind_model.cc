@@ -1,5 +1,8 @@
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/vector.h>
 
+#include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -23,17 +26,29 @@ ModelSpec FromJson(const std::string& text) {
 
 std::string ToJsonText(const ModelSpec& model) { return tools::ModelToJson(model).dump(2); }
 
-ModelSpec Make(const std::string& name, nb::handle ratios, nb::handle latent_format,
-               nb::handle indexer_format, int32_t indexer_ratio, nb::handle rule, bool overlap,
-               bool state, int32_t swa_block_tokens, int32_t chunk_tokens,
-               int32_t max_context_tokens, int32_t top_k, nb::handle layout, int64_t page_align,
-               int64_t block_align) {
+using Aligns = std::map<std::string, int64_t>;
+
+ModelSpec Make(const std::string& name, nb::handle ratios, nb::handle kv_sources,
+               nb::handle latent_format, nb::handle window_format, bool rotate_nvfp4,
+               nb::handle indexer_format, int32_t indexer_ratio, nb::handle indexer_ratios,
+               nb::handle rule, bool overlap, bool state, int32_t swa_block_tokens,
+               int32_t chunk_tokens, int32_t max_context_tokens, int32_t top_k, nb::handle layout,
+               int64_t page_align, int64_t block_align, const Aligns& block_aligns,
+               int32_t entries_per_page) {
   const Numbers<int32_t> numbers(ratios, "ratios");
+  const Numbers<int32_t> sources(kv_sources, "kv_sources");
+  const Numbers<int32_t> indexed(indexer_ratios, "indexer_ratios");
+  std::optional<RowFormat> window;
+  if (!window_format.is_none()) window = RowFormatOf(window_format);
   return Take(MakeModel({.name = name,
                          .ratios = {numbers.span().begin(), numbers.span().end()},
+                         .kv_sources = {sources.span().begin(), sources.span().end()},
                          .latent_format = RowFormatOf(latent_format),
+                         .window_format = window,
+                         .rotate_nvfp4 = rotate_nvfp4,
                          .indexer_format = RowFormatOf(indexer_format),
                          .indexer_ratio = indexer_ratio,
+                         .indexer_ratios = {indexed.span().begin(), indexed.span().end()},
                          .rule = EntryRuleOf(rule),
                          .overlap = overlap,
                          .state = state,
@@ -43,7 +58,9 @@ ModelSpec Make(const std::string& name, nb::handle ratios, nb::handle latent_for
                          .top_k = top_k,
                          .layout = PoolLayoutOf(layout),
                          .page_align = page_align,
-                         .block_align = block_align}));
+                         .block_align = block_align,
+                         .block_aligns = block_aligns,
+                         .entries_per_page = entries_per_page}));
 }
 
 void CheckLayer(const ModelSpec& model, int layer) {
@@ -69,6 +86,7 @@ void BindParts(nb::module_& module) {
       .def_ro("opaque_bytes", &PoolSpec::opaque_bytes)
       .def_ro("opaque_bytes_per_draft", &PoolSpec::opaque_bytes_per_draft)
       .def_ro("entries_per_block", &PoolSpec::entries_per_block)
+      .def_ro("entries_per_page", &PoolSpec::entries_per_page, "0: all entries of a block.")
       .def_prop_ro(
           "layout", [](const PoolSpec& p) { return WordOf(p.layout); },
           "'block-major' or 'layer-major'.")
@@ -166,24 +184,39 @@ void BindModel(nb::module_& module) {
       "A named model, such as 'deepseek-v4-flash'. Raises NotFound that lists the names.");
   module.def("deepseek_v4_flash", &DeepSeekV4Flash, "43 layers: 2 window-only, 21 CSA, 20 HCA.");
   module.def("deepseek_v4_pro", &DeepSeekV4Pro, "61 layers: 30 CSA, 31 HCA.");
+  module.def("deepseek_v41_flash", &DeepSeekV41Flash,
+             "40 layers: 2 window-only, 18 that read pairs, 20 that read single tokens.");
   const LayeredModelOptions defaults;
   module.def(
       "make_model", &Make, nb::kw_only(), "name"_a = "custom", "ratios"_a,
-      "latent_format"_a = "flashmla_v4", "indexer_format"_a = "indexer_fp8",
-      "indexer_ratio"_a = defaults.indexer_ratio, "rule"_a = "pooled",
-      "overlap"_a = defaults.overlap, "state"_a = defaults.state,
-      "swa_block_tokens"_a = defaults.swa_block_tokens, "chunk_tokens"_a = defaults.chunk_tokens,
+      "kv_sources"_a = nb::make_tuple(), "latent_format"_a = "flashmla_v4",
+      "window_format"_a.none() = nb::none(), "rotate_nvfp4"_a = false,
+      "indexer_format"_a = "indexer_fp8", "indexer_ratio"_a = defaults.indexer_ratio,
+      "indexer_ratios"_a = nb::make_tuple(), "rule"_a = "pooled", "overlap"_a = defaults.overlap,
+      "state"_a = defaults.state, "swa_block_tokens"_a = defaults.swa_block_tokens,
+      "chunk_tokens"_a = defaults.chunk_tokens,
       "max_context_tokens"_a = defaults.max_context_tokens, "top_k"_a = defaults.top_k,
       "layout"_a = "block-major", "page_align"_a = defaults.page_align,
-      "block_align"_a = defaults.block_align,
+      "block_align"_a = defaults.block_align, "block_aligns"_a = Aligns(),
+      "entries_per_page"_a = defaults.entries_per_page,
       nb::sig(
-          "def make_model(*, name: str = 'custom', ratios: Ints, latent_format: str = "
-          "'flashmla_v4', indexer_format: str = 'indexer_fp8', indexer_ratio: int = 4, rule: "
+          "def make_model(*, name: str = 'custom', ratios: Ints, kv_sources: Ints = (), "
+          "latent_format: str = 'flashmla_v4', window_format: str | None = None, rotate_nvfp4: "
+          "bool = False, indexer_format: str = 'indexer_fp8', indexer_ratio: int = 4, "
+          "indexer_ratios: Ints = (), rule: "
           "RuleName = 'pooled', overlap: bool = True, state: bool = False, swa_block_tokens: "
           "int = 64, chunk_tokens: int = 256, max_context_tokens: int = 1048576, top_k: int = "
-          "512, layout: LayoutName = 'block-major', page_align: int = 32, block_align: int = 0) "
-          "-> ModelSpec"),
+          "512, layout: LayoutName = 'block-major', page_align: int = 32, block_align: int = 0, "
+          "block_aligns: dict[str, int] = ..., entries_per_page: int = 0) -> ModelSpec"),
       "A layered model: `ratios` has a number a layer, 0 = window only, else 1, 2, 4 or 128.\n\n"
+      "kv_sources: the layers that make entries, ascending; others read those of the last one "
+      "before\n"
+      "them; none: every layer. window_format: of window rows; None is latent_format. "
+      "rotate_nvfp4:\n"
+      "rows of nvfp4 are rotated as they are stored. indexer_ratios: instead of indexer_ratio, "
+      "where\n"
+      "several pools have indexer keys. entries_per_page: of the full pools; 0 is all of a block.\n"
+      "block_aligns: block_align of single pools, by name.\n"
       "state: sequences keep what compress() goes on from. Alignments are bytes; block_align 0\n"
       "is the format's. Raises InvalidArgument that names the field.");
 }

@@ -19,6 +19,10 @@ namespace {
 struct PyPages {
   std::shared_ptr<StoreCore> core;
   PageView view;
+  int64_t num_pages() const { return int64_t{view.num_blocks} * pages_per_block(); }
+  int32_t pages_per_block() const {
+    return view.entries_per_page > 0 ? view.entries_per_block / view.entries_per_page : 1;
+  }
 };
 struct PyStepView {
   std::shared_ptr<StoreCore> core;
@@ -31,11 +35,11 @@ struct PyStep {
 
 void MakeStore(PyStore* self, nb::handle model, const Geometry& geometry, nb::handle layers,
                nb::handle backend, int32_t device, int32_t host_threads, nb::handle memory,
-               nb::handle epoch) {
+               nb::handle epoch, bool nvtx) {
   auto core = std::make_shared<StoreCore>();
   core->model = ModelOf(model);
   const BackendOptions options =
-      BackendArguments{backend, device, host_threads, memory}.Options(*core);
+      BackendArguments{backend, device, host_threads, memory, nvtx}.Options(*core);
   StoreOptions store_options;
   store_options.model = core->model;
   store_options.geometry = geometry;
@@ -65,15 +69,21 @@ void BindPages(nb::module_& module) {
       module, "Pages",
       "One layer's pages of one plane, for kernels that read in place. Valid as long as it "
       "lives.\n\n"
-      "    page of slot s:      page = address + (s // entries_per_block) * block_stride\n"
-      "    data row of slot s:  page + (s % entries_per_block) * data_stride\n"
-      "    scale row of slot s: page + scale_offset + (s % entries_per_block) * scale_stride\n\n"
+      "    page of slot s:      page = address + (s // entries_per_page) * page_stride\n"
+      "    data row of slot s:  page + (s % entries_per_page) * data_stride\n"
+      "    scale row of slot s: page + scale_offset + (s % entries_per_page) * scale_stride\n\n"
+      "A block is entries_per_block / entries_per_page pages, mostly one.\n"
       "`bytes`, `data` and `scales` are views: give them to numpy.asarray, torch.from_dlpack,\n"
       "cupy.from_dlpack. They keep the store alive.")
       .def_prop_ro("address",
                    [](const PyPages& p) { return reinterpret_cast<uintptr_t>(p.view.base); })
       .def_prop_ro(
           "block_stride", [](const PyPages& p) { return p.view.block_stride; }, "Bytes.")
+      .def_prop_ro(
+          "page_stride", [](const PyPages& p) { return p.view.page_stride; },
+          "Bytes; block_stride where a block is one page.")
+      .def_prop_ro("num_pages", &PyPages::num_pages, "num_blocks, where a block is one page.")
+      .def_prop_ro("entries_per_page", [](const PyPages& p) { return p.view.entries_per_page; })
       .def_prop_ro("page_bytes", [](const PyPages& p) { return p.view.page_bytes; })
       .def_prop_ro("num_blocks", [](const PyPages& p) { return p.view.num_blocks; })
       .def_prop_ro("entries_per_block", [](const PyPages& p) { return p.view.entries_per_block; })
@@ -100,20 +110,20 @@ void BindPages(nb::module_& module) {
           "bytes",
           [](nb::handle self) {
             const PyPages& p = PagesIn(self);
-            return ViewOf<uint8_t>(p.view.base, {p.view.num_blocks, p.view.page_bytes},
-                                   {p.view.block_stride, 1}, self, p.core->place);
+            return ViewOf<uint8_t>(p.view.base, {p.num_pages(), p.view.page_bytes},
+                                   {p.view.page_stride, 1}, self, p.core->place);
           },
-          nb::sig("def bytes(self) -> DLPackView"), "uint8 [num_blocks, page_bytes].")
+          nb::sig("def bytes(self) -> DLPackView"), "uint8 [num_pages, page_bytes].")
       .def_prop_ro(
           "data",
           [](nb::handle self) {
             const PyPages& p = PagesIn(self);
             return ViewOf<uint8_t>(
-                p.view.base, {p.view.num_blocks, p.view.entries_per_block, p.view.data_bytes},
-                {p.view.block_stride, p.view.data_stride, 1}, self, p.core->place);
+                p.view.base, {p.num_pages(), p.view.entries_per_page, p.view.data_bytes},
+                {p.view.page_stride, p.view.data_stride, 1}, self, p.core->place);
           },
           nb::sig("def data(self) -> DLPackView"),
-          "uint8 [num_blocks, entries_per_block, data_bytes].")
+          "uint8 [num_pages, entries_per_page, data_bytes].")
       .def_prop_ro(
           "scales",
           [](nb::handle self) {
@@ -121,11 +131,11 @@ void BindPages(nb::module_& module) {
             auto* const base = static_cast<uint8_t*>(p.view.base);
             uint8_t* const scales = base == nullptr ? nullptr : base + p.view.scale_offset;
             return ViewOf<uint8_t>(
-                scales, {p.view.num_blocks, p.view.entries_per_block, p.view.scale_bytes},
-                {p.view.block_stride, p.view.scale_stride, 1}, self, p.core->place);
+                scales, {p.num_pages(), p.view.entries_per_page, p.view.scale_bytes},
+                {p.view.page_stride, p.view.scale_stride, 1}, self, p.core->place);
           },
           nb::sig("def scales(self) -> DLPackView"),
-          "uint8 [num_blocks, entries_per_block, scale_bytes].");
+          "uint8 [num_pages, entries_per_page, scale_bytes].");
 }
 
 // A dense int32 view of `columns` columns; one dimension if it is 0.
@@ -288,16 +298,22 @@ void BindStore(nb::module_& module) {
   store.def(
       "__init__", &MakeStore, "model"_a, "geometry"_a, nb::kw_only(),
       "layers"_a.none() = nb::none(), "backend"_a = "auto", "device"_a = 0, "host_threads"_a = 0,
-      "memory"_a.none() = nb::none(), "epoch"_a.none() = nb::none(),
+      "memory"_a.none() = nb::none(), "epoch"_a.none() = nb::none(), "nvtx"_a = false,
       nb::sig("def __init__(self, model: ModelSpec | str, geometry: Geometry, *, layers: range "
               "| None = None, backend: BackendName = 'auto', device: int = 0, host_threads: "
-              "int = 0, memory: MemoryResource | None = None, epoch: int | None = None) -> None"),
+              "int = 0, memory: MemoryResource | None = None, epoch: int | None = None, nvtx: bool "
+              "= False) -> None"),
       "Allocates every pool (zero-filled), the block tables and the step buffers.\n\n"
       "layers: of the model, None for all. backend: 'auto' is cuda where a device is usable.\n"
       "host_threads: 0 is one a core. memory: takes pages, tables and buffers out of your own\n"
-      "pool. epoch: of the ledger to follow; None: that of the first plan.\n\n"
+      "pool. epoch: of the ledger to follow; None: that of the first plan. nvtx: on cuda, calls "
+      "are\n"
+      "NVTX ranges in the domain 'terrace', for Nsight Systems.\n\n"
       "Raises InvalidArgument, ResourceExhausted, FailedPrecondition for no usable device.");
   AddStoreCalls(store);
+  store.def(
+      "metrics", [](PyStore& self) { return self.store().store->metrics(); },
+      "All that a monitor asks, in one call, beside any other call.");
   store
       .def(
           "set_rope_tables",

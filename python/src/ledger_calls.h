@@ -18,20 +18,21 @@ void AddSequenceCalls(nb::class_<C>& c) {
        "allocate_sequence",
        [](C& self, nb::handle tokens, nb::handle salt, nb::handle key_ranges, nb::handle marks,
           nb::handle digests, nb::handle limit, int32_t approximate, nb::handle priority,
-          int64_t time_to_live_ms, bool returning, bool ids_ahead) {
+          int64_t time_to_live_ms, int32_t reserve_tokens, bool returning, bool ids_ahead) {
          return AllocateSequence(
              self.ledger(), {tokens, salt, key_ranges, marks, digests, limit, approximate, priority,
-                             time_to_live_ms, returning, ids_ahead});
+                             time_to_live_ms, reserve_tokens, returning, ids_ahead});
        },
        "tokens"_a = empty, nb::kw_only(), "salt"_a = nb::bytes("", 0), "key_ranges"_a = empty,
        "marks"_a = empty, "digests"_a.none() = nb::none(),
        "max_refeed_tokens"_a.none() = nb::none(), "approximate_tokens"_a = 0,
-       "priority"_a = "normal", "time_to_live_ms"_a = 0, "returning"_a = false,
-       "ids_ahead"_a = false,
+       "priority"_a = "normal", "time_to_live_ms"_a = 0, "reserve_tokens"_a = 0,
+       "returning"_a = false, "ids_ahead"_a = false,
        nb::sig("def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', "
                "key_ranges: KeyRanges = (), marks: Ints = (), digests: Records | None = None, "
                "max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: "
-               "PriorityName = 'normal', time_to_live_ms: int = 0, returning: bool = False, "
+               "PriorityName = 'normal', time_to_live_ms: int = 0, reserve_tokens: int = 0, "
+               "returning: bool = False, "
                "ids_ahead: bool = False) -> Admission"),
        "Takes a sequence for a prompt of `tokens` (int32 ids), and all that it can reuse.\n\n"
        "Feed tokens from `length` of the answer on. Prefixes are shared only under equal `salt`\n"
@@ -42,10 +43,14 @@ void AddSequenceCalls(nb::class_<C>& c) {
        "bounds what is fed again for a match without a checkpoint (None: no bound);\n"
        "`approximate_tokens` above 0 feeds at most so many. `time_to_live_ms` counts by set_time,\n"
        "after the last use; 0 is no limit. `returning`: it was preempted before, and is counted\n"
-       "apart. `ids_ahead`: commit may give ids of tokens that are fed later.\n\n"
-       "Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt "
-       "that\n"
-       "no pool can ever hold, InvalidArgument. Takes no new block yet. Releases the GIL.")
+       "apart. `ids_ahead`: commit may give ids of tokens that are fed later. `reserve_tokens`: "
+       "room\n"
+       "is set aside for the first so many tokens, and no other sequence takes it.\n\n"
+       "Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt or "
+       "a\n"
+       "reservation that no pool can ever hold, or a reservation that has no room now "
+       "(retry_later),\n"
+       "InvalidArgument. Takes no new block yet. Releases the GIL.")
       .def(
           "probe",
           [](C& self, nb::handle tokens, nb::handle salt, nb::handle key_ranges, nb::handle digests,
@@ -119,10 +124,14 @@ void AddSequenceCalls(nb::class_<C>& c) {
           "Takes back rows from `lengths` on: drafts of the last step that are not settled.\n\n"
           "All or nothing. Raises NotFound, InvalidArgument.")
       .def(
-          "free_sequence", [](C& self, nb::handle ids) { FreeSequence(self.ledger(), ids); },
-          "ids"_a, nb::sig("def free_sequence(self, ids: Ids) -> None"),
-          "Frees one sequence or several, all or none.\n\n"
-          "Raises NotFound for a handle that is stale or was never given.");
+          "free_sequence",
+          [](C& self, nb::handle ids, nb::handle reason) {
+            FreeSequence(self.ledger(), ids, reason);
+          },
+          "ids"_a, "reason"_a = "finished",
+          nb::sig("def free_sequence(self, ids: Ids, reason: FreeReasonName = 'finished') -> None"),
+          "Frees one sequence or several, all or none. The reason is only counted (metrics).\n\n"
+          "Raises NotFound for a handle that is stale or was never given, InvalidArgument.");
 }
 
 template <typename C>
@@ -172,7 +181,15 @@ void AddPlanCalls(nb::class_<C>& c) {
       .def(
           "take_events", [](C& self) { return TakeEvents(self.ledger()); },
           nb::sig("def take_events(self) -> Records"),
-          "Events since the last call, in order: dtype PREFIX_EVENT. None unless record_events.")
+          "Events since the last call, in order: dtype PREFIX_EVENT. None unless record_events.\n\n"
+          "At most max_events, and one 'gap' behind them if more were dropped.")
+      .def(
+          "index_events", [](C& self) { return IndexEvents(self.ledger()); },
+          nb::sig("def index_events(self) -> Records"),
+          "The whole index as events, for a router that starts late or comes to a gap.\n\n"
+          "'cleared' first, then all chunks and checkpoints, parents first. Each has the number "
+          "of\n"
+          "the last event until now: a router skips those up to it. Takes no event.")
       .def(
           "prefix_figures", [](C& self) { return Figures(self.ledger()); },
           nb::sig("def prefix_figures(self) -> PrefixFigures"),

@@ -43,6 +43,7 @@ auto WithRequest(const RequestArguments& arguments, const Use& use) {
                              .refeed = {},
                              .priority = PriorityOf(arguments.priority),
                              .time_to_live_ms = arguments.time_to_live_ms,
+                             .reserve_tokens = arguments.reserve_tokens,
                              .returning = arguments.returning,
                              .ids_ahead = arguments.ids_ahead};
   request.refeed.approximate_tokens = arguments.approximate_tokens;
@@ -127,6 +128,15 @@ void LedgerCore::Raise(const absl::Status& status) const {
   fields["pool_index"] = pool;
   fields["missing_blocks"] = shortage->missing_blocks;
   fields["retry_later"] = shortage->retry_later;
+  fields["needed_blocks"] = shortage->needed_blocks;
+  fields["free_blocks"] = shortage->free_blocks;
+  fields["evictable_blocks"] = shortage->evictable_blocks;
+  fields["returning_blocks"] = shortage->returning_blocks;
+  fields["preemptible_blocks"] = shortage->preemptible_blocks;
+  fields["held_blocks"] = shortage->held_blocks;
+  fields["reserved_blocks"] = shortage->reserved_blocks;
+  fields["retire"] = shortage->retire.value();
+  fields["retire_blocks"] = shortage->retire_blocks;
   if (const absl::StatusOr<PoolUse> use = ledger->Use(shortage->pool); use.ok()) {
     fields["capacity"] = use->capacity;
     fields["free"] = use->free;
@@ -254,13 +264,14 @@ void Truncate(LedgerCore& core, nb::handle ids, nb::handle lengths) {
   }
 }
 
-void FreeSequence(LedgerCore& core, nb::handle ids) {
+void FreeSequence(LedgerCore& core, nb::handle ids, nb::handle reason) {
+  const FreeReason why = FreeReasonOf(reason);
   const Numbers<uint64_t> sequences(ids, "ids");
   const Entered entered(core.lock);
   Distinct distinct(core);
   for (const uint64_t id : sequences.span()) distinct.Add(core, id);
   const nb::gil_scoped_release released;
-  for (const uint64_t id : sequences.span()) core.ledger->FreeSequence(IdOf(id)).IgnoreError();
+  for (const uint64_t id : sequences.span()) core.ledger->FreeSequence(IdOf(id), why).IgnoreError();
 }
 
 void Retire(LedgerCore& core, uint64_t plan) {
@@ -304,20 +315,6 @@ void ClearPrefixes(LedgerCore& core) {
   const Entered entered(core.lock);
   const nb::gil_scoped_release released;
   core.ledger->ClearPrefixes();
-}
-
-nb::object TakeEvents(LedgerCore& core) {
-  std::vector<PrefixEvent> events;
-  {
-    const Entered entered(core.lock);
-    events = core.ledger->TakeEvents();
-  }
-  return NewArray<PrefixEvent>("PREFIX_EVENT", events);
-}
-
-PrefixFigures Figures(LedgerCore& core) {
-  const Entered entered(core.lock);
-  return core.ledger->prefix_figures();
 }
 
 Plan TakeSnapshot(LedgerCore& core) {

@@ -15,6 +15,7 @@
 #include "python/src/errors.h"
 #include "terrace/cache.h"
 #include "terrace/ledger.h"
+#include "terrace/metrics.h"
 
 namespace terrace::python {
 
@@ -84,6 +85,7 @@ struct RequestArguments {
   int32_t approximate_tokens = 0;
   nb::handle priority;
   int64_t time_to_live_ms = 0;
+  int32_t reserve_tokens = 0;
   bool returning = false;
   bool ids_ahead = false;
 };
@@ -96,14 +98,16 @@ uint64_t Fork(LedgerCore& core, uint64_t id);
 Plan Append(LedgerCore& core, nb::handle ids, nb::handle tokens, nb::handle drafts);
 void Commit(LedgerCore& core, nb::handle ids, nb::handle tokens, nb::handle counts);
 void Truncate(LedgerCore& core, nb::handle ids, nb::handle lengths);
-void FreeSequence(LedgerCore& core, nb::handle ids);
+void FreeSequence(LedgerCore& core, nb::handle ids, nb::handle reason);
 void Retire(LedgerCore& core, uint64_t plan);
 nb::object Abandon(LedgerCore& core, uint64_t first);
 nb::object Distrust(LedgerCore& core, nb::handle ids, nb::handle from);
 void SetTime(LedgerCore& core, int64_t now_ms);
 void ClearPrefixes(LedgerCore& core);
 nb::object TakeEvents(LedgerCore& core);
+nb::object IndexEvents(LedgerCore& core);
 PrefixFigures Figures(LedgerCore& core);
+LedgerMetrics MetricsOf(LedgerCore& core);
 Plan TakeSnapshot(LedgerCore& core);
 nb::object Info(LedgerCore& core, nb::handle ids);
 nb::object Use(LedgerCore& core, nb::handle pool);

@@ -15,6 +15,7 @@ NB_MODULE(_terrace, module) {
   BindPlan(module);
   BindLedger(module);
   BindStore(module);
+  BindMetrics(module);
   BindBound(module);
   BindCache(module);
   BindFormats(module);

@@ -38,7 +38,8 @@ BackendOptions BackendArguments::Options(StoreCore& core) const {
   return {.kind = BackendKindOf(kind),
           .device = device,
           .host_threads = host_threads,
-          .memory = core.memory.get()};
+          .memory = core.memory.get(),
+          .nvtx = nvtx};
 }
 
 Place PlaceOf(const Backend& backend, int32_t device) {

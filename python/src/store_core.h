@@ -58,6 +58,7 @@ struct BackendArguments {
   int32_t device = 0;
   int32_t host_threads = 0;
   nb::handle memory;  // None: the system's
+  bool nvtx = false;
 
   // Keeps the memory resource in `core`.
   BackendOptions Options(StoreCore& core) const;

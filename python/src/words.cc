@@ -28,6 +28,9 @@ constexpr Word<MatchPolicy> kMatchPolicies[] = {{"appended", MatchPolicy::kAppen
                                                 {"retired", MatchPolicy::kRetired}};
 constexpr Word<BackendKind> kBackends[] = {
     {"auto", BackendKind::kAuto}, {"host", BackendKind::kHost}, {"cuda", BackendKind::kCuda}};
+constexpr Word<FreeReason> kFreeReasons[] = {{"finished", FreeReason::kFinished},
+                                             {"preempted", FreeReason::kPreempted},
+                                             {"cancelled", FreeReason::kCancelled}};
 
 template <typename Enum, size_t n>
 Enum ValueOf(const Word<Enum> (&words)[n], nb::handle text, const char* what) {
@@ -57,6 +60,7 @@ PoolKind PoolKindOf(nb::handle word) { return ValueOf(kKinds, word, "the kind of
 PlaneKind PlaneKindOf(nb::handle word) { return ValueOf(kPlanes, word, "the plane"); }
 EntryRule EntryRuleOf(nb::handle word) { return ValueOf(kRules, word, "the rule"); }
 PoolLayout PoolLayoutOf(nb::handle word) { return ValueOf(kLayouts, word, "the layout"); }
+FreeReason FreeReasonOf(nb::handle word) { return ValueOf(kFreeReasons, word, "the reason"); }
 Priority PriorityOf(nb::handle word) { return ValueOf(kPriorities, word, "the priority"); }
 MatchPolicy MatchPolicyOf(nb::handle word) { return ValueOf(kMatchPolicies, word, "match"); }
 BackendKind BackendKindOf(nb::handle word) { return ValueOf(kBackends, word, "the backend"); }

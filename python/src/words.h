@@ -8,6 +8,7 @@
 #include <string>
 
 #include "terrace/backend.h"
+#include "terrace/ledger.h"
 #include "terrace/model.h"
 #include "terrace/prefix.h"
 #include "terrace/store.h"
@@ -25,6 +26,7 @@ RowFormat RowFormatOf(nb::handle word);      // RowFormatName
 Priority PriorityOf(nb::handle word);        // "low", "normal", "high"
 MatchPolicy MatchPolicyOf(nb::handle word);  // "appended", "retired"
 BackendKind BackendKindOf(nb::handle word);  // "auto", "host", "cuda"
+FreeReason FreeReasonOf(nb::handle word);    // "finished", "preempted", "cancelled"
 // "none", "end", or a number of tokens.
 CheckpointPolicy CheckpointPolicyOf(nb::handle value);
 

@@ -7,6 +7,7 @@ against the library when an array is made.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 MAX_POOLS = 8
 
@@ -63,11 +64,13 @@ SEQUENCE_INFO = np.dtype(
         ("published", "<i4"),
         ("write_from", "<i4"),
         ("approximate", "?"),
+        ("reserve_tokens", "<i4"),
     ],
     align=True,
 )
 
-#: Blocks of a pool: ``capacity = free + live + cached + draining``.
+#: Blocks of a pool: ``capacity = free + live + cached + draining``; ``evictable_now`` and
+#: ``evictable_later`` are of those cached, ``reserved`` of those not live.
 POOL_USE = np.dtype(
     [
         ("capacity", "<i4"),
@@ -75,6 +78,9 @@ POOL_USE = np.dtype(
         ("live", "<i4"),
         ("cached", "<i4"),
         ("draining", "<i4"),
+        ("evictable_now", "<i4"),
+        ("evictable_later", "<i4"),
+        ("reserved", "<i4"),
     ]
 )
 
@@ -95,11 +101,40 @@ ADMISSION = np.dtype(
 #: The 128 bits that name a chunk of tokens together with all before it.
 CHUNK_DIGEST = np.dtype([("low", "<u8"), ("high", "<u8")], align=True)
 
-#: What happened to the prefix index; ``kind`` counts in PREFIX_EVENT_KINDS, ``depth`` in chunks.
-PREFIX_EVENT = np.dtype(
-    [("kind", "<i4"), ("digest", CHUNK_DIGEST), ("parent", CHUNK_DIGEST), ("depth", "<i4")],
+_EVENT_RECORD = np.dtype(
+    [
+        ("kind", "<i4"),
+        ("digest", CHUNK_DIGEST),
+        ("parent", CHUNK_DIGEST),
+        ("depth", "<i4"),
+        ("plan", "<u8"),
+        ("number", "<u8"),
+    ],
     align=True,
 )
+
+#: What happened to the prefix index; ``kind`` counts in PREFIX_EVENT_KINDS, ``depth`` in chunks.
+#: ``salt`` and ``keys`` are bytes objects, empty unless PrefixOptions.event_keys.
+PREFIX_EVENT = np.dtype(
+    [(name, _EVENT_RECORD[name]) for name in _EVENT_RECORD.names or ()]
+    + [("salt", np.object_), ("keys", np.object_)],
+    align=True,
+)
+
+
+def with_bytes(
+    records: npt.NDArray[np.void], salts: list[bytes], keys: list[bytes]
+) -> npt.NDArray[np.void]:
+    """PREFIX_EVENTs of records and their bytes. The extension module calls it."""
+    events = np.empty(len(records), PREFIX_EVENT)
+    for name in _EVENT_RECORD.names or ():
+        events[name] = records[name]
+    for name, values in (("salt", salts), ("keys", keys)):
+        column = np.empty(len(values), np.object_)  # or NumPy would strip zeros at the ends
+        column[:] = values
+        events[name] = column
+    return events
+
 
 PREFIX_EVENT_KINDS = (
     "chunk_stored",
@@ -107,4 +142,7 @@ PREFIX_EVENT_KINDS = (
     "checkpoint_stored",
     "checkpoint_removed",
     "cleared",
+    "chunk_replaced",
+    "retired",
+    "gap",
 )

@@ -37,6 +37,12 @@ class OutOfBlocks(ResourceExhausted):
         retry_later: whether waiting or preempting helps. False: the batch's own sequences hold more
             than the pool has, so make the batch smaller; one sequence alone never fits.
         capacity, free, live, cached, draining: blocks of the pool when the call failed.
+        needed_blocks: what the call takes. free_blocks, evictable_blocks: there at once.
+        returning_blocks: there when all plans are retired. preemptible_blocks: when sequences
+            outside the step are freed. held_blocks: never by waiting, the step itself has them.
+        reserved_blocks: of free, evictable and returning ones, set aside for other sequences.
+        retire: the first plan whose retire gives the pool enough, 0 if none does; retire_blocks:
+            how many blocks that makes free or evictable.
         helps: one line that says what to do.
     """
 
@@ -52,6 +58,15 @@ class OutOfBlocks(ResourceExhausted):
         live: int = 0,
         cached: int = 0,
         draining: int = 0,
+        needed_blocks: int = 0,
+        free_blocks: int = 0,
+        evictable_blocks: int = 0,
+        returning_blocks: int = 0,
+        preemptible_blocks: int = 0,
+        held_blocks: int = 0,
+        reserved_blocks: int = 0,
+        retire: int = 0,
+        retire_blocks: int = 0,
     ) -> None:
         super().__init__(message)
         self.pool = pool
@@ -63,13 +78,22 @@ class OutOfBlocks(ResourceExhausted):
         self.live = live
         self.cached = cached
         self.draining = draining
+        self.needed_blocks = needed_blocks
+        self.free_blocks = free_blocks
+        self.evictable_blocks = evictable_blocks
+        self.returning_blocks = returning_blocks
+        self.preemptible_blocks = preemptible_blocks
+        self.held_blocks = held_blocks
+        self.reserved_blocks = reserved_blocks
+        self.retire = retire
+        self.retire_blocks = retire_blocks
 
     @property
     def helps(self) -> str:
+        if self.retire:
+            return f"retire plan {self.retire} when it has run: it gives {self.retire_blocks} blocks"
         if not self.retry_later:
             return "a smaller batch; a sequence that fails alone needs more memory"
-        if self.draining >= self.missing_blocks > 0:
-            return f"retire plans that have run: {self.draining} blocks drain until then"
         return "wait until a sequence outside the batch is freed, or free one and feed it again later"
 
 

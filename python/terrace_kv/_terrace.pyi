@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 from typing_extensions import Buffer
 from terrace_kv._types import (
-    BackendName, Bf16Array, ByteArray, DLPackView, FloatArray, Ids, IntArray, Ints, KeyRanges,
+    BackendName, Bf16Array, ByteArray, DLPackView, FloatArray, FreeReasonName, Ids, IntArray, Ints, KeyRanges,
     LayoutName, MatchName, MemoryResource, PlaneName, PoolName, PriorityName, Queries, Record, Records,
     RuleName, Stream, Tensor,
 )
@@ -54,6 +54,10 @@ class PoolSpec:
 
     @property
     def entries_per_block(self) -> int: ...
+
+    @property
+    def entries_per_page(self) -> int:
+        """0: all entries of a block."""
 
     @property
     def layout(self) -> str:
@@ -186,10 +190,20 @@ def deepseek_v4_flash() -> ModelSpec:
 def deepseek_v4_pro() -> ModelSpec:
     """61 layers: 30 CSA, 31 HCA."""
 
-def make_model(*, name: str = 'custom', ratios: Ints, latent_format: str = 'flashmla_v4', indexer_format: str = 'indexer_fp8', indexer_ratio: int = 4, rule: RuleName = 'pooled', overlap: bool = True, state: bool = False, swa_block_tokens: int = 64, chunk_tokens: int = 256, max_context_tokens: int = 1048576, top_k: int = 512, layout: LayoutName = 'block-major', page_align: int = 32, block_align: int = 0) -> ModelSpec:
+def deepseek_v41_flash() -> ModelSpec:
+    """
+    40 layers: 2 window-only, 18 that read pairs, 20 that read single tokens.
+    """
+
+def make_model(*, name: str = 'custom', ratios: Ints, kv_sources: Ints = (), latent_format: str = 'flashmla_v4', window_format: str | None = None, rotate_nvfp4: bool = False, indexer_format: str = 'indexer_fp8', indexer_ratio: int = 4, indexer_ratios: Ints = (), rule: RuleName = 'pooled', overlap: bool = True, state: bool = False, swa_block_tokens: int = 64, chunk_tokens: int = 256, max_context_tokens: int = 1048576, top_k: int = 512, layout: LayoutName = 'block-major', page_align: int = 32, block_align: int = 0, block_aligns: dict[str, int] = ..., entries_per_page: int = 0) -> ModelSpec:
     """
     A layered model: `ratios` has a number a layer, 0 = window only, else 1, 2, 4 or 128.
 
+    kv_sources: the layers that make entries, ascending; others read those of the last one before
+    them; none: every layer. window_format: of window rows; None is latent_format. rotate_nvfp4:
+    rows of nvfp4 are rotated as they are stored. indexer_ratios: instead of indexer_ratio, where
+    several pools have indexer keys. entries_per_page: of the full pools; 0 is all of a block.
+    block_aligns: block_align of single pools, by name.
     state: sequences keep what compress() goes on from. Alignments are bytes; block_align 0
     is the format's. Raises InvalidArgument that names the field.
     """
@@ -449,6 +463,12 @@ def fit_context(model: ModelSpec | str, memory: int | str, context_tokens: int, 
 def most_sequences(model: ModelSpec | str, memory: int | str, context_tokens: int, *, limits: Limits = ..., prefill_sequences: int = 0, prefix_reuse: bool = True, checkpoints: int = -1, in_flight_plans: int = 0) -> int:
     """
     The largest max_sequences with which so many sequences of that length fit; 0 if not one.
+    """
+
+def plan_choice(choice: FitChoice, model: ModelSpec | str, memory: int | str, context_tokens: int, *, limits: Limits = ..., prefill_sequences: int = 0, prefix_reuse: bool = True, checkpoints: int = -1, in_flight_plans: int = 0) -> CapacityPlan:
+    """
+    plan_capacity of what a choice of fit_context says: it holds choice.sequences of
+    `context_tokens` tokens. The rest as it was given to fit_context.
     """
 
 def parse_bytes(text: str) -> int:
@@ -744,6 +764,10 @@ class SequenceInfo:
     @property
     def approximate(self) -> bool: ...
 
+    @property
+    def reserve_tokens(self) -> int:
+        """As asked for."""
+
     def __repr__(self) -> str: ...
 
 class PoolUse:
@@ -766,19 +790,32 @@ class PoolUse:
     def draining(self) -> int:
         """Until the plans that may name them are retired."""
 
+    @property
+    def evictable_now(self) -> int:
+        """Of those cached: a step that needs them evicts them."""
+
+    @property
+    def evictable_later(self) -> int:
+        """The others: when plans that may name them are retired."""
+
+    @property
+    def reserved(self) -> int:
+        """Of those free, cached and draining: set aside for sequences."""
+
     def __repr__(self) -> str: ...
 
 class PrefixOptions:
     """How prefixes are reused."""
 
-    def __init__(self, *, enabled: bool = True, match: MatchName = 'appended', checkpoints: Literal['none', 'end'] | int = 'end', record_events: bool = False) -> None:
+    def __init__(self, *, enabled: bool = True, match: MatchName = 'appended', checkpoints: Literal['none', 'end'] | int = 'end', record_events: bool = False, max_events: int = 1048576, event_keys: bool = False) -> None:
         """
         enabled: False matches and publishes nothing.
         match: 'appended' as soon as a step is appended; 'retired' only what plans computed
         that retire named.
         checkpoints: 'none', 'end' (of prompt and output), or a number of tokens between two,
         a multiple of the chunk's.
-        record_events: keep events for take_events.
+        record_events: keep events for take_events. max_events: most that wait, at least 1; beyond,
+        they are dropped, and a 'gap' says so. event_keys: 'chunk_stored' has salt and keys.
         """
 
     @property
@@ -786,6 +823,12 @@ class PrefixOptions:
 
     @property
     def record_events(self) -> bool: ...
+
+    @property
+    def max_events(self) -> int: ...
+
+    @property
+    def event_keys(self) -> bool: ...
 
     @property
     def match(self) -> str: ...
@@ -818,7 +861,7 @@ class Ledger:
         Raises InvalidArgument, ResourceExhausted without the memory for it.
         """
 
-    def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', key_ranges: KeyRanges = (), marks: Ints = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0, returning: bool = False, ids_ahead: bool = False) -> Admission:
+    def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', key_ranges: KeyRanges = (), marks: Ints = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0, reserve_tokens: int = 0, returning: bool = False, ids_ahead: bool = False) -> Admission:
         """
         Takes a sequence for a prompt of `tokens` (int32 ids), and all that it can reuse.
 
@@ -829,10 +872,12 @@ class Ledger:
         bounds what is fed again for a match without a checkpoint (None: no bound);
         `approximate_tokens` above 0 feeds at most so many. `time_to_live_ms` counts by set_time,
         after the last use; 0 is no limit. `returning`: it was preempted before, and is counted
-        apart. `ids_ahead`: commit may give ids of tokens that are fed later.
+        apart. `ids_ahead`: commit may give ids of tokens that are fed later. `reserve_tokens`: room
+        is set aside for the first so many tokens, and no other sequence takes it.
 
-        Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt that
-        no pool can ever hold, InvalidArgument. Takes no new block yet. Releases the GIL.
+        Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt or a
+        reservation that no pool can ever hold, or a reservation that has no room now (retry_later),
+        InvalidArgument. Takes no new block yet. Releases the GIL.
         """
 
     def probe(self, tokens: Ints, *, salt: bytes | str = b'', key_ranges: KeyRanges = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0) -> PrefixMatch:
@@ -890,11 +935,11 @@ class Ledger:
         All or nothing. Raises NotFound, InvalidArgument.
         """
 
-    def free_sequence(self, ids: Ids) -> None:
+    def free_sequence(self, ids: Ids, reason: FreeReasonName = 'finished') -> None:
         """
-        Frees one sequence or several, all or none.
+        Frees one sequence or several, all or none. The reason is only counted (metrics).
 
-        Raises NotFound for a handle that is stale or was never given.
+        Raises NotFound for a handle that is stale or was never given, InvalidArgument.
         """
 
     def retire(self, plan: int) -> None:
@@ -942,6 +987,16 @@ class Ledger:
     def take_events(self) -> Records:
         """
         Events since the last call, in order: dtype PREFIX_EVENT. None unless record_events.
+
+        At most max_events, and one 'gap' behind them if more were dropped.
+        """
+
+    def index_events(self) -> Records:
+        """
+        The whole index as events, for a router that starts late or comes to a gap.
+
+        'cleared' first, then all chunks and checkpoints, parents first. Each has the number of
+        the last event until now: a router skips those up to it. Takes no event.
         """
 
     def prefix_figures(self) -> PrefixFigures:
@@ -984,6 +1039,11 @@ class Ledger:
         Walks everything and aborts the process where an invariant is broken: for tests.
         """
 
+    def metrics(self) -> LedgerMetrics:
+        """
+        All that a monitor asks, in one call; to_json and to_prometheus write it.
+        """
+
     @property
     def geometry(self) -> Geometry:
         """The deployment that plans are made for."""
@@ -992,10 +1052,11 @@ class Pages:
     """
     One layer's pages of one plane, for kernels that read in place. Valid as long as it lives.
 
-        page of slot s:      page = address + (s // entries_per_block) * block_stride
-        data row of slot s:  page + (s % entries_per_block) * data_stride
-        scale row of slot s: page + scale_offset + (s % entries_per_block) * scale_stride
+        page of slot s:      page = address + (s // entries_per_page) * page_stride
+        data row of slot s:  page + (s % entries_per_page) * data_stride
+        scale row of slot s: page + scale_offset + (s % entries_per_page) * scale_stride
 
+    A block is entries_per_block / entries_per_page pages, mostly one.
     `bytes`, `data` and `scales` are views: give them to numpy.asarray, torch.from_dlpack,
     cupy.from_dlpack. They keep the store alive.
     """
@@ -1006,6 +1067,17 @@ class Pages:
     @property
     def block_stride(self) -> int:
         """Bytes."""
+
+    @property
+    def page_stride(self) -> int:
+        """Bytes; block_stride where a block is one page."""
+
+    @property
+    def num_pages(self) -> int:
+        """num_blocks, where a block is one page."""
+
+    @property
+    def entries_per_page(self) -> int: ...
 
     @property
     def page_bytes(self) -> int: ...
@@ -1042,15 +1114,15 @@ class Pages:
 
     @property
     def bytes(self) -> DLPackView:
-        """uint8 [num_blocks, page_bytes]."""
+        """uint8 [num_pages, page_bytes]."""
 
     @property
     def data(self) -> DLPackView:
-        """uint8 [num_blocks, entries_per_block, data_bytes]."""
+        """uint8 [num_pages, entries_per_page, data_bytes]."""
 
     @property
     def scales(self) -> DLPackView:
-        """uint8 [num_blocks, entries_per_block, scale_bytes]."""
+        """uint8 [num_pages, entries_per_page, scale_bytes]."""
 
 class StepView:
     """
@@ -1193,13 +1265,14 @@ class Store:
     inside raises RuntimeError and changes nothing.
     """
 
-    def __init__(self, model: ModelSpec | str, geometry: Geometry, *, layers: range | None = None, backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, memory: MemoryResource | None = None, epoch: int | None = None) -> None:
+    def __init__(self, model: ModelSpec | str, geometry: Geometry, *, layers: range | None = None, backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, memory: MemoryResource | None = None, epoch: int | None = None, nvtx: bool = False) -> None:
         """
         Allocates every pool (zero-filled), the block tables and the step buffers.
 
         layers: of the model, None for all. backend: 'auto' is cuda where a device is usable.
         host_threads: 0 is one a core. memory: takes pages, tables and buffers out of your own
-        pool. epoch: of the ledger to follow; None: that of the first plan.
+        pool. epoch: of the ledger to follow; None: that of the first plan. nvtx: on cuda, calls are
+        NVTX ranges in the domain 'terrace', for Nsight Systems.
 
         Raises InvalidArgument, ResourceExhausted, FailedPrecondition for no usable device.
         """
@@ -1377,6 +1450,9 @@ class Store:
         Raises InvalidArgument. Releases the GIL.
         """
 
+    def metrics(self) -> StoreMetrics:
+        """All that a monitor asks, in one call, beside any other call."""
+
     def set_rope_tables(self, tables: Sequence[Tensor]) -> None:
         """
         One table for each of model.ropes: float32 [positions, 64], 32 cosines then 32 sines.
@@ -1395,6 +1471,122 @@ class Store:
     def layers(self) -> range:
         """Of the model, that this store holds."""
 
+class PoolMetrics:
+    """What a monitor is told of a pool."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def ratio(self) -> int:
+        """Tokens per entry; 0 in an overlap pool."""
+
+    @property
+    def use(self) -> PoolUse:
+        """Now."""
+
+    @property
+    def shortages(self) -> int:
+        """Calls that failed because it was short."""
+
+class LedgerMetrics:
+    """
+    What a monitor is told of a ledger. Sums since it was made, but for sequences,
+    plans_in_flight, waiting_events and the pools' use, which are of now.
+    """
+
+    @property
+    def max_sequences(self) -> int: ...
+
+    @property
+    def sequences(self) -> int: ...
+
+    @property
+    def allocated_sequences(self) -> int: ...
+
+    @property
+    def refused_sequences(self) -> int: ...
+
+    @property
+    def finished_sequences(self) -> int: ...
+
+    @property
+    def preempted_sequences(self) -> int: ...
+
+    @property
+    def cancelled_sequences(self) -> int: ...
+
+    @property
+    def plans(self) -> int: ...
+
+    @property
+    def plans_in_flight(self) -> int: ...
+
+    @property
+    def lost_plans(self) -> int: ...
+
+    @property
+    def abandons(self) -> int: ...
+
+    @property
+    def distrusts(self) -> int: ...
+
+    @property
+    def restarted_sequences(self) -> int: ...
+
+    @property
+    def events(self) -> int: ...
+
+    @property
+    def waiting_events(self) -> int: ...
+
+    @property
+    def dropped_events(self) -> int: ...
+
+    @property
+    def pools(self) -> list[PoolMetrics]:
+        """By their index."""
+
+    @property
+    def prefix(self) -> PrefixFigures: ...
+
+    def to_json(self) -> str:
+        """One JSON object."""
+
+    def to_prometheus(self) -> str:
+        """Prometheus' text format, version 0.0.4."""
+
+class StoreMetrics:
+    """What a monitor is told of a store."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Pools and tables."""
+
+    @property
+    def counters(self) -> Counters: ...
+
+    def to_json(self) -> str:
+        """One JSON object."""
+
+    def to_prometheus(self) -> str:
+        """Prometheus' text format, version 0.0.4."""
+
+class CacheMetrics:
+    """What a monitor is told of a cache."""
+
+    @property
+    def ledger(self) -> LedgerMetrics: ...
+
+    @property
+    def store(self) -> StoreMetrics: ...
+
+    def to_json(self) -> str:
+        """One JSON object."""
+
+    def to_prometheus(self) -> str:
+        """Prometheus' text format, version 0.0.4."""
+
 class Cache:
     """
     One ledger and one store in one process: every call of Ledger and of Store.
@@ -1409,7 +1601,7 @@ class Cache:
     one side: the second gets RuntimeError, and nothing has changed.
     """
 
-    def __init__(self, model: ModelSpec | str, memory: int | str, *, limits: Limits = ..., backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, memory_resource: MemoryResource | None = None, in_flight_plans: int = 0, epoch: int | None = None, prefix: PrefixOptions = ..., prefill_sequences: int = 0, checkpoints: int = -1) -> None:
+    def __init__(self, model: ModelSpec | str, memory: int | str, *, limits: Limits = ..., backend: BackendName = 'auto', device: int = 0, host_threads: int = 0, memory_resource: MemoryResource | None = None, nvtx: bool = False, in_flight_plans: int = 0, epoch: int | None = None, prefix: PrefixOptions = ..., prefill_sequences: int = 0, checkpoints: int = -1) -> None:
         """
         memory: bytes, or text such as '40GiB'. The rest is as in Store, Ledger and
         plan_capacity.
@@ -1417,7 +1609,7 @@ class Cache:
         Raises InvalidArgument, ResourceExhausted, FailedPrecondition for no usable device.
         """
 
-    def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', key_ranges: KeyRanges = (), marks: Ints = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0, returning: bool = False, ids_ahead: bool = False) -> Admission:
+    def allocate_sequence(self, tokens: Ints = (), *, salt: bytes | str = b'', key_ranges: KeyRanges = (), marks: Ints = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0, priority: PriorityName = 'normal', time_to_live_ms: int = 0, reserve_tokens: int = 0, returning: bool = False, ids_ahead: bool = False) -> Admission:
         """
         Takes a sequence for a prompt of `tokens` (int32 ids), and all that it can reuse.
 
@@ -1428,10 +1620,12 @@ class Cache:
         bounds what is fed again for a match without a checkpoint (None: no bound);
         `approximate_tokens` above 0 feeds at most so many. `time_to_live_ms` counts by set_time,
         after the last use; 0 is no limit. `returning`: it was preempted before, and is counted
-        apart. `ids_ahead`: commit may give ids of tokens that are fed later.
+        apart. `ids_ahead`: commit may give ids of tokens that are fed later. `reserve_tokens`: room
+        is set aside for the first so many tokens, and no other sequence takes it.
 
-        Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt that
-        no pool can ever hold, InvalidArgument. Takes no new block yet. Releases the GIL.
+        Raises ResourceExhausted when all sequence indices are taken, OutOfBlocks for a prompt or a
+        reservation that no pool can ever hold, or a reservation that has no room now (retry_later),
+        InvalidArgument. Takes no new block yet. Releases the GIL.
         """
 
     def probe(self, tokens: Ints, *, salt: bytes | str = b'', key_ranges: KeyRanges = (), digests: Records | None = None, max_refeed_tokens: int | None = None, approximate_tokens: int = 0) -> PrefixMatch:
@@ -1489,11 +1683,11 @@ class Cache:
         All or nothing. Raises NotFound, InvalidArgument.
         """
 
-    def free_sequence(self, ids: Ids) -> None:
+    def free_sequence(self, ids: Ids, reason: FreeReasonName = 'finished') -> None:
         """
-        Frees one sequence or several, all or none.
+        Frees one sequence or several, all or none. The reason is only counted (metrics).
 
-        Raises NotFound for a handle that is stale or was never given.
+        Raises NotFound for a handle that is stale or was never given, InvalidArgument.
         """
 
     def retire(self, plan: int) -> None:
@@ -1541,6 +1735,16 @@ class Cache:
     def take_events(self) -> Records:
         """
         Events since the last call, in order: dtype PREFIX_EVENT. None unless record_events.
+
+        At most max_events, and one 'gap' behind them if more were dropped.
+        """
+
+    def index_events(self) -> Records:
+        """
+        The whole index as events, for a router that starts late or comes to a gap.
+
+        'cleared' first, then all chunks and checkpoints, parents first. Each has the number of
+        the last event until now: a router skips those up to it. Takes no event.
         """
 
     def prefix_figures(self) -> PrefixFigures:
@@ -1754,6 +1958,11 @@ class Cache:
         Reads rows by raw slot: out is bf16 [n, channels], zeros for slot -1. Gives `out`.
 
         Raises InvalidArgument. Releases the GIL.
+        """
+
+    def metrics(self) -> CacheMetrics:
+        """
+        All that a monitor asks, of both sides; the worker's side may be in another call.
         """
 
     @property

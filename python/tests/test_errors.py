@@ -93,7 +93,9 @@ def test_a_shortage_that_drains_says_retire(model: tk.ModelSpec) -> None:
     with pytest.raises(tk.OutOfBlocks) as caught:
         ledger.append(second.id, most)
     assert caught.value.draining > 0
-    assert "retire" in caught.value.helps
+    assert caught.value.retire == plan.number
+    assert caught.value.retire_blocks >= caught.value.missing_blocks
+    assert f"retire plan {plan.number}" in caught.value.helps
     ledger.retire(plan.number)
     ledger.append(second.id, most)
 

@@ -30,6 +30,31 @@ def test_named_models() -> None:
     flash.validate()
 
 
+def test_a_model_whose_layers_share_rows_in_pages() -> None:
+    flash = tk.deepseek_v41_flash()
+    assert flash == tk.model("deepseek-v4.1-flash")
+    assert len(flash.layers) == 40
+    made = tk.make_model(
+        ratios=[0, 2, 2, 1, 1],
+        kv_sources=[1, 3],
+        latent_format="nvfp4_v41_il",
+        window_format="mxfp8_v41_il",
+        indexer_ratios=[1, 2],
+        entries_per_page=64,
+        block_aligns={"swa": 1056},
+    )
+    pools = {pool.name: pool for pool in made.pools}
+    assert [layer.pools[-1].writes for layer in made.layers] == [True, True, False, True, False]
+    assert pools["swa"].planes[0].format == "mxfp8_v41_il"
+    assert pools["swa"].block_align == 1056
+    assert pools["c1"].entries_per_page == 64
+    assert len(pools["c1"].planes) == 2 == len(pools["c2"].planes)
+    rotated = tk.make_model(ratios=[4], latent_format="nvfp4", rotate_nvfp4=True)
+    assert rotated.pools[rotated.full_pool(0)].planes[0].rope_before_store
+    plain = tk.make_model(ratios=[4], latent_format="nvfp4")
+    assert not plain.pools[plain.full_pool(0)].planes[0].rope_before_store
+
+
 def test_parts_of_a_model(model: tk.ModelSpec) -> None:
     csa = model.pools[model.full_pool(1)]
     assert (csa.kind, csa.rule, csa.layout, csa.entries_per_block) == (
@@ -81,6 +106,12 @@ def test_what_would_fit_more(model: tk.ModelSpec, limits: tk.Limits) -> None:
     assert fit.sequences == tk.plan_capacity(model, "96MiB", limits=limits).sequences_that_fit(4096)
     assert all(choice.sequences >= 0 and choice.setting for choice in fit.choices)
     assert tk.most_sequences(model, "96MiB", 4096, limits=limits) >= fit.sequences
+    for choice in fit.choices:
+        if choice.sequences == 0:
+            continue
+        plan = tk.plan_choice(choice, model, "96MiB", 4096, limits=limits)
+        assert plan.limits.max_sequences == choice.sequences
+        assert plan.sequences_that_fit(4096) >= choice.sequences
 
 
 def test_workers_of_a_pipeline_share_the_memory(model: tk.ModelSpec, limits: tk.Limits) -> None:

@@ -21,6 +21,27 @@ def check(cache: tk.Cache) -> None:
     )
 
 
+def test_blocks_of_several_pages() -> None:
+    model = tk.make_model(ratios=[1], latent_format="bf16", indexer_ratio=0, entries_per_page=64)
+    limits = tk.Limits(max_sequences=2, max_step_tokens=512, max_context_tokens=1024)
+    cache = tk.Cache(model, "64MiB", limits=limits, backend="host", host_threads=1)
+    sequence = cache.allocate_sequence(np.arange(300, dtype=np.int32))
+    cache.begin(cache.append(sequence.id, 300))
+    rows = rows_of(range(300))
+    cache.write(0, swa=rows, entries=rows, rotated=True)
+    pages = cache.pages(0)
+    assert (pages.entries_per_block, pages.entries_per_page) == (256, 64)
+    assert pages.num_pages == 4 * pages.num_blocks
+    assert pages.page_stride * 4 == pages.block_stride
+    lengths = np.zeros(1, dtype=np.int32)
+    last = np.array([299], dtype=np.int32)
+    slots = cache.translate_visible(0, 512, lengths=lengths, queries=last)[0, :300]
+    page, offset = np.divmod(slots, pages.entries_per_page)
+    data = np.asarray(pages.data)
+    assert data.shape == (pages.num_pages, 64, 1024)
+    np.testing.assert_array_equal(data[page, offset].view(np.uint16), rows)
+
+
 def test_views_by_dlpack_and_the_buffer_protocol(cache: tk.Cache) -> None:
     run_step(cache, 300)
     cache.write(0, swa=rows_of(range(300)), rotated=True)
