@@ -52,6 +52,72 @@ def test_a_cache_has_every_call_of_its_parts(name: str) -> None:
     assert part - only_of_parts <= set(dir(tk.Cache))
 
 
+def fields_of(header: str, name: str) -> set[str]:
+    """The fields of a C++ struct, but for those of functions."""
+    path = HEADERS / header
+    if not path.exists():
+        pytest.skip("the headers are not here")
+    text = re.sub(r"//[^\n]*", "", path.read_text())
+    body = text.split(f"struct {name} {{")[1].split("\n};")[0]
+    lines = [line for line in body.splitlines() if re.match(r"  (?!friend|static)\w", line)]
+    fields = [re.search(r"[\w>*]\s+(\w+)(?:\[\w+\])?(?:\s*=\s*[^;]*|\{\})?;", line) for line in lines]
+    return {field[1] for field in fields if field is not None}
+
+
+@pytest.mark.parametrize(
+    ("header", "name", "elsewhere"),
+    [
+        ("capacity.h", "CapacityPlan", set()),
+        ("capacity.h", "ContextFit", set()),
+        ("counters.h", "Counters", set()),
+        ("cache.h", "CacheMetrics", set()),
+        ("formats/rope_spec.h", "RopeSpec", set()),
+        ("ledger.h", "PoolUse", set()),
+        ("ledger.h", "SequenceInfo", set()),
+        ("limits.h", "Limits", set()),
+        ("metrics.h", "LedgerMetrics", set()),
+        ("metrics.h", "PoolMetrics", set()),
+        ("model.h", "ModelSpec", set()),
+        ("model.h", "PlaneSpec", set()),
+        ("model.h", "PoolSpec", set()),
+        ("page_view.h", "PageView", {"base"}),  # address
+        ("prefix.h", "PrefixFigures", set()),
+        ("prefix.h", "PrefixMatch", set()),
+        ("prefix.h", "PrefixOptions", {"hash"}),  # for tests of the C++ library
+        ("store.h", "StoreMetrics", set()),
+    ],
+)
+def test_every_field_of_cpp_is_there(header: str, name: str, elsewhere: set[str]) -> None:
+    expected = fields_of(header, name)
+    assert len(expected) > 1
+    python = getattr(tk, {"PageView": "Pages"}.get(name, name))
+    assert expected - elsewhere <= set(dir(python))
+
+
+def test_records_and_shortages_have_every_field() -> None:
+    assert fields_of("prefix.h", "PrefixEvent") == set(tk.PREFIX_EVENT.names or ())
+    assert fields_of("ledger.h", "PoolUse") == set(tk.POOL_USE.names or ())
+    assert fields_of("ledger.h", "SequenceInfo") == set(tk.SEQUENCE_INFO.names or ())
+    assert fields_of("ledger.h", "Shortage") <= set(vars(tk.OutOfBlocks("")))
+    text = re.sub(r"//[^\n]*", "", (HEADERS / "prefix.h").read_text())
+    kinds = re.findall(r"\bk([A-Z]\w+)", text.split("struct PrefixEvent {")[1].split("};")[0])
+    snake = [re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower() for kind in kinds]
+    assert tuple(snake) == tk.PREFIX_EVENT_KINDS
+
+
+@pytest.mark.parametrize(
+    ("header", "name", "call", "elsewhere"),
+    [
+        ("model.h", "LayeredModelOptions", "make_model", set()),
+        ("ledger.h", "SequenceRequest", "allocate_sequence", {"refeed"}),  # two arguments
+    ],
+)
+def test_every_option_is_an_argument(header: str, name: str, call: str, elsewhere: set[str]) -> None:
+    signature = STUB.read_text().split(f"def {call}(")[1].split(") ->")[0]
+    arguments = set(re.findall(r"(\w+):", signature))
+    assert fields_of(header, name) - elsewhere <= arguments
+
+
 def public_things() -> list[tuple[str, object]]:
     things: list[tuple[str, object]] = []
     for name in tk.__all__:
