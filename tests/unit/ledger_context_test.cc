@@ -52,7 +52,7 @@ TEST_P(LedgerContextTest, BeyondTheLastSampledIdNothingIsCommitted) {
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("max_context_tokens, 512"));
   f.Commit(id, GetParam() + 1);
-  EXPECT_EQ(f.ledger->Commit(id, {{7}}).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(f.ledger->Commit(id, {7}).code(), StatusCode::kInvalidArgument);
 }
 
 TEST_P(LedgerContextTest, AFullSequenceTakesNoStepAndGoesInTheOrdinaryWay) {
