@@ -109,7 +109,7 @@ TEST(ModelV41Test, ATokenTakes890Bytes) {
 }
 
 TEST(ModelV41Test, AKeyOfStateIsARawRowAndOneForEachDraft) {
-  const PoolSpec& state = PoolNamed(DeepSeekV41Flash(), "c2_state");
+  const PoolSpec state = PoolNamed(DeepSeekV41Flash(), "c2_state");
   EXPECT_EQ(state.kind, PoolKind::kState);
   EXPECT_EQ(state.ratio, 2);
   EXPECT_EQ(state.opaque_bytes, 32 + 4096);  // kv and score of 512 channels, float32
