@@ -148,7 +148,9 @@ void PrefixModel::Allocate(const SequenceRequest& request, const Admission& admi
 void PrefixModel::Extend(SequenceId id, const PrefixMatch& match, const SequenceInfo& info) {
   PrefixSequence& sequence = *Edit(id);
   const int32_t before = sequence.length;
-  Expect(MayFind(ExpectExtension(id), match), "a sequence found something else than is cached");
+  const PrefixMatch all = ExpectExtension(id);
+  const int32_t chunks = (before + all.matched - sequence.published) / geometry_.chunk_tokens;
+  Expect(MayFind(all, match, chunks), "a sequence found something else than is cached");
   Expect(info.length == before + match.resumed + match.skipped, "where an extended match goes on");
   if (match.matched == 0) return;
   const int32_t matched = before + match.matched;

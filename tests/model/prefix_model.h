@@ -92,7 +92,8 @@ class PrefixModel {
   // Whether `request` may find `match` now. Where room is set aside for others it may be less than
   // is cached, and only then.
   bool MayFind(const SequenceRequest& request, const PrefixMatch& match) const {
-    return MayFind(ExpectMatch(request), match);
+    const PrefixMatch all = ExpectMatch(request);
+    return MayFind(all, match, all.matched / geometry_.chunk_tokens);
   }
   // Whether a step is within its limits, if there are blocks for it.
   bool IsGood(absl::Span<const StepRequest> batch) const {
@@ -169,14 +170,21 @@ class PrefixModel {
     int32_t before;
     int32_t after;
     int32_t before_and_after;
+    int32_t reserved_after;  // set aside for all sequences then
   };
   BlockNeed NeedOf(absl::Span<const StepRequest> batch, int pool) const;
   void JudgeShortage(absl::Span<const StepRequest> batch, const Shortage& shortage);
 
   // Reservations: prefix_model_reserve.cc
-  bool MayFind(const PrefixMatch& all, const PrefixMatch& match) const;
+  // `chunks`: what taking hold of `all` attaches.
+  bool MayFind(const PrefixMatch& all, const PrefixMatch& match, int32_t chunks) const;
   int32_t MostReserved(int pool, int32_t tokens, bool prefills) const;
-  int32_t ReservedOf(Key key, const PrefixSequence& sequence, int pool) const;
+  // Of a sequence with this table, of whose rows `decided` are no drafts: the others may go again.
+  int32_t ReservedOf(const PrefixSequence& sequence, int pool, int32_t decided,
+                     const std::vector<int32_t>& table) const;
+  int32_t ReservedNow(int32_t sequence_index, const PrefixSequence& sequence, int pool) const {
+    return ReservedOf(sequence, pool, sequence.draft_begin, held_[pool][sequence_index]);
+  }
   int32_t NumReserved(int pool) const;
   bool HasReservations() const;
   // Blocks of a pool that no sequence holds and none has set aside, at the last Check.

@@ -163,7 +163,8 @@ void PrefixModel::JudgeAppend(absl::Span<const StepRequest> batch, const absl::S
     const int32_t taken = need.before_and_after - need.before;
     must_fit &= taken <= use_[p].free || (idle() && need.after <= capacity);
     // What is set aside for the batch itself is part of it twice.
-    const int32_t reserved = use_[p].reserved;
+    // A step that leaves a window gives back what its sequence has set aside again.
+    const int32_t reserved = std::max(use_[p].reserved, need.reserved_after);
     const int32_t spare = p == geometry_.window_pool ? 8 : static_cast<int32_t>(freed_.size());
     const bool is_tight = reserved > 0 && need.before_and_after + reserved + spare > capacity;
     must_fit &= !is_tight;
@@ -208,7 +209,7 @@ void PrefixModel::JudgeShortage(absl::Span<const StepRequest> batch, const Short
          "a shortage: returning blocks");
   int32_t own = 0;
   for (const StepRequest& request : batch) {
-    own += ReservedOf({request.id.index, request.id.generation}, *Find(request.id), p);
+    own += ReservedNow(request.id.index, *Find(request.id), p);
   }
   Expect(shortage.reserved_blocks == use.reserved - own, "a shortage: reserved blocks");
   const uint64_t retire = shortage.retire.value();
@@ -276,7 +277,16 @@ PrefixModel::BlockNeed PrefixModel::NeedOf(absl::Span<const StepRequest> batch, 
   const auto size = [](const std::set<int32_t>& blocks) {
     return static_cast<int32_t>(blocks.size());
   };
-  return {size(of_batch), before, size(after), size(before_and_after)};
+  int32_t reserved = 0;
+  for (const auto& [key, sequence] : sequences_) {
+    int32_t decided = sequence.draft_begin;
+    for (const StepRequest& request : batch) {
+      if (Find(request.id) != &sequence) continue;
+      decided = sequence.length + request.tokens - request.drafts;
+    }
+    reserved += ReservedOf(sequence, pool, decided, tables[key.first]);
+  }
+  return {size(of_batch), before, size(after), size(before_and_after), reserved};
 }
 
 void PrefixModel::JudgeExtend(SequenceId id, const absl::Status& status) {

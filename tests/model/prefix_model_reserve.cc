@@ -25,11 +25,9 @@ int32_t PrefixModel::MostReserved(int pool, int32_t tokens, bool prefills) const
   return std::min({most, blocks, g.capacity_blocks});
 }
 
-int32_t PrefixModel::ReservedOf(Key key, const PrefixSequence& sequence, int pool) const {
-  // Rows that are no drafts decide: the others may go again.
-  const int32_t decided = sequence.draft_begin;
+int32_t PrefixModel::ReservedOf(const PrefixSequence& sequence, int pool, int32_t decided,
+                                const std::vector<int32_t>& table) const {
   if (decided >= sequence.reserve) return 0;
-  const std::vector<int32_t>& table = held_[pool][key.first];
   const int64_t holds =
       std::count_if(table.begin(), table.end(), [](int32_t block) { return block >= 0; });
   const bool prefills = decided < std::min(sequence.reserve, sequence.prompt);
@@ -38,7 +36,7 @@ int32_t PrefixModel::ReservedOf(Key key, const PrefixSequence& sequence, int poo
 
 int32_t PrefixModel::NumReserved(int pool) const {
   int32_t count = 0;
-  for (const auto& [key, sequence] : sequences_) count += ReservedOf(key, sequence, pool);
+  for (const auto& [key, sequence] : sequences_) count += ReservedNow(key.first, sequence, pool);
   return count;
 }
 
@@ -52,13 +50,13 @@ int32_t PrefixModel::NumUnreserved(int pool) const {
   return use.free + use.cached + use.draining - use.reserved;
 }
 
-bool PrefixModel::MayFind(const PrefixMatch& all, const PrefixMatch& match) const {
+bool PrefixModel::MayFind(const PrefixMatch& all, const PrefixMatch& match, int32_t chunks) const {
   if (match == all) return true;
   if (!HasReservations()) return false;
   // Less only where there is less room than what is found would take.
   bool is_tight = false;
   for (int p = 0; p < geometry_.num_pools; ++p) {
-    if (is_full(p)) is_tight |= NumUnreserved(p) < all.matched / geometry_.chunk_tokens;
+    if (is_full(p)) is_tight |= NumUnreserved(p) < chunks;
     if (p == geometry_.window_pool) {
       is_tight |= NumUnreserved(p) < CheckpointWindowBlocks(geometry_);
     }
